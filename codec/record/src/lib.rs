@@ -1,1 +1,13 @@
-//! Placeholder.
+//! Stored record formats: the batch header every stored batch begins with, the `Format` trait (all that the log
+//! core may ask of a payload), the protocols' native payloads, and the neutral [`Message`] between them.
+//!
+//! Pure: no I/O and no clock. A payload is stored as its protocol wrote it and is decoded only when another
+//! protocol reads it, or when an offset is looked up by time inside a batch.
+
+pub mod batch;
+pub mod format;
+pub mod message;
+
+pub use batch::{Batch, BatchFlags, BatchHeader, HEADER_BYTES, Producer};
+pub use format::{Format, FormatError, FormatId, Formats};
+pub use message::Message;

@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The contract between gateways and the log core: requests, answers, errors, and the [`Core`] trait.
+//!
+//! Four nouns: **log** (append, fetch, offsets, trim), **group** (here: cursors), **timer** (a later seat) and
+//! **meta** (a versioned key-value space with sessions); topics are entries of meta with verbs of their own.
+//! `LocalCore` (crate core-log) and `RemoteCore` (module client) implement the trait; a gateway takes `impl Core` and cannot tell
+//! which it has. No word here names a wire protocol.
+
+pub mod cursor;
+pub mod ids;
+pub mod log;
+pub mod meta;
+pub mod topic;
+
+mod core_trait;
+
+pub use core_trait::Core;
+pub use cursor::*;
+pub use ids::*;
+pub use log::*;
+pub use meta::*;
+pub use topic::*;

@@ -1,0 +1,63 @@
+//! The [`Core`] trait: every verb a gateway may use.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::*;
+
+/// A log core, in this process or another. Cheap to clone; every clone is the same core.
+///
+/// Dropping a returned future never undoes what was asked; it only gives up the answer.
+pub trait Core: Clone + Send + Sync + 'static {
+    // Log.
+    fn append(&self, request: AppendRequest) -> impl Future<Output = AppendAnswer> + Send;
+    fn fetch(&self, request: FetchRequest) -> impl Future<Output = FetchAnswer> + Send;
+    fn offsets(&self, request: OffsetsRequest) -> impl Future<Output = OffsetsAnswer> + Send;
+    fn trim(&self, request: TrimRequest) -> impl Future<Output = TrimAnswer> + Send;
+    fn inspect(&self, partitions: Vec<PartitionId>) -> impl Future<Output = InspectAnswer> + Send;
+
+    // Groups: cursors.
+    fn commit(&self, request: CommitRequest) -> impl Future<Output = CommitAnswer> + Send;
+    /// The cursors of a group on these partitions, in order; None where it has none.
+    fn committed(
+        &self,
+        group: GroupName,
+        partitions: Vec<PartitionId>,
+    ) -> impl Future<Output = Result<Vec<Option<Cursor>>, CursorError>> + Send;
+    /// All cursors of a group.
+    fn cursors(&self, group: GroupName)
+    -> impl Future<Output = Result<Vec<(PartitionId, Cursor)>, CursorError>> + Send;
+    /// The groups of a namespace that have a cursor.
+    fn groups(&self, namespace: String) -> impl Future<Output = Result<Vec<String>, CursorError>> + Send;
+    /// Removes a group's cursors on these partitions, or all (None), durably.
+    fn forget(
+        &self,
+        group: GroupName,
+        partitions: Option<Vec<PartitionId>>,
+    ) -> impl Future<Output = Result<(), CursorError>> + Send;
+
+    // Topics.
+    fn topic_create(&self, create: TopicCreate) -> impl Future<Output = Result<Topic, TopicError>> + Send;
+    fn topic_alter(
+        &self,
+        namespace: String,
+        name: String,
+        alter: TopicAlter,
+    ) -> impl Future<Output = Result<Topic, TopicError>> + Send;
+    fn topic_delete(&self, namespace: String, name: String) -> impl Future<Output = Result<(), TopicError>> + Send;
+
+    // Meta.
+    fn meta_get(&self, key: String) -> impl Future<Output = Result<Option<MetaEntry>, MetaError>> + Send;
+    fn meta_list(&self, prefix: String) -> impl Future<Output = Result<MetaList, MetaError>> + Send;
+    /// Returns the entry's new version.
+    fn meta_put(&self, put: MetaPut) -> impl Future<Output = Result<u64, MetaError>> + Send;
+    /// Deleting what is not there is no error under `MetaCondition::Always`.
+    fn meta_delete(&self, key: String, condition: MetaCondition) -> impl Future<Output = Result<(), MetaError>> + Send;
+    fn meta_watch(&self, watch: MetaWatch) -> impl Future<Output = Result<MetaChanges, MetaError>> + Send;
+
+    // Sessions.
+    fn session_open(&self, time_to_live: Duration) -> impl Future<Output = Result<SessionId, MetaError>> + Send;
+    fn session_renew(&self, session: SessionId) -> impl Future<Output = Result<(), MetaError>> + Send;
+    /// Ends the session at once; its keys vanish.
+    fn session_close(&self, session: SessionId) -> impl Future<Output = Result<(), MetaError>> + Send;
+}
