@@ -1,0 +1,44 @@
+//! DescribeAcls (29), versions 1 to 3: lists access rules.
+//!
+//! - 1: the first that Kafka 4 serves; pattern types (KIP-290)
+//! - 2: flexible
+//! - 3: user resources (KIP-373)
+
+use crate::schema::structs;
+
+structs! {
+    /// The request.
+    DescribeAclsRequest {
+        resource_type_filter: i8 [0..];
+        resource_name_filter: Option<String> [0.., null 0..];
+        pattern_type_filter: i8 [0..] = 3;
+        principal_filter: Option<String> [0.., null 0..];
+        host_filter: Option<String> [0.., null 0..];
+        operation: i8 [0..];
+        permission_type: i8 [0..];
+    }
+
+    /// The response.
+    DescribeAclsResponse {
+        throttle_time_ms: i32 [0..];
+        error_code: i16 [0..];
+        error_message: Option<String> [0.., null 0..];
+        resources: Vec<DescribeAclsResource> [0..];
+    }
+
+    /// In [`DescribeAclsResponse::resources`].
+    DescribeAclsResource {
+        resource_type: i8 [0..];
+        resource_name: String [0..];
+        pattern_type: i8 [0..] = 3;
+        acls: Vec<AclDescription> [0..];
+    }
+
+    /// In [`DescribeAclsResource::acls`].
+    AclDescription {
+        principal: String [0..];
+        host: String [0..];
+        operation: i8 [0..];
+        permission_type: i8 [0..];
+    }
+}
