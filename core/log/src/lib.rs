@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The storage engine of the log core.
+//!
+//! Everything it keeps goes through [`disk`].
+
+pub mod disk;
