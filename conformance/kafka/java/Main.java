@@ -1,0 +1,63 @@
+// Apache's Java client against a broker: `Main BOOTSTRAP [CASE...]`. One source for kafka-clients 3.x and 4.x.
+//
+// Prints one line per case: `ok CASE MILLIS`, `FAIL CASE reason` or `skip CASE reason`; exits 1 if any failed.
+package polymq.conformance;
+
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
+
+public final class Main {
+    /** A case throws this when the client cannot do what the case asks, or the broker refuses an optional feature. */
+    static final class Skip extends RuntimeException {
+        Skip(String reason) { super(reason); }
+    }
+
+    interface Case { void run(Kit kit) throws Exception; }
+
+    public static void main(String[] args) {
+        Map<String, Case> cases = new LinkedHashMap<>();
+        DataCases.register(cases);
+        GroupCases.register(cases);
+        AdminCases.register(cases);
+        ErrorCases.register(cases);
+
+        List<String> wanted = List.of(args).subList(1, args.length);
+        boolean failed = false;
+        for (Map.Entry<String, Case> entry : cases.entrySet()) {
+            if (!wanted.isEmpty() && !wanted.contains(entry.getKey())) continue;
+            long start = System.nanoTime();
+            try (Kit kit = new Kit(args[0], entry.getKey())) {
+                entry.getValue().run(kit);
+                System.out.println("ok " + entry.getKey() + " " + (System.nanoTime() - start) / 1_000_000);
+            } catch (Skip skip) {
+                System.out.println("skip " + entry.getKey() + " " + skip.getMessage());
+            } catch (Throwable error) {
+                failed = true;
+                System.out.println("FAIL " + entry.getKey() + " " + describe(error));
+                if (System.getenv("CONFORMANCE_TRACE") != null) error.printStackTrace();
+            }
+            System.out.flush();
+        }
+        System.exit(failed ? 1 : 0);
+    }
+
+    /** The innermost reason, on one line, with the line of the case that met it. */
+    private static String describe(Throwable error) {
+        Throwable cause = error;
+        while ((cause instanceof ExecutionException || cause instanceof CompletionException) && cause.getCause() != null) {
+            cause = cause.getCause();
+        }
+        String where = "";
+        for (StackTraceElement frame : error.getStackTrace()) {
+            if (frame.getClassName().startsWith("polymq.conformance") && !frame.getClassName().endsWith("Kit")) {
+                where = " (" + frame.getFileName() + ":" + frame.getLineNumber() + ")";
+                break;
+            }
+        }
+        String message = cause.getMessage() == null ? "" : ": " + cause.getMessage().replaceAll("\\s+", " ");
+        return cause.getClass().getSimpleName() + message + where;
+    }
+}
