@@ -15,6 +15,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -104,6 +105,10 @@ final class Kit implements AutoCloseable {
         }
     }
 
+    /**
+     * Waits until the broker tells of all partitions and leads them. Apache Kafka describes a new topic before it leads
+     * its partitions; a pipelining idempotent producer that starts in between can end in endless OUT_OF_ORDER_SEQUENCE.
+     */
     void awaitTopic(String topic, int partitions) throws Exception {
         until("topic " + topic + " has " + partitions + " partitions", () -> {
             try {
@@ -112,6 +117,9 @@ final class Kit implements AutoCloseable {
                 return false;
             }
         });
+        Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
+        for (TopicPartition partition : partitions(topic, partitions)) ends.put(partition, OffsetSpec.latest());
+        get(admin().listOffsets(ends).all());
     }
 
     static <T> T get(KafkaFuture<T> future) throws Exception {
