@@ -7,7 +7,8 @@ use crate::*;
 
 /// A log core, in this process or another. Cheap to clone; every clone is the same core.
 ///
-/// Dropping a returned future never undoes what was asked; it only gives up the answer.
+/// Dropping a returned future never undoes what was asked; it only gives up the answer. A call begins when its
+/// future is first polled, and appends to one partition are kept in the order in which they began.
 pub trait Core: Clone + Send + Sync + 'static {
     // Log.
     fn append(&self, request: AppendRequest) -> impl Future<Output = AppendAnswer> + Send;

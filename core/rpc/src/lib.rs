@@ -5,17 +5,22 @@
 //! `LocalCore` (crate core-log) and `RemoteCore` (module client) implement the trait; a gateway takes `impl Core` and cannot tell
 //! which it has. No word here names a wire protocol.
 
+pub mod client;
 pub mod cursor;
 pub mod ids;
 pub mod log;
 pub mod meta;
+pub mod server;
 pub mod topic;
+pub mod wire;
 
 mod core_trait;
 
+pub use client::RemoteCore;
 pub use core_trait::Core;
 pub use cursor::*;
 pub use ids::*;
 pub use log::*;
 pub use meta::*;
 pub use topic::*;
+pub use wire::{Address, Listener};

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::PartitionId;
 
+/// The largest payload of one batch, bytes: whatever a topic's settings say, a batch must fit a frame of the RPC.
+pub const BATCH_BYTES_MAX: u32 = 128 << 20;
+
 /// Appends to several partitions in one call. Each batch is kept whole or not at all; the call is not atomic
 /// across batches. Batches for the same partition are appended in the order given.
 #[derive(Clone, Debug)]

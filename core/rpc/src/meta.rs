@@ -12,6 +12,12 @@ use serde::{Deserialize, Serialize};
 /// The prefix of the keys that only the topic verbs change.
 pub const TOPIC_PREFIX: &str = "topic/";
 
+/// The longest key, bytes.
+pub const META_KEY_BYTES_MAX: usize = 2048;
+
+/// The largest value, bytes: the space is held in memory and is meant for many small entries.
+pub const META_VALUE_BYTES_MAX: usize = 1 << 20;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetaEntry {
     pub key: String,
@@ -81,6 +87,8 @@ pub enum MetaError {
     UnknownSession,
     #[error("the key is empty, too long or not the caller's to change")]
     InvalidKey,
+    #[error("the value is larger than {META_VALUE_BYTES_MAX} bytes")]
+    TooLarge,
     #[error("the disk is full")]
     DiskFull,
     #[error("the storage failed")]

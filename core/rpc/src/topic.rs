@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::TopicId;
+use crate::meta::{MetaEntry, TOPIC_PREFIX};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topic {
@@ -22,6 +23,24 @@ pub struct Topic {
     pub version: u64,
 }
 
+impl Topic {
+    /// The meta key of a topic: `topic/<namespace>/<name>`. In the namespace `/` and `%` are written `%2F` and
+    /// `%25`, so that the first `/` after the prefix ends it; the name stands as it is.
+    pub fn key(namespace: &str, name: &str) -> String {
+        format!("{}{name}", Topic::key_prefix(namespace))
+    }
+
+    /// The prefix of the meta keys of all topics of a namespace.
+    pub fn key_prefix(namespace: &str) -> String {
+        format!("{TOPIC_PREFIX}{}/", namespace.replace('%', "%25").replace('/', "%2F"))
+    }
+
+    /// Reads the value of an entry under [`TOPIC_PREFIX`]; None if it is no topic.
+    pub fn from_entry(entry: &MetaEntry) -> Option<Topic> {
+        postcard::from_bytes(&entry.value).ok()
+    }
+}
+
 /// What the core itself obeys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicSettings {
@@ -30,7 +49,7 @@ pub struct TopicSettings {
     pub retention_ms: Option<u64>,
     /// The oldest batches of a partition are dropped while it is larger. None: no limit.
     pub retention_bytes: Option<u64>,
-    /// The largest payload of one batch.
+    /// The largest payload of one batch; at most [`crate::BATCH_BYTES_MAX`].
     pub batch_bytes_max: u32,
 }
 
@@ -83,6 +102,8 @@ pub enum TopicError {
     Unknown,
     #[error("a topic of this name exists")]
     Exists,
+    #[error("the namespace or name is empty or too long")]
+    InvalidName,
     #[error("partitions can only be added, and number 1 to {max}")]
     PartitionCount { max: u32 },
     #[error("the topic was changed by somebody else")]

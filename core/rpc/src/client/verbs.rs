@@ -1,0 +1,213 @@
+//! The verbs of [`Core`] as calls over the RPC.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::RemoteCore;
+use super::calls::{Broken, CallResult, OnBreak};
+use crate::wire::FRAME_BYTES_MAX;
+use crate::wire::message::{Answer, Request};
+use crate::*;
+
+/// Room for an append's message beside its batches in one frame.
+const APPEND_ROOM_BYTES: usize = 16 << 20;
+
+/// Makes a call and takes its answer out of the variant that belongs to it; anything else is `$unavailable`.
+macro_rules! answer {
+    ($result:expr, $variant:ident, $unavailable:expr) => {
+        match $result {
+            Ok((Answer::$variant(answer), _)) => answer,
+            Ok((answer, _)) => {
+                tracing::error!(?answer, "the core gave an answer that does not belong to the call");
+                $unavailable
+            }
+            Err(Broken) => $unavailable,
+        }
+    };
+}
+
+impl Core for RemoteCore {
+    async fn append(&self, request: AppendRequest) -> AppendAnswer {
+        // Most requests fit one frame; larger ones go as several, one after another, which keeps their order.
+        let mut answers = Vec::with_capacity(request.appends.len());
+        let mut rest = request.appends.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut part = Vec::new();
+            let mut bytes = APPEND_ROOM_BYTES;
+            while let Some(append) = rest.next_if(|append| {
+                let fits = bytes + append.batch.stored_bytes() <= FRAME_BYTES_MAX;
+                fits && append.batch.payload.len() <= BATCH_BYTES_MAX as usize
+            }) {
+                bytes += append.batch.stored_bytes();
+                part.push(append);
+            }
+            if !part.is_empty() {
+                answers.extend(self.append_frame(part).await);
+            } else if rest.next().is_some() {
+                answers.push(Err(AppendError::TooLarge { bytes_max: BATCH_BYTES_MAX }));
+            }
+        }
+        answers
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> FetchAnswer {
+        let count = request.partitions.len();
+        let unavailable = || vec![Err(FetchError::Unavailable); count];
+        match self.read(Request::Fetch(request)).await {
+            Ok((Answer::Fetch(heads), batches)) if heads.len() == count => {
+                let mut batches = batches.into_iter();
+                heads
+                    .into_iter()
+                    .map(|head| {
+                        head.map(|head| Fetched {
+                            bounds: head.bounds,
+                            batches: batches.by_ref().take(head.batches as usize).collect(),
+                        })
+                    })
+                    .collect()
+            }
+            _ => unavailable(),
+        }
+    }
+
+    async fn offsets(&self, request: OffsetsRequest) -> OffsetsAnswer {
+        let count = request.queries.len();
+        one_each(count, FetchError::Unavailable, answer!(self.read(Request::Offsets(request)).await, Offsets, vec![]))
+    }
+
+    async fn trim(&self, request: TrimRequest) -> TrimAnswer {
+        let count = request.trims.len();
+        one_each(count, FetchError::Unavailable, answer!(self.change(Request::Trim(request)).await, Trim, vec![]))
+    }
+
+    async fn inspect(&self, partitions: Vec<PartitionId>) -> InspectAnswer {
+        let count = partitions.len();
+        let answer = answer!(self.read(Request::Inspect(partitions)).await, Inspect, vec![]);
+        one_each(count, FetchError::Unavailable, answer)
+    }
+
+    async fn commit(&self, request: CommitRequest) -> CommitAnswer {
+        let count = request.cursors.len();
+        one_each(count, CursorError::Unavailable, answer!(self.change(Request::Commit(request)).await, Commit, vec![]))
+    }
+
+    async fn committed(
+        &self,
+        group: GroupName,
+        partitions: Vec<PartitionId>,
+    ) -> Result<Vec<Option<Cursor>>, CursorError> {
+        let count = partitions.len();
+        let request = Request::Committed(group, partitions);
+        let answer = answer!(self.read(request).await, Committed, Err(CursorError::Unavailable));
+        answer.and_then(|cursors| if cursors.len() == count { Ok(cursors) } else { Err(CursorError::Unavailable) })
+    }
+
+    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
+        answer!(self.read(Request::Cursors(group)).await, Cursors, Err(CursorError::Unavailable))
+    }
+
+    async fn groups(&self, namespace: String) -> Result<Vec<String>, CursorError> {
+        answer!(self.read(Request::Groups(namespace)).await, Groups, Err(CursorError::Unavailable))
+    }
+
+    async fn forget(&self, group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), CursorError> {
+        answer!(self.change(Request::Forget(group, partitions)).await, Forget, Err(CursorError::Unavailable))
+    }
+
+    async fn topic_create(&self, create: TopicCreate) -> Result<Topic, TopicError> {
+        answer!(self.change(Request::TopicCreate(create)).await, TopicCreate, Err(TopicError::Unavailable))
+    }
+
+    async fn topic_alter(&self, namespace: String, name: String, alter: TopicAlter) -> Result<Topic, TopicError> {
+        let request = Request::TopicAlter(namespace, name, alter);
+        answer!(self.change(request).await, TopicAlter, Err(TopicError::Unavailable))
+    }
+
+    async fn topic_delete(&self, namespace: String, name: String) -> Result<(), TopicError> {
+        answer!(self.change(Request::TopicDelete(namespace, name)).await, TopicDelete, Err(TopicError::Unavailable))
+    }
+
+    async fn meta_get(&self, key: String) -> Result<Option<MetaEntry>, MetaError> {
+        answer!(self.read(Request::MetaGet(key)).await, MetaGet, Err(MetaError::Unavailable))
+    }
+
+    async fn meta_list(&self, prefix: String) -> Result<MetaList, MetaError> {
+        answer!(self.read(Request::MetaList(prefix)).await, MetaList, Err(MetaError::Unavailable))
+    }
+
+    async fn meta_put(&self, put: MetaPut) -> Result<u64, MetaError> {
+        answer!(self.change(Request::MetaPut(put)).await, MetaPut, Err(MetaError::Unavailable))
+    }
+
+    async fn meta_delete(&self, key: String, condition: MetaCondition) -> Result<(), MetaError> {
+        let request = Request::MetaDelete(key, condition);
+        answer!(self.change(request).await, MetaDelete, Err(MetaError::Unavailable))
+    }
+
+    async fn meta_watch(&self, watch: MetaWatch) -> Result<MetaChanges, MetaError> {
+        answer!(self.read(Request::MetaWatch(watch)).await, MetaWatch, Err(MetaError::Unavailable))
+    }
+
+    async fn session_open(&self, time_to_live: Duration) -> Result<SessionId, MetaError> {
+        answer!(self.change(Request::SessionOpen(time_to_live)).await, SessionOpen, Err(MetaError::Unavailable))
+    }
+
+    async fn session_renew(&self, session: SessionId) -> Result<(), MetaError> {
+        // Renewing twice is renewing.
+        answer!(self.read(Request::SessionRenew(session)).await, SessionRenew, Err(MetaError::Unavailable))
+    }
+
+    async fn session_close(&self, session: SessionId) -> Result<(), MetaError> {
+        answer!(self.change(Request::SessionClose(session)).await, SessionClose, Err(MetaError::Unavailable))
+    }
+}
+
+impl RemoteCore {
+    async fn append_frame(&self, appends: Vec<Append>) -> AppendAnswer {
+        let count = appends.len();
+        let (partitions, batches): (Vec<_>, Vec<_>) =
+            appends.into_iter().map(|append| (append.partition, append.batch)).unzip();
+        let known = batches.iter().all(|batch| batch.header.producer.is_some());
+        let on_break = if known { OnBreak::SendAgain } else { OnBreak::Fail };
+        let result = self.calls.call(&Request::Append(partitions), batches, on_break).await;
+        one_each(count, AppendError::Unavailable, answer!(result, Append, vec![]))
+    }
+
+    /// A call that must not be made twice.
+    async fn change(&self, request: Request) -> CallResult {
+        self.calls.call(&request, Vec::new(), OnBreak::Fail).await
+    }
+
+    /// A call that may be made again: it is, for as long as a call may wait for a connection.
+    async fn read(&self, mut request: Request) -> CallResult {
+        let started = Instant::now();
+        let asked_wait = wait_of(&mut request).map(|wait| *wait);
+        let mut broke = None;
+        loop {
+            let result = self.calls.call(&request, Vec::new(), OnBreak::Fail).await;
+            let now = Instant::now();
+            if result.is_ok() || now - *broke.get_or_insert(now) >= self.calls.options.connection_wait_max {
+                return result;
+            }
+            if let (Some(wait), Some(asked)) = (wait_of(&mut request), asked_wait) {
+                *wait = asked.saturating_sub(started.elapsed());
+            }
+            // A server that is stopping says so until it hangs up.
+            tokio::time::sleep(self.calls.options.pause_min).await;
+        }
+    }
+}
+
+fn wait_of(request: &mut Request) -> Option<&mut Duration> {
+    match request {
+        Request::Fetch(fetch) => Some(&mut fetch.wait),
+        Request::MetaWatch(watch) => Some(&mut watch.wait),
+        _ => None,
+    }
+}
+
+/// The answers if there is one for each thing asked, else as many times the error.
+fn one_each<T, E: Clone>(count: usize, error: E, answers: Vec<Result<T, E>>) -> Vec<Result<T, E>> {
+    if answers.len() == count { answers } else { (0..count).map(|_| Err(error.clone())).collect() }
+}

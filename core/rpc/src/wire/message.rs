@@ -1,0 +1,89 @@
+//! What a frame's head says: requests and answers, one variant for each verb of [`crate::Core`].
+//!
+//! Postcard numbers the variants in their order here, so new ones go at the end; anything else takes a new version
+//! of the RPC. Batches are not in the message: they follow it in the frame, in the message's order.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::*;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Asks for a sign of life.
+    Ping,
+    /// The asker of this long poll has gone; it gets no answer.
+    Cancel {
+        call: u64,
+    },
+    /// The partition of each batch.
+    Append(Vec<PartitionId>),
+    Fetch(FetchRequest),
+    Offsets(OffsetsRequest),
+    Trim(TrimRequest),
+    Inspect(Vec<PartitionId>),
+    Commit(CommitRequest),
+    Committed(GroupName, Vec<PartitionId>),
+    Cursors(GroupName),
+    Groups(String),
+    Forget(GroupName, Option<Vec<PartitionId>>),
+    TopicCreate(TopicCreate),
+    TopicAlter(String, String, TopicAlter),
+    TopicDelete(String, String),
+    MetaGet(String),
+    MetaList(String),
+    MetaPut(MetaPut),
+    MetaDelete(String, MetaCondition),
+    MetaWatch(MetaWatch),
+    SessionOpen(Duration),
+    SessionRenew(SessionId),
+    SessionClose(SessionId),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    Ping,
+    /// The server is stopping: the call was not made, or what became of it is not known.
+    Unavailable,
+    Append(AppendAnswer),
+    Fetch(Vec<Result<FetchedHead, FetchError>>),
+    Offsets(OffsetsAnswer),
+    Trim(TrimAnswer),
+    Inspect(InspectAnswer),
+    Commit(CommitAnswer),
+    Committed(Result<Vec<Option<Cursor>>, CursorError>),
+    Cursors(Result<Vec<(PartitionId, Cursor)>, CursorError>),
+    Groups(Result<Vec<String>, CursorError>),
+    Forget(Result<(), CursorError>),
+    TopicCreate(Result<Topic, TopicError>),
+    TopicAlter(Result<Topic, TopicError>),
+    TopicDelete(Result<(), TopicError>),
+    MetaGet(Result<Option<MetaEntry>, MetaError>),
+    MetaList(Result<MetaList, MetaError>),
+    MetaPut(Result<u64, MetaError>),
+    MetaDelete(Result<(), MetaError>),
+    MetaWatch(Result<MetaChanges, MetaError>),
+    SessionOpen(Result<SessionId, MetaError>),
+    SessionRenew(Result<(), MetaError>),
+    SessionClose(Result<(), MetaError>),
+}
+
+/// A partition's answer to a fetch, without its batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchedHead {
+    pub bounds: Bounds,
+    /// How many of the frame's batches are this partition's.
+    pub batches: u32,
+}
+
+impl Request {
+    /// Whether it may stay unanswered until something happens.
+    pub fn is_long_poll(&self) -> bool {
+        match self {
+            Request::Fetch(fetch) => !fetch.wait.is_zero(),
+            Request::MetaWatch(_) => true,
+            _ => false,
+        }
+    }
+}
