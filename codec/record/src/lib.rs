@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod format;
+pub mod kafka_batch;
 pub mod message;
 
 pub use batch::{Batch, BatchFlags, BatchHeader, HEADER_BYTES, Producer};
