@@ -1,1 +1,140 @@
-//! Placeholder.
+//! The Kafka gateway: speaks Kafka's wire protocol to clients, and the core's contract to a log core.
+//!
+//! ```text
+//! socket → session (frames, order, flow) → handlers (one file per request) → Core
+//!                                             ├ state      what connections share: groups, producer ids
+//!                                             ├ translate  names, batches and topics ↔ the core's
+//!                                             ├ configs    the configurations that topics and brokers have
+//!                                             └ errors     the only place that knows error codes
+//! ```
+//! Nothing here must survive the process: topics, cursors and counters are the core's.
+
+pub mod check;
+pub mod cli;
+pub mod configs;
+pub mod errors;
+pub mod handlers;
+pub mod session;
+pub mod state;
+pub mod translate;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use core_rpc::{Core, TopicId};
+use gateway_runtime::listener::{self, Server};
+use gateway_runtime::{CachedTopic, Identity, TopicCache};
+use tokio_util::sync::CancellationToken;
+
+use crate::configs::TopicConfig;
+use crate::state::ProducerIds;
+
+/// How the gateway is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// The host and port that clients are told to connect to. None: the address that is listened on.
+    pub advertised: Option<(String, u16)>,
+    pub node_id: i32,
+    /// The core's namespace whose topics these clients see.
+    pub namespace: String,
+    /// Partitions of a topic that is created without saying how many.
+    pub num_partitions: u32,
+    /// Whether asking for an unknown topic's metadata creates it.
+    pub auto_create_topics: bool,
+    pub connections_max: usize,
+    /// A connection over which nothing comes for so long is closed.
+    pub connections_max_idle: Duration,
+    /// How long open requests may take when the gateway is stopped.
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9092)),
+            advertised: None,
+            node_id: 1,
+            namespace: "default".into(),
+            num_partitions: 1,
+            auto_create_topics: true,
+            connections_max: 100_000,
+            connections_max_idle: Duration::from_secs(600),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The topics as this gateway sees them: each with its parsed configuration.
+pub type Topics<C> = TopicCache<C, TopicConfig>;
+/// A topic with its parsed configuration.
+pub type Topic = CachedTopic<TopicConfig>;
+
+/// What all connections share.
+pub struct Gateway<C> {
+    pub core: C,
+    pub config: Config,
+    pub identity: Identity,
+    /// The host and port that clients are told to connect to.
+    pub advertised: (String, u16),
+    pub topics: Arc<Topics<C>>,
+    pub producer_ids: ProducerIds<C>,
+}
+
+impl<C: Core> Gateway<C> {
+    /// The topic of this name in the namespace that this gateway shows.
+    pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics.by_name(&self.config.namespace, name)
+    }
+
+    /// The topic of this id, if it is in the namespace that this gateway shows.
+    pub fn topic_by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.topics.by_id(id).filter(|topic| topic.topic.namespace == self.config.namespace)
+    }
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Handle {
+    server: Server,
+    stop: CancellationToken,
+    drain: Duration,
+}
+
+impl Handle {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Answers what has been asked, closes all connections, and ends.
+    pub async fn stop(self) {
+        self.server.stop(self.drain).await;
+        self.stop.cancel();
+    }
+}
+
+/// Starts a gateway. Returns once it listens.
+pub async fn start<C: Core>(core: C, config: Config) -> anyhow::Result<Handle> {
+    let stop = CancellationToken::new();
+    let topics = Topics::start(core.clone(), stop.clone()).await.context("cannot read the topics")?;
+    let identity = Identity::establish(&core, config.node_id).await.context("cannot learn the cluster's id")?;
+    let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listens = listener.local_addr()?;
+    let advertised = config.advertised.clone().unwrap_or_else(|| (listens.ip().to_string(), listens.port()));
+    let (connections_max, drain) = (config.connections_max, config.drain);
+    let gateway =
+        Arc::new(Gateway { producer_ids: ProducerIds::new(core.clone()), core, config, identity, advertised, topics });
+    let server = listener::serve(listener, connections_max, move |stream, peer, draining| {
+        session::run(gateway.clone(), stream, peer, draining)
+    })?;
+    tracing::info!(address = %server.address(), "the Kafka gateway listens");
+    Ok(Handle { server, stop, drain })
+}
+
+/// Milliseconds since 1970; 0 where the clock is before it.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

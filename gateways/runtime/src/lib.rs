@@ -1,1 +1,13 @@
-//! Placeholder.
+//! What every gateway shares: configuration, logging, signals, the listener with its drain, the ready file, the
+//! cluster's identity, and a cache of the topics. No wire protocol is known here.
+
+pub mod config;
+pub mod identity;
+pub mod listener;
+pub mod logging;
+pub mod ready;
+pub mod signals;
+pub mod topic_cache;
+
+pub use identity::Identity;
+pub use topic_cache::{CachedTopic, TopicCache, TopicView};

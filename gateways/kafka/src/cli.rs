@@ -1,0 +1,119 @@
+//! The command line of `polymq-kafka`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{ArgAction, Parser};
+use core_rpc::{Address, RemoteCore};
+use gateway_runtime::{ready, signals};
+
+use crate::{Config, check, start};
+
+/// The Kafka gateway of PolyMQ. Each flag is also a key of the TOML file (--config) and an environment variable.
+#[derive(Debug, Parser)]
+#[command(name = "polymq-kafka", version)]
+pub struct Flags {
+    /// The core's address: HOST:PORT, or unix:PATH.
+    #[arg(long, env = "POLYMQ_KAFKA_CORE", default_value = "127.0.0.1:7401")]
+    core: Address,
+    /// Where to listen; port 0 is picked.
+    #[arg(long, env = "POLYMQ_KAFKA_LISTEN", default_value = "127.0.0.1:9092")]
+    listen: SocketAddr,
+    /// HOST:PORT that clients are told to connect to; by default the address that is listened on.
+    #[arg(long, env = "POLYMQ_KAFKA_ADVERTISED", value_parser = host_and_port)]
+    advertised: Option<(String, u16)>,
+    /// This gateway's broker id.
+    #[arg(long, env = "POLYMQ_KAFKA_NODE_ID", default_value_t = 1)]
+    node_id: i32,
+    /// The namespace whose topics clients see.
+    #[arg(long, env = "POLYMQ_KAFKA_NAMESPACE", default_value = "default")]
+    namespace: String,
+    /// Partitions of a topic that is created without saying how many.
+    #[arg(long, env = "POLYMQ_KAFKA_NUM_PARTITIONS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    num_partitions: u32,
+    /// Whether asking for an unknown topic creates it.
+    #[arg(long, env = "POLYMQ_KAFKA_AUTO_CREATE_TOPICS", default_value_t = true, action = ArgAction::Set)]
+    auto_create_topics: bool,
+    /// Connections that may be open at once.
+    #[arg(long, env = "POLYMQ_KAFKA_CONNECTIONS_MAX", default_value_t = 100_000)]
+    connections_max: usize,
+    /// Seconds without a request after which a connection is closed.
+    #[arg(long, env = "POLYMQ_KAFKA_CONNECTIONS_MAX_IDLE_SECONDS", default_value_t = 600)]
+    connections_max_idle_seconds: u64,
+    /// Seconds that open requests may take when the gateway is stopped.
+    #[arg(long, env = "POLYMQ_KAFKA_DRAIN_SECONDS", default_value_t = 5)]
+    drain_seconds: u64,
+    /// A file to write once the gateway listens: {"kafka":"ADDRESS"}.
+    #[arg(long, env = "POLYMQ_KAFKA_READY_FILE")]
+    ready_file: Option<PathBuf>,
+    /// A TOML file with the same keys, at its top or in its table [kafka].
+    #[arg(long, env = "POLYMQ_CONFIG")]
+    config: Option<PathBuf>,
+    /// Asks the gateway at this address for its versions and exits with 0 if it answers.
+    #[arg(long, value_name = "ADDRESS")]
+    check: Option<String>,
+}
+
+impl Flags {
+    /// What the gateway itself needs of the flags.
+    pub fn to_config(&self) -> Config {
+        Config {
+            listen: self.listen,
+            advertised: self.advertised.clone(),
+            node_id: self.node_id,
+            namespace: self.namespace.clone(),
+            num_partitions: self.num_partitions,
+            auto_create_topics: self.auto_create_topics,
+            connections_max: self.connections_max,
+            connections_max_idle: Duration::from_secs(self.connections_max_idle_seconds),
+            drain: Duration::from_secs(self.drain_seconds),
+        }
+    }
+}
+
+/// Runs the gateway until it is told to end, or the check.
+pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
+    if let Some(address) = &flags.check {
+        check::run(address).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let gateway = start(RemoteCore::new(flags.core.clone()), flags.to_config()).await?;
+    let address = gateway.address().to_string();
+    println!("kafka {address}");
+    if let Some(path) = &flags.ready_file {
+        ready::write(path, &BTreeMap::from([("kafka".to_string(), address)]))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    signals::terminated().await?;
+    gateway.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `HOST:PORT`; the host may be a name or an address, an IPv6 address in brackets.
+pub fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT")?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().map_err(|_| "the port is no number from 0 to 65535")?;
+    if host.is_empty() {
+        return Err("the host is missing".into());
+    }
+    Ok((host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports() {
+        assert_eq!(host_and_port("kafka:9092"), Ok(("kafka".into(), 9092)));
+        assert_eq!(host_and_port("[::1]:1"), Ok(("::1".into(), 1)));
+        assert!(host_and_port("kafka").is_err());
+        assert!(host_and_port(":1").is_err());
+        assert!(host_and_port("a:b").is_err());
+    }
+}

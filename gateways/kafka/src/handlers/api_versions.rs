@@ -1,0 +1,63 @@
+//! ApiVersions (18): tells which requests are served, from the table in [`super`].
+//!
+//! No features are finalized: `kraft.version`, `metadata.version` and `group.version` are about a quorum and
+//! protocols that are not here.
+
+use codec_kafka::ApiKey;
+use codec_kafka::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use core_rpc::Core;
+
+use super::{Context, SERVED, Served};
+use crate::Gateway;
+use crate::errors::ErrorCode;
+
+pub async fn handle<C: Core>(
+    _: &Gateway<C>,
+    context: &Context,
+    request: ApiVersionsRequest,
+) -> ApiVersionsResponse {
+    if context.version >= 3 && !(is_name(&request.client_software_name) && is_name(&request.client_software_version)) {
+        return ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() };
+    }
+    ApiVersionsResponse {
+        api_keys: SERVED.iter().map(line).collect(),
+        ..Default::default()
+    }
+}
+
+/// What Kafka allows as a client's name and version: letters and digits, between them also `-` and `.` (KIP-511).
+fn is_name(text: &str) -> bool {
+    let outer = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    outer(bytes.first()) && outer(bytes.last()) && bytes.iter().all(inner)
+}
+
+/// The answer to a version that is not served, to be sent in version 0.
+pub fn unsupported() -> ApiVersionsResponse {
+    ApiVersionsResponse {
+        error_code: ErrorCode::UnsupportedVersion.code(),
+        api_keys: SERVED.iter().filter(|served| served.api == ApiKey::ApiVersions).map(line).collect(),
+        ..Default::default()
+    }
+}
+
+fn line(served: &Served) -> ApiVersion {
+    let versions = served.advertised();
+    ApiVersion { api_key: served.api as i16, min_version: *versions.start(), max_version: *versions.end() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_clients() {
+        for name in ["a", "apache-kafka-java", "4.1.0", "A.b-c"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", "-", "a-", ".a", "a b", "a/b", "ä"] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+}

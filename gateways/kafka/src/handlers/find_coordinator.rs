@@ -1,0 +1,66 @@
+//! FindCoordinator (10), versions 0 to 6: tells who coordinates a group. It is this gateway.
+//!
+//! - Transactions (key type 1) are refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which clients take as final: after
+//!   COORDINATOR_NOT_AVAILABLE they would ask again until their time is up.
+//! - Share groups (key type 2) and unknown types are refused with INVALID_REQUEST, as by a Kafka without them.
+
+use codec_kafka::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
+use core_rpc::Core;
+
+use super::Context;
+use crate::Gateway;
+use crate::errors::{ErrorCode, Refusal};
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+
+/// The first version that asks for several keys.
+const KEYS_VERSION: i16 = 4;
+
+pub async fn handle<C: Core>(
+    gateway: &Gateway<C>,
+    context: &Context,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    let find = |key: String| match check(request.key_type) {
+        Ok(()) => Coordinator {
+            key,
+            node_id: gateway.identity.node_id,
+            host: gateway.advertised.0.clone(),
+            port: i32::from(gateway.advertised.1),
+            ..Default::default()
+        },
+        Err(refusal) => Coordinator {
+            key,
+            node_id: -1,
+            port: -1,
+            error_code: refusal.code.code(),
+            error_message: Some(refusal.message),
+            ..Default::default()
+        },
+    };
+    if context.version >= KEYS_VERSION {
+        let coordinators = request.coordinator_keys.into_iter().map(find).collect();
+        return FindCoordinatorResponse { coordinators, ..Default::default() };
+    }
+    let found = find(request.key);
+    FindCoordinatorResponse {
+        error_code: found.error_code,
+        error_message: found.error_message,
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
+        ..Default::default()
+    }
+}
+
+fn check(key_type: i8) -> Result<(), Refusal> {
+    match key_type {
+        GROUP => Ok(()),
+        TRANSACTION => Err(Refusal::new(
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            "transactions are not supported by this broker",
+        )),
+        other => Err(Refusal::new(ErrorCode::InvalidRequest, format!("key type {other} is not supported"))),
+    }
+}

@@ -1,0 +1,147 @@
+//! Metadata (3), versions 0 to 13: describes the broker and topics, and creates unknown topics where that is allowed.
+//!
+//! - This gateway is the only broker it tells of, and the leader of every partition.
+//! - A topic that is created here is described at once; Kafka answers LEADER_NOT_AVAILABLE first.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use codec_kafka::Uuid;
+use codec_kafka::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+use core_rpc::{Core, TopicCreate, TopicError};
+
+use super::Context;
+use crate::errors::ErrorCode;
+use crate::translate::names::check_topic_name;
+use crate::translate::{LEADER_EPOCH, TOPIC_OPERATIONS, CLUSTER_OPERATIONS, topic_id, uuid};
+use crate::{Gateway, Topic, configs};
+
+/// The first version in which a topic can be asked for by its id.
+const BY_ID_VERSION: i16 = 12;
+
+pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: MetadataRequest) -> MetadataResponse {
+    let node_id = gateway.identity.node_id;
+    let mut topics = match &request.topics {
+        None => all(gateway),
+        // Version 0 has no null.
+        Some(topics) if topics.is_empty() && context.version == 0 => all(gateway),
+        Some(topics) => named(gateway, context.version, topics, request.allow_auto_topic_creation).await,
+    };
+    if request.include_topic_authorized_operations {
+        for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+        }
+    }
+    let mut response = MetadataResponse {
+        brokers: vec![MetadataResponseBroker {
+            node_id,
+            host: gateway.advertised.0.clone(),
+            port: i32::from(gateway.advertised.1),
+            rack: None,
+        }],
+        cluster_id: Some(gateway.identity.cluster_id.clone()),
+        controller_id: node_id,
+        topics,
+        ..Default::default()
+    };
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    response
+}
+
+fn all<C: Core>(gateway: &Gateway<C>) -> Vec<MetadataResponseTopic> {
+    let topics = gateway.topics.all(&gateway.config.namespace);
+    topics.iter().map(|topic| described(topic, gateway.identity.node_id)).collect()
+}
+
+async fn named<C: Core>(
+    gateway: &Gateway<C>,
+    version: i16,
+    asked: &[MetadataRequestTopic],
+    may_create: bool,
+) -> Vec<MetadataResponseTopic> {
+    let ill_formed = |topic: &MetadataRequestTopic| topic.name.is_none() || !topic.topic_id.is_zero();
+    if version < BY_ID_VERSION && asked.iter().any(ill_formed) {
+        return asked.iter().map(|topic| failed(topic, ErrorCode::InvalidRequest)).collect();
+    }
+    let mut seen = HashSet::new();
+    let mut topics = Vec::with_capacity(asked.len());
+    for topic in asked {
+        if !seen.insert((&topic.name, topic.topic_id)) {
+            continue;
+        }
+        topics.push(match find(gateway, topic, may_create).await {
+            Ok(found) => described(&found, gateway.identity.node_id),
+            Err(code) => failed(topic, code),
+        });
+    }
+    topics
+}
+
+async fn find<C: Core>(
+    gateway: &Gateway<C>,
+    asked: &MetadataRequestTopic,
+    may_create: bool,
+) -> Result<Arc<Topic>, ErrorCode> {
+    if !asked.topic_id.is_zero() {
+        return gateway.topic_by_id(topic_id(asked.topic_id)).ok_or(ErrorCode::UnknownTopicId);
+    }
+    let Some(name) = &asked.name else { return Err(ErrorCode::InvalidRequest) };
+    if let Some(topic) = gateway.topic(name) {
+        return Ok(topic);
+    }
+    check_topic_name(name).map_err(|_| ErrorCode::InvalidTopicException)?;
+    match may_create && gateway.config.auto_create_topics {
+        true => create(gateway, name).await,
+        false => Err(ErrorCode::UnknownTopicOrPartition),
+    }
+}
+
+async fn create<C: Core>(gateway: &Gateway<C>, name: &str) -> Result<Arc<Topic>, ErrorCode> {
+    let labels = Default::default();
+    let create = TopicCreate {
+        namespace: gateway.config.namespace.clone(),
+        name: name.to_owned(),
+        partitions: gateway.config.num_partitions,
+        settings: configs::settings_of(&labels),
+        labels,
+    };
+    match gateway.topics.create(create).await {
+        Ok(topic) => Ok(topic),
+        // Another request was faster.
+        Err(TopicError::Exists) => gateway.topic(name).ok_or(ErrorCode::LeaderNotAvailable),
+        Err(error) => Err((&error).into()),
+    }
+}
+
+fn described(topic: &Topic, node_id: i32) -> MetadataResponseTopic {
+    let topic = &topic.topic;
+    let partition = |index| MetadataResponsePartition {
+        error_code: 0,
+        partition_index: index,
+        leader_id: node_id,
+        leader_epoch: LEADER_EPOCH,
+        replica_nodes: vec![node_id],
+        isr_nodes: vec![node_id],
+        offline_replicas: Vec::new(),
+    };
+    MetadataResponseTopic {
+        name: Some(topic.name.clone()),
+        topic_id: uuid(topic.id),
+        partitions: (0..topic.partitions as i32).map(partition).collect(),
+        ..Default::default()
+    }
+}
+
+fn failed(asked: &MetadataRequestTopic, code: ErrorCode) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: code.code(),
+        name: asked.name.clone(),
+        topic_id: if asked.topic_id.is_zero() { Uuid::ZERO } else { asked.topic_id },
+        ..Default::default()
+    }
+}

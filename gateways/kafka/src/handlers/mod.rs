@@ -1,0 +1,153 @@
+//! The requests that this gateway serves: THE table, and how a request gets from its bytes to its answer.
+//!
+//! What ApiVersions advertises is computed from the table, so that it cannot promise what is not there. A handler is
+//! `async fn handle(&Gateway, &Context, Request) -> Response`; it never fails: errors are fields of the response.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use codec_kafka::api::Message;
+use codec_kafka::frame::encode_response;
+use codec_kafka::{ApiKey, DecodeError, Frame, Reader, RequestHeader};
+use core_rpc::Core;
+
+use crate::Gateway;
+
+/// What a handler knows of a request besides its body.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub version: i16,
+    pub correlation_id: i32,
+    pub client_id: Option<String>,
+    pub peer: SocketAddr,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is answered.
+    Frame(Frame),
+    /// It asked for no answer.
+    Nothing,
+    /// The connection is closed.
+    Close,
+}
+
+/// A request on its way to its answer.
+pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What handlers return: a response, or something that knows when there is none.
+pub trait Reply {
+    fn answer(self, context: &Context) -> Answer;
+}
+
+impl<M: Message> Reply for M {
+    fn answer(self, context: &Context) -> Answer {
+        match encode_response(&self, context.version, context.correlation_id) {
+            Ok(frame) => Answer::Frame(frame),
+            Err(error) => {
+                tracing::error!(api = ?M::API, version = context.version, %error, "a response cannot be encoded");
+                Answer::Close
+            }
+        }
+    }
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct Served {
+    pub api: ApiKey,
+    /// The versions whose requests are answered.
+    pub versions: RangeInclusive<i16>,
+}
+
+impl Served {
+    /// The versions that ApiVersions tells. Produce is said to begin at 0, although only 3 and later are answered:
+    /// librdkafka stops compressing when old versions are missing (KAFKA-18659), and Kafka does the same for it.
+    pub fn advertised(&self) -> RangeInclusive<i16> {
+        match self.api {
+            ApiKey::Produce => 0..=*self.versions.end(),
+            _ => self.versions.clone(),
+        }
+    }
+}
+
+macro_rules! table {
+    ($($api:ident $versions:expr => $module:ident;)*) => {
+        $(mod $module;)*
+
+        /// All requests that are served.
+        pub const SERVED: &[Served] = &[$(Served { api: ApiKey::$api, versions: $versions }),*];
+
+        fn dispatch<C: Core>(
+            gateway: &Arc<Gateway<C>>,
+            context: Context,
+            api: ApiKey,
+            body: &mut Reader,
+        ) -> Result<Answering, DecodeError> {
+            match api {
+                $(ApiKey::$api => {
+                    let request = Message::decode(body, context.version)?;
+                    let gateway = gateway.clone();
+                    Ok(Box::pin(async move {
+                        let reply = $module::handle(&gateway, &context, request).await;
+                        reply.answer(&context)
+                    }))
+                })*
+                _ => Err(DecodeError::UnsupportedVersion { api, version: context.version }),
+            }
+        }
+    };
+}
+
+table! {
+    Produce 3..=13 => produce;
+    Fetch 4..=18 => fetch;
+    ListOffsets 1..=10 => list_offsets;
+    Metadata 0..=13 => metadata;
+    FindCoordinator 0..=6 => find_coordinator;
+    ApiVersions 0..=4 => api_versions;
+    InitProducerId 0..=5 => init_producer_id;
+}
+
+/// A request that cannot even be begun. The connection has to be closed, as Kafka closes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswerable {
+    #[error("the request cannot be read: {0}")]
+    Undecodable(#[from] DecodeError),
+    #[error("API {key} version {version} is not served")]
+    NotServed { key: i16, version: i16 },
+}
+
+/// A request that has been read, and its answer to be.
+pub struct Begun {
+    pub answering: Answering,
+    /// Whether it may run beside the requests before it (answers are sent in order all the same). Only appends may:
+    /// their order is that in which they are begun, and they hold no memory but their own bytes.
+    pub early: bool,
+}
+
+/// Reads a request's frame. What the request asks for is begun when the answer is first polled.
+pub fn begin<C: Core>(gateway: &Arc<Gateway<C>>, peer: SocketAddr, frame: bytes::Bytes) -> Result<Begun, Unanswerable> {
+    let mut reader = Reader::new(frame);
+    let header = RequestHeader::decode(&mut reader)?;
+    let RequestHeader { api_key: key, api_version: version, correlation_id, client_id } = header;
+    let not_served = Unanswerable::NotServed { key, version };
+    let api = ApiKey::from_i16(key).ok_or(not_served)?;
+    let served = SERVED.iter().find(|served| served.api == api).ok_or(not_served)?;
+    let mut context = Context { version, correlation_id, client_id, peer };
+    if !served.versions.contains(&version) {
+        if api != ApiKey::ApiVersions {
+            return Err(not_served);
+        }
+        // So that a newer client learns what it can use: answered in the oldest version.
+        context.version = 0;
+        let answer = api_versions::unsupported().answer(&context);
+        return Ok(Begun { answering: Box::pin(std::future::ready(answer)), early: false });
+    }
+    let answering = dispatch(gateway, context, api, &mut reader)?;
+    Ok(Begun { answering, early: api == ApiKey::Produce })
+}

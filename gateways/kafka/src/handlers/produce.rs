@@ -1,0 +1,142 @@
+//! Produce (0), versions 3 to 13: appends record batches.
+//!
+//! - Acknowledged when the topic's durability is met, also with `acks=1`; `acks=0` is not answered, and the connection
+//!   is closed after an error, as Kafka does it.
+//! - `timeout_ms` bounds waiting for replicas; there are none.
+//! - Transactional batches are refused (TRANSACTIONAL_ID_AUTHORIZATION_FAILED): there are no transactions yet.
+//! - The appends are handed to the core when the answer is first polled, which keeps their order on a connection.
+
+use bytes::Bytes;
+use codec_kafka::messages::ProduceRequest;
+use codec_kafka::messages::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceResponse, TopicProduceData,
+    TopicProduceResponse,
+};
+use core_rpc::{Append, AppendError, AppendRequest, Appended, Core, PartitionId};
+
+use super::{Answer, Context, Reply};
+use crate::errors::ErrorCode;
+use crate::translate::produced::{Accepted, Refused, accept};
+use crate::translate::{partition_of, topic_id};
+use crate::{Gateway, Topic, now_ms};
+
+/// The first version that names topics by id.
+const TOPIC_ID_VERSION: i16 = 13;
+
+/// A response that is sent, or only looked at for errors.
+pub enum ProduceReply {
+    Sent(ProduceResponse),
+    Silent { failed: bool },
+}
+
+impl Reply for ProduceReply {
+    fn answer(self, context: &Context) -> Answer {
+        match self {
+            ProduceReply::Sent(response) => response.answer(context),
+            ProduceReply::Silent { failed: false } => Answer::Nothing,
+            // The only way to tell a client that does not listen.
+            ProduceReply::Silent { failed: true } => Answer::Close,
+        }
+    }
+}
+
+pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: ProduceRequest) -> ProduceReply {
+    let acks = request.acks;
+    let (mut response, appends, places) = prepare(gateway, context.version, request);
+    if !appends.is_empty() {
+        let answers = gateway.core.append(AppendRequest { appends }).await;
+        for ((topic, partition, append_time_ms), answer) in places.into_iter().zip(answers) {
+            let place = &mut response.responses[topic].partition_responses[partition];
+            match answer {
+                Ok(appended) => fill_appended(place, appended, append_time_ms),
+                Err(error) => fill_error(place, &error),
+            }
+        }
+    }
+    if acks != 0 {
+        return ProduceReply::Sent(response);
+    }
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    ProduceReply::Silent { failed: partitions.any(|partition| partition.error_code != 0) }
+}
+
+/// Where the answer to an append goes: topic and partition in the response; and the time that the broker gave.
+type Place = (usize, usize, Option<i64>);
+
+/// The response with all that is refused here, and the appends that fill the rest of it.
+fn prepare<C: Core>(
+    gateway: &Gateway<C>,
+    version: i16,
+    request: ProduceRequest,
+) -> (ProduceResponse, Vec<Append>, Vec<Place>) {
+    let now_ms = now_ms();
+    let mut appends = Vec::new();
+    let mut places = Vec::new();
+    let mut response = ProduceResponse::default();
+    let refused = refuse_request(&request);
+    for TopicProduceData { name, topic_id: uuid, partition_data } in request.topic_data {
+        let topic = match version >= TOPIC_ID_VERSION {
+            true => gateway.topic_by_id(topic_id(uuid)).ok_or(ErrorCode::UnknownTopicId),
+            false => gateway.topic(&name).ok_or(ErrorCode::UnknownTopicOrPartition),
+        };
+        let mut partition_responses = Vec::with_capacity(partition_data.len());
+        for PartitionProduceData { index, records } in partition_data {
+            let mut place = PartitionProduceResponse { index, base_offset: -1, ..Default::default() };
+            let accepted = match (refused, &topic) {
+                (Some(code), _) => Err(code.into()),
+                (None, Err(code)) => Err((*code).into()),
+                (None, Ok(topic)) => accept_partition(topic, index, records, version, now_ms),
+            };
+            match accepted {
+                Ok((partition, accepted)) => {
+                    appends.push(Append { partition, batch: accepted.batch });
+                    places.push((response.responses.len(), partition_responses.len(), accepted.append_time_ms));
+                }
+                Err(refused) => fill_refused(&mut place, refused),
+            }
+            partition_responses.push(place);
+        }
+        response.responses.push(TopicProduceResponse { name, topic_id: uuid, partition_responses });
+    }
+    (response, appends, places)
+}
+
+/// What is wrong with the request as a whole.
+fn refuse_request(request: &ProduceRequest) -> Option<ErrorCode> {
+    if request.transactional_id.is_some() {
+        return Some(ErrorCode::TransactionalIdAuthorizationFailed);
+    }
+    (!matches!(request.acks, -1..=1)).then_some(ErrorCode::InvalidRequiredAcks)
+}
+
+fn accept_partition(
+    topic: &Topic,
+    index: i32,
+    records: Option<Bytes>,
+    version: i16,
+    now_ms: i64,
+) -> Result<(PartitionId, Accepted), Refused> {
+    let partition = partition_of(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    Ok((partition, accept(records, version, &topic.view, now_ms)?))
+}
+
+fn fill_appended(place: &mut PartitionProduceResponse, appended: Appended, append_time_ms: Option<i64>) {
+    place.base_offset = appended.base_offset as i64;
+    place.log_append_time_ms = append_time_ms.unwrap_or(-1);
+    place.log_start_offset = appended.start_offset as i64;
+}
+
+fn fill_error(place: &mut PartitionProduceResponse, error: &AppendError) {
+    place.error_code = ErrorCode::from(error).code();
+    place.error_message = Some(error.to_string());
+}
+
+fn fill_refused(place: &mut PartitionProduceResponse, refused: Refused) {
+    place.error_code = refused.code.code();
+    place.error_message = Some(refused.message);
+    let error = |(batch_index, message)| BatchIndexAndErrorMessage {
+        batch_index,
+        batch_index_error_message: Some(message),
+    };
+    place.record_errors = refused.records.into_iter().map(error).collect();
+}

@@ -1,0 +1,321 @@
+//! One connection: frames in, answers out, in order.
+//!
+//! One task does it all, as a hand-written future, so that an idle connection costs no more than a small struct and a
+//! timer. In every round it sends what is ready, takes the answers that have become ready, and reads:
+//!
+//! ```text
+//! socket ─► buffer ─► frames ─► begun requests, in order ─► answers ─► socket (one vectored write for many)
+//! ```
+//!
+//! Only the first request runs, as on a Kafka broker; but appends that follow appends are begun at once, since a
+//! producer sends the next before it has the answer to the last, and a group commit takes them all.
+//!
+//! What bounds memory: nothing more is read while [`PENDING_MAX`] requests or [`PENDING_BYTES_MAX`] bytes of them are
+//! unanswered; no further answer is awaited while [`OUTGOING_BYTES_MAX`] are unsent. So a peer that sends and never
+//! reads is left waiting.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use codec_kafka::Frame;
+use codec_kafka::frame::{DEFAULT_FRAME_BYTES_MAX, split};
+use core_rpc::Core;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::Gateway;
+use crate::handlers::{Answer, Answering, begin};
+
+/// Unanswered requests, at most.
+const PENDING_MAX: usize = 256;
+/// Bytes of unanswered requests from which on no more are read (a single one may be larger).
+const PENDING_BYTES_MAX: usize = 64 << 20;
+/// Bytes of unsent answers from which on no more are awaited (a single one may be larger).
+const OUTGOING_BYTES_MAX: usize = 1 << 20;
+/// What is read at once: at first, and when the peer keeps sending more than that.
+const READ_BYTES_MIN: usize = 4 << 10;
+const READ_BYTES_MAX: usize = 64 << 10;
+/// Pieces in one vectored write; the kernel takes up to 1024.
+const SLICES_MAX: usize = 64;
+
+/// Serves a connection until the peer or `draining` ends it.
+pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, stream: TcpStream, peer: SocketAddr, draining: CancellationToken) {
+    let idle_max = gateway.config.connections_max_idle;
+    let session = Session {
+        gateway,
+        stream,
+        peer,
+        buffer: BytesMut::new(),
+        read_bytes: READ_BYTES_MIN,
+        reading: true,
+        pending: VecDeque::new(),
+        pending_bytes: 0,
+        early_only: true,
+        outgoing: VecDeque::new(),
+        outgoing_bytes: 0,
+        active: Instant::now(),
+        idle_max,
+        idle: Box::pin(sleep_until(Instant::now() + idle_max)),
+        draining: Box::pin(draining.cancelled_owned()),
+    };
+    if let Err(error) = session.await {
+        tracing::debug!(%peer, %error, "a connection ends");
+    }
+}
+
+struct Session<C> {
+    gateway: Arc<Gateway<C>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    buffer: BytesMut,
+    /// Room to make for the next read.
+    read_bytes: usize,
+    /// Whether more requests may come: not after the peer's end or when draining.
+    reading: bool,
+    pending: VecDeque<Pending>,
+    pending_bytes: usize,
+    /// Whether every pending request may run beside the others.
+    early_only: bool,
+    outgoing: VecDeque<Frame>,
+    outgoing_bytes: usize,
+    /// When the peer last sent something.
+    active: Instant,
+    idle_max: Duration,
+    idle: Pin<Box<Sleep>>,
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+struct Pending {
+    state: PendingState,
+    bytes: usize,
+    early: bool,
+}
+
+enum PendingState {
+    Waiting(Answering),
+    Ready(Answer),
+}
+
+impl PendingState {
+    fn begin(&mut self, context: &mut Context<'_>) {
+        if let PendingState::Waiting(answering) = self
+            && let Poll::Ready(answer) = answering.as_mut().poll(context)
+        {
+            *self = PendingState::Ready(answer);
+        }
+    }
+}
+
+/// Why a connection ends before its peer ends it.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Frame(#[from] codec_kafka::frame::InvalidFrameLength),
+    #[error(transparent)]
+    Request(#[from] crate::handlers::Unanswerable),
+    #[error("a handler asked for it")]
+    Closed,
+    #[error("nothing came for too long")]
+    Idle,
+}
+
+impl<C: Core> Future for Session<C> {
+    type Output = Result<(), SessionError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let session = self.get_mut();
+        if session.reading && session.draining.as_mut().poll(context).is_ready() {
+            session.reading = false;
+        }
+        loop {
+            let answered = session.take_answers(context)?;
+            let sent = session.send(context)?;
+            let read = session.reading && session.has_room() && session.read(context)?;
+            // The peer is gone or we are leaving: answers to appends are owed, other answers nobody waits for.
+            if !session.reading && session.outgoing.is_empty() && !session.pending.iter().any(|pending| pending.early) {
+                return Poll::Ready(Ok(()));
+            }
+            // Sending may have made room for answers, answers for reading, and reading brought what can be answered.
+            if !(answered || sent || read) {
+                break;
+            }
+        }
+        session.poll_idle(context)
+    }
+}
+
+impl<C: Core> Session<C> {
+    fn has_room(&self) -> bool {
+        self.pending.len() < PENDING_MAX && self.pending_bytes < PENDING_BYTES_MAX
+    }
+
+    /// Moves answers that are ready, in order, to the outgoing frames. Returns whether there was one.
+    fn take_answers(&mut self, context: &mut Context<'_>) -> Result<bool, SessionError> {
+        let mut moved = false;
+        while self.outgoing_bytes < OUTGOING_BYTES_MAX {
+            let Some(first) = self.pending.front_mut() else { break };
+            if let PendingState::Waiting(answering) = &mut first.state {
+                let Poll::Ready(answer) = answering.as_mut().poll(context) else { break };
+                first.state = PendingState::Ready(answer);
+            }
+            let Some(Pending { state: PendingState::Ready(answer), bytes, early }) = self.pending.pop_front() else {
+                break;
+            };
+            self.pending_bytes -= bytes;
+            moved = true;
+            if !early {
+                self.begin_early(context);
+            }
+            match answer {
+                Answer::Frame(frame) => {
+                    self.outgoing_bytes += frame.len();
+                    self.outgoing.push_back(frame);
+                }
+                Answer::Nothing => {}
+                Answer::Close => return Err(SessionError::Closed),
+            }
+        }
+        Ok(moved)
+    }
+
+    /// After a request that had to run alone: begins those behind it that need not.
+    fn begin_early(&mut self, context: &mut Context<'_>) {
+        self.early_only = self.pending.iter().all(|pending| pending.early);
+        for pending in self.pending.iter_mut().take_while(|pending| pending.early) {
+            pending.state.begin(context);
+        }
+    }
+
+    /// Writes outgoing frames while the socket takes them. Returns whether it took something.
+    fn send(&mut self, context: &mut Context<'_>) -> Result<bool, SessionError> {
+        let mut sent = false;
+        while !self.outgoing.is_empty() {
+            if self.stream.poll_write_ready(context)?.is_pending() {
+                break;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut filled = 0;
+            for frame in &self.outgoing {
+                filled += frame.chunks_vectored(&mut slices[filled..]);
+                if filled == SLICES_MAX {
+                    break;
+                }
+            }
+            match self.stream.try_write_vectored(&slices[..filled]) {
+                Ok(written) => {
+                    sent = true;
+                    self.forget_sent(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn forget_sent(&mut self, mut written: usize) {
+        self.outgoing_bytes -= written;
+        while let Some(frame) = self.outgoing.front_mut() {
+            let part = written.min(frame.remaining());
+            frame.advance(part);
+            written -= part;
+            if frame.has_remaining() {
+                return;
+            }
+            self.outgoing.pop_front();
+        }
+    }
+
+    /// Reads once and begins the requests that have arrived whole. Returns whether something came.
+    fn read(&mut self, context: &mut Context<'_>) -> Result<bool, SessionError> {
+        // Frames may have been left in the buffer when there was no room for their requests.
+        if self.begin_requests(context)? {
+            return Ok(true);
+        }
+        if self.stream.poll_read_ready(context)?.is_pending() {
+            self.release_buffer();
+            return Ok(false);
+        }
+        // `split` has made room for the rest of a frame that has begun; otherwise there may be none.
+        if self.buffer.capacity() == self.buffer.len() {
+            self.buffer.reserve(self.read_bytes);
+        }
+        let room = self.buffer.capacity() - self.buffer.len();
+        match self.stream.try_read_buf(&mut self.buffer) {
+            Ok(0) => {
+                self.reading = false;
+                Ok(true)
+            }
+            Ok(count) => {
+                self.active = Instant::now();
+                if count == room {
+                    self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+                } else if count < self.read_bytes / 2 {
+                    self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+                }
+                self.begin_requests(context)?;
+                Ok(true)
+            }
+            // The readiness was stale; ask again, which registers the waker.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives the buffer's memory back when nothing is in it and much of it is unused: the connection may be idle from
+    /// now on. A smaller rest is kept, so that small requests one after another share a block: stored batches keep
+    /// the block that they arrived in.
+    fn release_buffer(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > READ_BYTES_MIN {
+            self.buffer = BytesMut::new();
+        }
+    }
+
+    /// Returns whether there was a whole request.
+    fn begin_requests(&mut self, context: &mut Context<'_>) -> Result<bool, SessionError> {
+        let mut found = false;
+        while self.has_room() {
+            let Some(frame) = split(&mut self.buffer, DEFAULT_FRAME_BYTES_MAX)? else { break };
+            found = true;
+            let bytes = frame.len();
+            let begun = begin(&self.gateway, self.peer, frame)?;
+            self.early_only &= begun.early;
+            let mut state = PendingState::Waiting(begun.answering);
+            // The first is begun when its answer is asked for.
+            if self.early_only && !self.pending.is_empty() {
+                state.begin(context);
+            }
+            self.pending.push_back(Pending { state, bytes, early: begun.early });
+            self.pending_bytes += bytes;
+        }
+        Ok(found)
+    }
+
+    /// Ends the connection if nothing came for too long. The timer is not moved at every read, only looked at when it
+    /// rings.
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
+        loop {
+            ready!(self.idle.as_mut().poll(context));
+            let end = self.active + self.idle_max;
+            if end <= Instant::now() {
+                // A request under way is no idleness of the peer's.
+                if self.pending.is_empty() {
+                    return Poll::Ready(Err(SessionError::Idle));
+                }
+                self.active = Instant::now();
+                continue;
+            }
+            self.idle.as_mut().reset(end);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Configuration in layers: a flag before the environment before the TOML file before the default.
+//!
+//! A binary declares its flags once, with clap (`#[arg(long, env = "POLYMQ_KAFKA_LISTEN")]`). The file has the same
+//! keys, with `-` or `_`, at its top or in the binary's own table; a key that no flag has is an error, not ignored:
+//!
+//! ```toml
+//! core = "127.0.0.1:7401"
+//! [kafka]
+//! listen = "0.0.0.0:9092"
+//! ```
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Command, Parser};
+
+/// The environment's name for the path of the file.
+pub const CONFIG_ENV: &str = "POLYMQ_CONFIG";
+
+/// Parses this process's arguments, environment and file. `section` is the binary's table in the file. Ends the
+/// process with a message where the flags are wrong, as clap does.
+pub fn load<P: Parser>(section: &str) -> anyhow::Result<P> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let path = config_path(&arguments).or_else(|| std::env::var_os(CONFIG_ENV).map(PathBuf::from));
+    let command = match path {
+        Some(path) => with_file(P::command(), &path, section)?,
+        None => P::command(),
+    };
+    let matches = command.get_matches_from(arguments);
+    Ok(P::from_arg_matches(&matches)?)
+}
+
+/// The value of `--config`, found before the other flags are parsed since it decides their defaults.
+fn config_path(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut arguments = arguments.iter().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--config" {
+            return arguments.next().map(PathBuf::from);
+        }
+        if let Some(path) = argument.to_str().and_then(|argument| argument.strip_prefix("--config=")) {
+            return Some(PathBuf::from(path));
+        }
+    }
+    None
+}
+
+fn with_file(command: Command, path: &Path, section: &str) -> anyhow::Result<Command> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    with_text(command, &text, section).with_context(|| format!("in {}", path.display()))
+}
+
+/// The command with the file's values as its defaults.
+fn with_text(mut command: Command, text: &str, section: &str) -> anyhow::Result<Command> {
+    let file: toml::Table = toml::from_str(text)?;
+    let mut values: Vec<(String, toml::Value)> = Vec::new();
+    for (key, value) in file {
+        match value {
+            toml::Value::Table(table) if key == section => values.extend(table),
+            // The tables of other binaries; one file serves all.
+            toml::Value::Table(_) => {}
+            value => values.push((key, value)),
+        }
+    }
+    for (key, value) in values {
+        let flag = key.replace('_', "-");
+        let Some(id) =
+            command.get_arguments().find(|arg| arg.get_long() == Some(&flag)).map(|arg| arg.get_id().clone())
+        else {
+            bail!("unknown key {key}");
+        };
+        let value = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            toml::Value::Boolean(truth) => truth.to_string(),
+            _ => bail!("the value of {key} is neither a string, a number nor a boolean"),
+        };
+        // Defaults live as long as the command, which lives as long as the process; there are a few dozen at most.
+        let value: &'static str = value.leak();
+        command = command.mut_arg(id, |arg| arg.default_value(value).required(false));
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, FromArgMatches};
+
+    #[derive(Parser)]
+    struct Flags {
+        #[arg(long)]
+        core: String,
+        #[arg(long, default_value = "a:1")]
+        listen_at: String,
+        #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+        auto: bool,
+    }
+
+    fn parse(text: &str, arguments: &[&str]) -> anyhow::Result<Flags> {
+        let command = with_text(Flags::command(), text, "kafka")?;
+        Ok(Flags::from_arg_matches(&command.try_get_matches_from(arguments)?)?)
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let text = "core = 'c:1'\n[kafka]\nlisten_at = 'b:2'\nauto = false\n[mqtt]\nother = 1";
+        let flags = parse(text, &["x", "--listen-at", "c:3"]).unwrap();
+        assert_eq!((flags.core.as_str(), flags.listen_at.as_str(), flags.auto), ("c:1", "c:3", false));
+        assert_eq!(parse(text, &["x"]).unwrap().listen_at, "b:2");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(parse("core = 'c'\n[kafka]\nlisten = 'b:2'", &["x"]).is_err());
+    }
+
+    #[test]
+    fn the_file_is_named_by_either_form_of_the_flag() {
+        let path = |arguments: &[&str]| config_path(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(path(&["x", "--config", "f"]), Some("f".into()));
+        assert_eq!(path(&["x", "--core=1", "--config=f"]), Some("f".into()));
+        assert_eq!(path(&["x"]), None);
+    }
+}

@@ -1,0 +1,32 @@
+//! The ready file: JSON that says where a process listens, written once everything does.
+//!
+//! `{"kafka":"127.0.0.1:9092"}`. Whoever started the process waits for the file instead of polling ports.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Writes the file under another name first and renames it, so that it is never seen half written.
+pub fn write(path: &Path, addresses: &BTreeMap<String, String>) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    let mut file = File::create(&temporary)?;
+    file.write_all(&serde_json::to_vec(addresses)?)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ready.json");
+        write(&path, &BTreeMap::from([("kafka".to_string(), "127.0.0.1:9".to_string())])).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), r#"{"kafka":"127.0.0.1:9"}"#);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
