@@ -5,8 +5,6 @@ import queue
 import subprocess
 import threading
 
-import process
-
 ANSWER_SECONDS_MAX = 90  # the longest, filling a topic with 2 GiB, takes half of it on a slow disk
 
 
@@ -53,9 +51,6 @@ class Client:
         if not answer.startswith("ok "):
             raise Failed(f"{command}: {answer.removeprefix('error ')}")
         return json.loads(answer[3:])
-
-    def cpu_seconds(self):
-        return process.cpu_seconds(self.child.pid)
 
     def stop(self):
         self.child.stdin.close()

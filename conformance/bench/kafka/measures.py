@@ -57,17 +57,21 @@ class Session:
     def watched(self, command, **options):
         """Runs a command of the load generator; adds what it cost: the processors that each party kept busy."""
         os.sync()  # so that what an earlier measure left unwritten is not written during this one
-        before = (time.monotonic(), self.broker.cpu_seconds(), self.client.cpu_seconds(), process.machine_busy_seconds())
+        before = self.clocks()
         figures = self.client.call(command, **options)
-        after = (time.monotonic(), self.broker.cpu_seconds(), self.client.cpu_seconds(), process.machine_busy_seconds())
-        wall, broker, client, machine = (late - early for late, early in zip(after, before))
+        wall, broker, client, others = (late - early for late, early in zip(self.clocks(), before))
         figures["broker cores"] = broker / wall
         figures["client cores"] = client / wall
-        figures["other cores"] = max(0.0, machine - broker - client) / wall
+        figures["other cores"] = others / wall
         figures["cpu per million"] = broker / figures["records"] * 1e6
         if "seconds" in figures:
             figures["records per second"] = figures["records"] / figures["seconds"]
         return figures
+
+    def clocks(self):
+        broker, client = self.broker.child.pid, self.client.child.pid
+        others = process.machine_user_seconds() - process.user_seconds(broker) - process.user_seconds(client)
+        return time.monotonic(), process.cpu_seconds(broker), process.cpu_seconds(client), others
 
     def warm_up(self):
         """Until both JVMs have compiled what they will run."""

@@ -9,9 +9,8 @@ COMPARISONS = (
 )
 CPU_BAR, IDLE_MEMORY_BAR, START_BAR = 0.5, 0.1, 0.1
 
-# Beyond this much work of others (a core is 1) a figure is marked as noisy. The kernel's own work for both parties, network
-# and writing back, counts there too, so it is never nothing.
-OTHERS_CORES_MAX = 0.35
+# Beyond this much user time of other programs (a core is 1) a figure is marked as noisy.
+OTHERS_CORES_MAX = 0.15
 
 
 class Results:

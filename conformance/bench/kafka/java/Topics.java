@@ -20,6 +20,9 @@ import org.apache.kafka.common.errors.RetriableException;
  * first for ever as out of sequence.
  */
 final class Topics {
+    /** Kafka refuses 10,000 partitions in one request as an excessively large batch. */
+    private static final int TOPICS_PER_REQUEST = 10;
+
     /** `create topic= partitions= [count=N: topics NAME-0..N-1] [config.KEY=VALUE]`: the seconds until all can be written. */
     static String create(Map<String, String> options) throws Exception {
         int partitions = Load.number(options, "partitions");
@@ -32,7 +35,8 @@ final class Topics {
             long start = System.nanoTime();
             List<NewTopic> topics = new ArrayList<>();
             for (String name : names) topics.add(new NewTopic(name, Optional.of(partitions), Optional.of((short) 1)).configs(config));
-            admin.createTopics(topics).all().get();
+            for (int at = 0; at < topics.size(); at += TOPICS_PER_REQUEST)
+                admin.createTopics(topics.subList(at, Math.min(topics.size(), at + TOPICS_PER_REQUEST))).all().get();
             while (!named(admin, names, partitions) || !answering(admin, names, partitions)) Thread.sleep(5);
             return String.format("{\"seconds\": %.6f}", (System.nanoTime() - start) / 1e9);
         }
