@@ -2,4 +2,6 @@
 //!
 //! Everything it keeps goes through [`disk`].
 
+pub mod clock;
 pub mod disk;
+pub mod meta;
