@@ -17,9 +17,9 @@ macro_rules! error_codes {
             /// In words, for the responses that have an error message; None for no error.
             pub fn message(self) -> Option<&'static str> {
                 match self {
-                    $(ErrorCode::$name => Some($message),)*
+                    ErrorCode::None => None,
+                    $(#[allow(unreachable_patterns)] ErrorCode::$name => Some($message),)*
                 }
-                .filter(|message| !message.is_empty())
             }
 
             #[cfg(test)]
@@ -30,7 +30,7 @@ macro_rules! error_codes {
 
 error_codes! {
     UnknownServerError = -1 "the server experienced an unexpected error"
-    None = 0 ""
+    None = 0 "no error"
     OffsetOutOfRange = 1 "the requested offset is not within the range of offsets kept"
     CorruptMessage = 2 "a record batch has a wrong CRC, an invalid size or is otherwise corrupt"
     UnknownTopicOrPartition = 3 "this server does not host this topic-partition"

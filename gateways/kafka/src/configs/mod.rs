@@ -1,11 +1,24 @@
 //! The configurations of topics and brokers: their definitions, what values they take, and what is obeyed.
 
+pub mod alter;
 mod broker;
+mod change;
 mod definition;
 mod topic;
 mod topic_table;
 
-pub use broker::{BROKER_CONFIGS, BrokerConfig};
+pub use broker::{BrokerConfig, broker_configs};
+pub use change::{Change, Operation, changed};
 pub use definition::{Definition, Effect, Kind};
-pub use topic::{TopicConfig, check_labels, settings_of};
+pub use topic::{Labels, TopicConfig, check_labels, settings_of, value};
 pub use topic_table::{TOPIC_CONFIGS, topic_definition};
+
+/// Where a value comes from, as DescribeConfigs numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Source {
+    Topic = 1,
+    StaticBroker = 4,
+    Default = 5,
+    BrokerLogger = 6,
+}

@@ -109,8 +109,23 @@ table! {
     ListOffsets 1..=10 => list_offsets;
     Metadata 0..=13 => metadata;
     FindCoordinator 0..=6 => find_coordinator;
+    SaslHandshake 0..=1 => sasl_handshake;
     ApiVersions 0..=4 => api_versions;
+    CreateTopics 2..=7 => create_topics;
+    DeleteTopics 1..=6 => delete_topics;
+    DeleteRecords 0..=2 => delete_records;
     InitProducerId 0..=5 => init_producer_id;
+    OffsetForLeaderEpoch 2..=4 => offset_for_leader_epoch;
+    DescribeConfigs 1..=4 => describe_configs;
+    AlterConfigs 0..=2 => alter_configs;
+    DescribeLogDirs 1..=4 => describe_log_dirs;
+    SaslAuthenticate 0..=2 => sasl_authenticate;
+    CreatePartitions 0..=3 => create_partitions;
+    IncrementalAlterConfigs 0..=1 => incremental_alter_configs;
+    ListPartitionReassignments 0..=0 => list_partition_reassignments;
+    DescribeCluster 0..=2 => describe_cluster;
+    DescribeProducers 0..=0 => describe_producers;
+    DescribeTopicPartitions 0..=0 => describe_topic_partitions;
 }
 
 /// A request that cannot even be begun. The connection has to be closed, as Kafka closes it.

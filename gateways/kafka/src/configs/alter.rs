@@ -1,0 +1,111 @@
+//! Changing the configuration of a resource: what AlterConfigs and IncrementalAlterConfigs share.
+
+use std::collections::HashSet;
+
+use core_rpc::{Core, TopicAlter, TopicError};
+
+use super::topic::{Labels, settings_of};
+use crate::Gateway;
+use crate::errors::{ErrorCode, Refusal};
+use crate::translate::names::check_topic_name;
+
+/// The kinds of resource that have a configuration, as the wire numbers them.
+pub const TOPIC: i8 = 2;
+pub const BROKER: i8 = 4;
+pub const BROKER_LOGGER: i8 = 8;
+
+/// Tries after another gateway changed the topic at the same time.
+const TRIES: usize = 10;
+
+/// Resources (type, name) that are named more than once.
+pub fn named_twice<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> HashSet<(i8, &'a str)> {
+    let mut seen = HashSet::new();
+    resources.filter(|resource| !seen.insert(*resource)).collect()
+}
+
+/// What Kafka refuses before it looks at the resource: keys that are named twice, values that are missing. `keys`:
+/// name, and whether a value that is needed is missing.
+pub fn check_keys<'a>(keys: impl Iterator<Item = (&'a str, bool)>) -> Result<(), Refusal> {
+    let mut seen = HashSet::new();
+    let mut missing = Vec::new();
+    for (name, misses_value) in keys {
+        if !seen.insert(name) {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, "Error due to duplicate config keys"));
+        }
+        missing.extend(misses_value.then_some(name));
+    }
+    match missing.is_empty() {
+        true => Ok(()),
+        false => {
+            let message = format!("Null value not supported for : {}", missing.join(", "));
+            Err(Refusal::new(ErrorCode::InvalidRequest, message))
+        }
+    }
+}
+
+/// Changes a resource's configuration. `change` makes the new one from the old, or refuses; it may be called several
+/// times.
+pub async fn alter<C: Core>(
+    gateway: &Gateway<C>,
+    resource: (i8, &str),
+    validate_only: bool,
+    keys: &[&str],
+    change: impl Fn(&Labels) -> Result<Labels, Refusal>,
+) -> Result<(), Refusal> {
+    match resource {
+        (TOPIC, name) => alter_topic(gateway, name, validate_only, change).await,
+        (BROKER | BROKER_LOGGER, name) => {
+            check_broker_name(name, gateway.identity.node_id)?;
+            let message = format!(
+                "Cannot update these configs dynamically: {}. The broker is configured when it is started.",
+                keys.join(", ")
+            );
+            Err(Refusal::new(ErrorCode::InvalidRequest, message))
+        }
+        (other, _) => Err(Refusal::new(ErrorCode::InvalidRequest, format!("Unknown resource type {other}"))),
+    }
+}
+
+/// A broker is named by its id; the empty name stands for all brokers.
+fn check_broker_name(name: &str, node_id: i32) -> Result<(), Refusal> {
+    let invalid = |message| Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    match name.parse::<i32>() {
+        _ if name.is_empty() => Ok(()),
+        Ok(id) if id == node_id => Ok(()),
+        Ok(_) => invalid(format!("Unexpected broker id, expected {node_id}, but received {name}")),
+        Err(_) => invalid(format!("Node id must be an integer, but it is: {name}")),
+    }
+}
+
+async fn alter_topic<C: Core>(
+    gateway: &Gateway<C>,
+    name: &str,
+    validate_only: bool,
+    change: impl Fn(&Labels) -> Result<Labels, Refusal>,
+) -> Result<(), Refusal> {
+    check_topic_name(name).map_err(|message| Refusal::new(ErrorCode::InvalidTopicException, message))?;
+    for _ in 0..TRIES {
+        let Some(topic) = gateway.topic(name) else {
+            let message = format!("The topic '{name}' does not exist.");
+            return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message));
+        };
+        let labels = change(&topic.topic.labels)?;
+        if validate_only || labels == topic.topic.labels {
+            return Ok(());
+        }
+        let alter = TopicAlter {
+            id: Some(topic.topic.id),
+            settings: Some(settings_of(&labels)),
+            labels: Some(labels),
+            if_version: Some(topic.topic.version),
+            ..Default::default()
+        };
+        match gateway.topics.alter(&topic.topic.namespace, name, alter).await {
+            Ok(_) => return Ok(()),
+            // Somebody else was faster; the cache has it now.
+            Err(TopicError::Conflict) => {}
+            Err(error) => return Err((&error).into()),
+        }
+    }
+    Err(ErrorCode::RequestTimedOut.into())
+}

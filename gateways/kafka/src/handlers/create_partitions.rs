@@ -1,0 +1,93 @@
+//! CreatePartitions (37), versions 0 to 3: adds partitions to topics. `timeout_ms` bounds waiting for other brokers;
+//! there are none.
+
+use codec_kafka::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
+};
+use core_rpc::{Core, TopicAlter};
+
+use super::Context;
+use super::create_topics::duplicates;
+use crate::Gateway;
+use crate::errors::{ErrorCode, Refusal};
+
+pub async fn handle<C: Core>(
+    gateway: &Gateway<C>,
+    _: &Context,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    let twice = duplicates(request.topics.iter().map(|topic| topic.name.as_str()));
+    let mut results = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let mut result = CreatePartitionsTopicResult { name: topic.name.clone(), ..Default::default() };
+        let grown = match twice.contains(topic.name.as_str()) {
+            true => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
+            false => grow(gateway, topic, request.validate_only).await,
+        };
+        if let Err(refusal) = grown {
+            result.error_code = refusal.code.code();
+            result.error_message = Some(refusal.message);
+        }
+        results.push(result);
+    }
+    CreatePartitionsResponse { results, ..Default::default() }
+}
+
+async fn grow<C: Core>(
+    gateway: &Gateway<C>,
+    asked: &CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let topic = gateway.topic(&asked.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let current = topic.topic.partitions;
+    let invalid = |message: String| Refusal::new(ErrorCode::InvalidPartitions, message);
+    let wanted = u32::try_from(asked.count).unwrap_or(0);
+    if wanted == current {
+        return Err(invalid(format!("Topic already has {current} partition(s).")));
+    }
+    if wanted < current {
+        let (name, count) = (&asked.name, asked.count);
+        return Err(invalid(format!(
+            "The topic {name} currently has {current} partition(s); {count} would not be an increase."
+        )));
+    }
+    if let Some(assignments) = &asked.assignments {
+        let added = wanted - current;
+        if assignments.len() != added as usize {
+            let message = format!(
+                "Attempted to add {added} additional partition(s), but only {} assignment(s) were specified.",
+                assignments.len()
+            );
+            return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+        }
+        for assignment in assignments {
+            check_assignment(&assignment.broker_ids, gateway.identity.node_id)?;
+        }
+    }
+    if !validate_only {
+        // Only as long as the topic is the one just looked at.
+        let alter = TopicAlter {
+            id: Some(topic.topic.id),
+            partitions: Some(wanted),
+            if_version: Some(topic.topic.version),
+            ..Default::default()
+        };
+        gateway.topics.alter(&topic.topic.namespace, &asked.name, alter).await.map_err(|error| Refusal::from(&error))?;
+    }
+    Ok(())
+}
+
+/// Checks the replicas that a client assigns to a partition: this broker is the only one there is.
+pub fn check_assignment(broker_ids: &[i32], node_id: i32) -> Result<(), Refusal> {
+    let refused = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+    if broker_ids.is_empty() {
+        return refused("The manual partition assignment includes an empty replica list.".into());
+    }
+    if let Some(other) = broker_ids.iter().find(|id| **id != node_id) {
+        return refused(format!("The manual partition assignment includes broker {other}, but no such broker is registered."));
+    }
+    match broker_ids.len() {
+        1 => Ok(()),
+        _ => refused(format!("The manual partition assignment includes the broker {node_id} more than once.")),
+    }
+}

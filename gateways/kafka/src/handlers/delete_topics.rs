@@ -1,0 +1,62 @@
+//! DeleteTopics (20), versions 1 to 6: deletes topics by name or by id. `timeout_ms` bounds waiting for other brokers;
+//! there are none.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use codec_kafka::messages::delete_topics::{
+    DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
+};
+use core_rpc::Core;
+
+use super::Context;
+use crate::errors::{ErrorCode, Refusal};
+use crate::translate::{topic_id, uuid};
+use crate::{Gateway, Topic};
+
+pub async fn handle<C: Core>(gateway: &Gateway<C>, _: &Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    // Only one of the lists is there, by version.
+    let by_name = request.topic_names.into_iter().map(|name| DeleteTopicState { name: Some(name), ..Default::default() });
+    let asked: Vec<DeleteTopicState> = request.topics.into_iter().chain(by_name).collect();
+    let mut seen = HashSet::new();
+    let twice: HashSet<_> = asked.iter().map(|topic| (&topic.name, topic.topic_id)).filter(|key| !seen.insert(*key)).collect();
+    let mut responses = Vec::with_capacity(asked.len());
+    for topic in &asked {
+        let mut result =
+            DeletableTopicResult { name: topic.name.clone(), topic_id: topic.topic_id, ..Default::default() };
+        let found = match twice.contains(&(&topic.name, topic.topic_id)) {
+            true => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name or id.")),
+            false => find(gateway, topic),
+        };
+        let deleted = match found {
+            Ok(found) => {
+                result.name = Some(found.topic.name.clone());
+                result.topic_id = uuid(found.topic.id);
+                delete(gateway, &found).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = deleted {
+            result.error_code = refusal.code.code();
+            result.error_message = Some(refusal.message);
+        }
+        responses.push(result);
+    }
+    DeleteTopicsResponse { responses, ..Default::default() }
+}
+
+fn find<C: Core>(gateway: &Gateway<C>, asked: &DeleteTopicState) -> Result<Arc<Topic>, Refusal> {
+    match (&asked.name, asked.topic_id.is_zero()) {
+        (Some(name), true) => Ok(gateway.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?),
+        (None, false) => Ok(gateway.topic_by_id(topic_id(asked.topic_id)).ok_or(ErrorCode::UnknownTopicId)?),
+        (None, true) => Err(Refusal::new(ErrorCode::InvalidRequest, "Neither topic name nor id were specified.")),
+        (Some(_), false) => {
+            Err(Refusal::new(ErrorCode::InvalidRequest, "You may not specify both topic name and topic id."))
+        }
+    }
+}
+
+async fn delete<C: Core>(gateway: &Gateway<C>, topic: &Topic) -> Result<(), Refusal> {
+    let topic = &topic.topic;
+    gateway.topics.delete(&topic.namespace, &topic.name).await.map_err(|error| Refusal::from(&error))
+}
