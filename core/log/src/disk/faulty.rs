@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::memory::MemoryFile;
-use super::{Disk, DiskFile, MemoryDisk};
+use super::{Disk, DiskFile, MemoryDisk, write_zeros};
 
 /// What is counted and can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,5 +190,8 @@ impl DiskFile for FaultyFile {
                 Err(error)
             }
         }
+    }
+    fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
+        write_zeros(self, offset, length)
     }
 }

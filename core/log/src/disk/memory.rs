@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, directory_of};
+use super::{Disk, DiskFile, directory_of, write_zeros};
 
 /// What a disk writes atomically.
 const SECTOR_BYTES: u64 = 512;
@@ -258,6 +258,10 @@ impl DiskFile for MemoryFile {
             }
             Ok(())
         })
+    }
+
+    fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
+        write_zeros(self, offset, length)
     }
 }
 

@@ -67,25 +67,28 @@ pub trait DiskFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
 
     /// Writes zeros over a range, growing the file if needed, so that later writes there need no new blocks.
-    fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-        const SLICES: usize = 16;
-        let mut at = offset;
-        let end = offset + length;
-        while at < end {
-            let mut left = (end - at).min((ZEROS.len() * SLICES) as u64);
-            let next = at + left;
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            for slice in &mut slices {
-                let part = left.min(ZEROS.len() as u64);
-                *slice = IoSlice::new(&ZEROS[..part as usize]);
-                left -= part;
-            }
-            self.write_at(at, &slices)?;
-            at = next;
+    fn zero(&self, offset: u64, length: u64) -> io::Result<()>;
+}
+
+/// Writes zeros from `offset` on.
+fn write_zeros(file: &dyn DiskFile, offset: u64, length: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    const SLICES: usize = 16;
+    let mut at = offset;
+    let end = offset + length;
+    while at < end {
+        let mut left = (end - at).min((ZEROS.len() * SLICES) as u64);
+        let next = at + left;
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        for slice in &mut slices {
+            let part = left.min(ZEROS.len() as u64);
+            *slice = IoSlice::new(&ZEROS[..part as usize]);
+            left -= part;
         }
-        Ok(())
+        file.write_at(at, &slices)?;
+        at = next;
     }
+    Ok(())
 }
 
 /// Whether the error says that there is no space left: it may come back.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, write_zeros};
 
 /// The file whose lock says that a process uses the directory.
 const LOCK_NAME: &str = "LOCK";
@@ -134,6 +134,27 @@ impl DiskFile for RealFile {
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+
+    fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
+        // Asked for at once, the blocks lie together, and a full disk says so before anything is written.
+        reserve(&self.file, offset, length)?;
+        write_zeros(self, offset, length)
+    }
+}
+
+/// Allocates blocks; no error where the file system cannot.
+fn reserve(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: the descriptor is open; the call touches no memory of this process.
+        let failed = unsafe { libc::fallocate(file.as_raw_fd(), 0, offset as libc::off_t, length as libc::off_t) } != 0;
+        let error = io::Error::last_os_error();
+        if failed && super::is_full(&error) {
+            return Err(error);
+        }
+    }
+    let _ = (file, offset, length);
+    Ok(())
 }
 
 /// One pwritev, repeated if a signal interrupted it. Returns the bytes written.

@@ -1,0 +1,115 @@
+//! Retention: start offsets move forward by age and by size; the packs that fall free are reclaimed.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use core_rpc::{FetchError, PartitionId, TopicSettings, TrimRequest};
+
+use crate::cold::walk;
+use crate::engine::{Engine, Inner};
+use crate::offsets::size_bytes;
+use crate::pack::index::IndexEntry;
+use crate::partition::{Partition, Segment};
+use crate::shard::housekeeper::Job;
+use crate::shard::{Answer, Command};
+use crate::wait::Answers;
+
+impl Engine {
+    /// One round of cleaning, as of this time; done when it returns.
+    pub async fn clean(&self, now_ms: i64) {
+        let inner = self.inner.clone();
+        let Ok(trims) = tokio::task::spawn_blocking(move || inner.expired(now_ms)).await else { return };
+        let trims = trims.into_iter().map(|(partition, before)| (partition.id, Some(before))).collect();
+        self.trim(TrimRequest { trims }).await;
+        for shard in &self.inner.shards {
+            self.inner.housekeep(Job::Reclaim { shard: shard.clone() });
+        }
+    }
+}
+
+impl Inner {
+    /// One round of cleaning; the trims are only asked for.
+    pub fn clean(&self, now_ms: i64) {
+        let trims = self.expired(now_ms);
+        // Nobody waits for the answers.
+        let (answers, _) = Answers::new(Vec::new(), trims.len());
+        let command = |(partition, before): (Arc<Partition>, u64)| {
+            let answer = Answer { answers: answers.clone(), slot: 0 };
+            (partition.shard, Command::Trim { partition, before: Some(before), answer })
+        };
+        self.push(trims.into_iter().map(command).collect());
+        self.seal_deferred();
+    }
+
+    /// Where the start offsets should be; forgets producers that have been silent for long.
+    fn expired(&self, now_ms: i64) -> Vec<(Arc<Partition>, u64)> {
+        let mut trims = Vec::new();
+        for topic in self.topics() {
+            let settings = topic.settings.read().clone();
+            for partition in topic.partitions.read().clone() {
+                partition.producers.lock().expire(now_ms - self.config.producer_expiry_ms);
+                match expired_in(&partition, &settings, now_ms) {
+                    Ok(Some(before)) => trims.push((partition, before)),
+                    Ok(None) => {}
+                    Err(error) => log_failure(partition.id, &error),
+                }
+            }
+        }
+        trims
+    }
+}
+
+fn log_failure(partition: PartitionId, error: &FetchError) {
+    tracing::warn!(?partition, %error, "a partition could not be cleaned");
+}
+
+/// The offset before which a partition's batches are to go. None: all stay.
+fn expired_in(partition: &Partition, settings: &TopicSettings, now_ms: i64) -> Result<Option<u64>, FetchError> {
+    let by_age = match settings.retention_ms {
+        Some(retention_ms) => Some(too_old(partition, now_ms.saturating_sub_unsigned(retention_ms))?),
+        None => None,
+    };
+    let by_size = match settings.retention_bytes {
+        Some(bytes_max) => Some(too_large(partition, bytes_max)?),
+        None => None,
+    };
+    let start = partition.bounds()?.start_offset;
+    Ok(by_age.max(by_size).filter(|before| *before > start))
+}
+
+/// The first batch that is not older than this begins here; the end if all are.
+fn too_old(partition: &Partition, before_ms: i64) -> Result<u64, FetchError> {
+    let end = partition.bounds()?.end_offset;
+    let young = |entry: &IndexEntry| match entry.max_time_ms >= before_ms {
+        true => ControlFlow::Break(entry.base_offset),
+        false => ControlFlow::Continue(()),
+    };
+    Ok(walk(partition, 0, |segment| segment.max_time_ms < before_ms, young)?.unwrap_or(end))
+}
+
+/// Without the batches before this offset the partition is no larger than `bytes_max`, or has only its newest batch.
+fn too_large(partition: &Partition, bytes_max: u64) -> Result<u64, FetchError> {
+    let bounds = partition.bounds()?;
+    let left = std::cell::Cell::new(size_bytes(partition)?);
+    if left.get() <= bytes_max {
+        return Ok(bounds.start_offset);
+    }
+    let skip = |segment: &Segment| {
+        let skip = left.get().saturating_sub(segment.bytes) > bytes_max;
+        if skip {
+            left.set(left.get() - segment.bytes);
+        }
+        skip
+    };
+    let newest = std::cell::Cell::new(bounds.start_offset);
+    let kept = walk(partition, 0, skip, |entry| {
+        newest.set(entry.base_offset);
+        if left.get() <= bytes_max {
+            return ControlFlow::Break(entry.base_offset);
+        }
+        left.set(left.get().saturating_sub(entry.stored_bytes()));
+        ControlFlow::Continue(())
+    })?;
+    // The newest batch stays, however large it is: a topic with a small limit is not one that keeps nothing.
+    Ok(kept.unwrap_or(newest.get()))
+}

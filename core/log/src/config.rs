@@ -1,0 +1,44 @@
+//! What the engine can be told.
+
+use std::time::Duration;
+
+/// Settings of an engine. [`Config::default`] suits a server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Shards of a data directory that is made now; None: as many as cores. A directory keeps the number it was made with.
+    pub shards: Option<u32>,
+    /// Capacity of a pack. Larger packs mean fewer files and snapshots, but space comes back in larger steps.
+    pub pack_bytes: u64,
+    /// Capacity of a shard's first pack: zeros are written to it before the engine starts. Each next one is four times
+    /// as large, up to `pack_bytes`.
+    pub pack_bytes_first: u64,
+    /// Recent batches kept in memory, over the whole engine.
+    pub cache_bytes: u64,
+    /// A group is written when it has this many bytes, though more may wait.
+    pub group_bytes_max: u64,
+    /// What was appended without waiting for the disk is synced after this time.
+    pub relaxed_sync: Duration,
+    /// A producer that has not appended for so long is forgotten.
+    pub producer_expiry_ms: i64,
+    /// How often retention is looked after. Zero: only when [`crate::Engine::clean`] is called.
+    pub clean_interval: Duration,
+    /// Prepare, seal and reclaim packs on a thread of their own. Off, the writers do it: slower, but one append is one
+    /// fixed sequence of disk operations, which is what tests of crashes need.
+    pub background: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            shards: None,
+            pack_bytes: 128 << 20,
+            pack_bytes_first: 4 << 20,
+            cache_bytes: 64 << 20,
+            group_bytes_max: 4 << 20,
+            relaxed_sync: Duration::from_secs(1),
+            producer_expiry_ms: 7 * 24 * 3600 * 1000,
+            clean_interval: Duration::from_secs(10),
+            background: true,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The core in this process: the engine and meta over one disk, behind the [`Core`] trait.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codec_record::Formats;
+use core_rpc::*;
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::disk::{Disk, RealDisk};
+use crate::engine::{Engine, OpenError};
+use crate::meta::{Meta, MetaOptions, OpenedMeta, SteadyClock, TopicOwner};
+
+/// The whole core without a network. Cheap to clone; stops with [`LocalCore::stop`], or with its last clone.
+#[derive(Clone)]
+pub struct LocalCore {
+    pub engine: Engine,
+    pub meta: Meta,
+}
+
+impl LocalCore {
+    /// Opens the core of a disk, making what is not there. Blocks.
+    pub fn open(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        formats: Formats,
+        options: MetaOptions,
+    ) -> Result<LocalCore, OpenError> {
+        let clock = options.clock.clone();
+        let meta = OpenedMeta::open(disk.clone(), options)?;
+        let engine = Engine::open(config, disk, clock, formats, meta.topics())?;
+        let meta = meta.start(Arc::new(engine.clone()))?;
+        Ok(LocalCore { engine, meta })
+    }
+
+    /// Opens the core of a directory with the machine's clocks and randomness. Blocks.
+    pub fn open_directory(config: Config, directory: &Path, formats: Formats) -> Result<LocalCore, OpenError> {
+        let options = MetaOptions {
+            clock: Arc::new(SystemClock),
+            session_clock: Arc::new(SteadyClock::default()),
+            random: Box::new(random),
+        };
+        LocalCore::open(config, Arc::new(RealDisk::open(directory)?), formats, options)
+    }
+
+    /// Finishes what was asked, writes everything to the disk and ends the threads. What is asked afterwards is answered
+    /// `Unavailable`. Blocks.
+    pub fn stop(&self) {
+        // Meta first: it tells the engine of new topics.
+        self.meta.stop();
+        self.engine.stop();
+    }
+}
+
+/// From the keys that the standard library takes from the operating system's randomness.
+fn random() -> u128 {
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    half() << 64 | half()
+}
+
+impl TopicOwner for Engine {
+    fn add_topic(&self, topic: &Topic) {
+        Engine::add_topic(self, topic);
+    }
+
+    fn update_topic(&self, topic: &Topic) {
+        Engine::update_topic(self, topic);
+    }
+
+    fn remove_topic(&self, id: TopicId) {
+        Engine::remove_topic(self, id);
+    }
+}
+
+impl Core for LocalCore {
+    fn append(&self, request: AppendRequest) -> impl Future<Output = AppendAnswer> + Send {
+        self.engine.append(request)
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> FetchAnswer {
+        self.engine.fetch(request).await
+    }
+
+    async fn offsets(&self, request: OffsetsRequest) -> OffsetsAnswer {
+        self.engine.offsets(request).await
+    }
+
+    fn trim(&self, request: TrimRequest) -> impl Future<Output = TrimAnswer> + Send {
+        self.engine.trim(request)
+    }
+
+    async fn inspect(&self, partitions: Vec<PartitionId>) -> InspectAnswer {
+        self.engine.inspect(partitions).await
+    }
+
+    fn commit(&self, request: CommitRequest) -> impl Future<Output = CommitAnswer> + Send {
+        self.engine.commit(request)
+    }
+
+    async fn committed(
+        &self,
+        group: GroupName,
+        partitions: Vec<PartitionId>,
+    ) -> Result<Vec<Option<Cursor>>, CursorError> {
+        self.engine.committed(&group, &partitions)
+    }
+
+    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
+        Ok(self.engine.cursors(&group))
+    }
+
+    async fn groups(&self, namespace: String) -> Result<Vec<String>, CursorError> {
+        Ok(self.engine.groups(&namespace))
+    }
+
+    async fn forget(&self, group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), CursorError> {
+        self.engine.forget(group, partitions).await
+    }
+
+    async fn topic_create(&self, create: TopicCreate) -> Result<Topic, TopicError> {
+        self.meta.topic_create(create).await
+    }
+
+    async fn topic_alter(&self, namespace: String, name: String, alter: TopicAlter) -> Result<Topic, TopicError> {
+        self.meta.topic_alter(namespace, name, alter).await
+    }
+
+    async fn topic_delete(&self, namespace: String, name: String) -> Result<(), TopicError> {
+        self.meta.topic_delete(namespace, name).await
+    }
+
+    async fn meta_get(&self, key: String) -> Result<Option<MetaEntry>, MetaError> {
+        self.meta.meta_get(key).await
+    }
+
+    async fn meta_list(&self, prefix: String) -> Result<MetaList, MetaError> {
+        self.meta.meta_list(prefix).await
+    }
+
+    async fn meta_put(&self, put: MetaPut) -> Result<u64, MetaError> {
+        self.meta.meta_put(put).await
+    }
+
+    async fn meta_delete(&self, key: String, condition: MetaCondition) -> Result<(), MetaError> {
+        self.meta.meta_delete(key, condition).await
+    }
+
+    async fn meta_watch(&self, watch: MetaWatch) -> Result<MetaChanges, MetaError> {
+        self.meta.meta_watch(watch).await
+    }
+
+    async fn session_open(&self, time_to_live: Duration) -> Result<SessionId, MetaError> {
+        self.meta.session_open(time_to_live).await
+    }
+
+    async fn session_renew(&self, session: SessionId) -> Result<(), MetaError> {
+        self.meta.session_renew(session).await
+    }
+
+    async fn session_close(&self, session: SessionId) -> Result<(), MetaError> {
+        self.meta.session_close(session).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use codec_record::{Batch, FormatId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_topic_lives_in_both_halves_and_over_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || LocalCore::open_directory(Config::default(), directory.path(), Formats::default()).unwrap();
+        let core = open();
+        let create = TopicCreate {
+            namespace: "default".to_owned(),
+            name: "orders".to_owned(),
+            partitions: 2,
+            settings: TopicSettings::default(),
+            labels: BTreeMap::new(),
+        };
+        let topic = core.topic_create(create).await.unwrap();
+        let partition = PartitionId { topic: topic.id, index: 1 };
+        let batch = Batch::new(FormatId::RAW, 1, -1, Bytes::from_static(b"first"));
+        let appended = core.append(AppendRequest { appends: vec![Append { partition, batch }] }).await;
+        assert_eq!(appended[0].as_ref().unwrap().base_offset, 0);
+        core.stop();
+        drop(core);
+        let core = open();
+        assert_eq!(core.inspect(vec![partition]).await[0].as_ref().unwrap().bounds.end_offset, 1);
+        core.topic_delete("default".to_owned(), "orders".to_owned()).await.unwrap();
+        assert_eq!(core.inspect(vec![partition]).await, [Err(FetchError::UnknownPartition)]);
+    }
+}

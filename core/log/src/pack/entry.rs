@@ -1,0 +1,149 @@
+//! Journal entries: what a pack is made of, one after the other from its first byte.
+//!
+//! ```text
+//!  0        4        8        12       16   17      20
+//!  ├ crc ───┼ length ┼ pack ──┼ run ───┼kind┼ 0 ────┤   length: bytes of the body; pack: the pack's number
+//!  ├ topic ─────────────────────────────────┼ index ┤40 run: which opening of the engine wrote it
+//!  ├ body …
+//! ```
+//! All integers are little-endian. The CRC-32C covers bytes 4..40 and the body; of a batch only the first
+//! [`HEADER_BYTES`] of the body, because the batch's header holds the CRC of its payload.
+//!
+//! | kind | topic, index | body |
+//! |---|---|---|
+//! | 1 batch | partition | batch header and payload |
+//! | 2 trim | partition | the new start offset, u64 |
+//! | 3 cursor | partition | postcard of [`CursorBody`] |
+//! | 4 forget | partition | postcard of the group's name |
+//! | 5 start | 0 | empty: the first entry of each run |
+//! | 6 seal | 0 | empty: the pack's last entry; the journal goes on in the next pack |
+//! | 16.. | | seats for lease maps (16–31), timers (32–47) and transactions (48–63) |
+//!
+//! The pack's number keeps the old bytes of a recycled file from being replayed. The run keeps the bytes behind a torn
+//! tail from being replayed: they are of an earlier run than the start entry that was written over the tear.
+
+use codec_record::HEADER_BYTES;
+use core_rpc::{Cursor, GroupName, PartitionId, TopicId};
+use serde::{Deserialize, Serialize};
+
+/// Length of an entry without its body, bytes.
+pub const ENTRY_BYTES: usize = 40;
+
+/// Length of an entry that holds a batch, without the payload.
+pub const BATCH_ENTRY_BYTES: usize = ENTRY_BYTES + HEADER_BYTES;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    Batch = 1,
+    Trim = 2,
+    Cursor = 3,
+    Forget = 4,
+    Start = 5,
+    Seal = 6,
+}
+
+impl Kind {
+    pub fn of(byte: u8) -> Option<Kind> {
+        Some(match byte {
+            1 => Kind::Batch,
+            2 => Kind::Trim,
+            3 => Kind::Cursor,
+            4 => Kind::Forget,
+            5 => Kind::Start,
+            6 => Kind::Seal,
+            _ => return None,
+        })
+    }
+}
+
+/// The partition of entries that have none.
+pub const NO_PARTITION: PartitionId = PartitionId { topic: TopicId(0), index: 0 };
+
+/// An entry's first [`ENTRY_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryHead {
+    pub length: u32,
+    pub pack: u32,
+    pub run: u32,
+    /// Not a [`Kind`]: an entry of a later version must be told from a bad one.
+    pub kind: u8,
+    pub partition: PartitionId,
+}
+
+/// Body of a cursor entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CursorBody {
+    pub group: GroupName,
+    pub generation: Option<u64>,
+    pub cursor: Cursor,
+}
+
+impl EntryHead {
+    /// Encodes the head; `checked` is the part of the body that the CRC covers.
+    pub fn encode(&self, checked: &[u8]) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        bytes[4..8].copy_from_slice(&self.length.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.pack.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.run.to_le_bytes());
+        bytes[16] = self.kind;
+        bytes[20..36].copy_from_slice(&self.partition.topic.0.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.partition.index.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[4..]), checked);
+        bytes[0..4].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the head without checking it. None if `bytes` are too few.
+    pub fn read(bytes: &[u8]) -> Option<EntryHead> {
+        let bytes: &[u8; ENTRY_BYTES] = bytes.get(..ENTRY_BYTES)?.try_into().ok()?;
+        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let mut topic = [0; 16];
+        topic.copy_from_slice(&bytes[20..36]);
+        Some(EntryHead {
+            length: u32_at(4),
+            pack: u32_at(8),
+            run: u32_at(12),
+            kind: bytes[16],
+            partition: PartitionId { topic: TopicId(u128::from_le_bytes(topic)), index: u32_at(36) },
+        })
+    }
+
+    /// How many bytes of the body the CRC covers.
+    pub fn checked_bytes(&self) -> usize {
+        let length = self.length as usize;
+        if self.kind == Kind::Batch as u8 { length.min(HEADER_BYTES) } else { length }
+    }
+
+    /// Whether the CRC in `bytes`, which begin with the entry and hold at least its checked part, matches.
+    pub fn matches(&self, bytes: &[u8]) -> bool {
+        let Some(covered) = bytes.get(4..ENTRY_BYTES + self.checked_bytes()) else { return false };
+        bytes[..4] == crc32c::crc32c(covered).to_le_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn entries_survive_encoding_and_flips_are_found(
+            pack: u32, run: u32, kind in 0u8..70, topic: u128, index: u32, body in proptest::collection::vec(any::<u8>(), 0..200), flip: usize,
+        ) {
+            let partition = PartitionId { topic: TopicId(topic), index };
+            let head = EntryHead { length: body.len() as u32, pack, run, kind, partition };
+            let mut bytes = head.encode(&body[..head.checked_bytes()]).to_vec();
+            bytes.extend(&body);
+            prop_assert_eq!(EntryHead::read(&bytes), Some(head));
+            prop_assert!(head.matches(&bytes));
+            let covered = ENTRY_BYTES + head.checked_bytes();
+            let bit = flip % (covered * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let flipped = EntryHead::read(&bytes).unwrap();
+            // A changed length or kind may ask for more bytes than there are; then it does not match either.
+            prop_assert!(!flipped.matches(&bytes));
+        }
+    }
+}

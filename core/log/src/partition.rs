@@ -1,0 +1,270 @@
+//! One partition as its readers and its shard's writer see it.
+//!
+//! The writer assigns offsets and remembers producers; what is published is under one mutex, held for moments
+//! and never over I/O: bounds, the recent batches, where the others are, and who waits for more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use codec_record::Batch;
+use core_rpc::{Bounds, FetchError, PartitionId};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::pack::Pack;
+use crate::pack::index::{IndexEntry, IndexPart};
+use crate::producers::Producers;
+use crate::wait::{Waiter, Waiting};
+
+pub struct Partition {
+    pub id: PartitionId,
+    /// The number of its shard.
+    pub shard: u32,
+    /// The offset the next batch gets. Only the shard's writer uses it.
+    pub next: AtomicU64,
+    /// Changed only by the shard's writer and the cleaner; may be ahead of what is published.
+    pub producers: Mutex<Producers>,
+    state: Mutex<State>,
+}
+
+/// What is published.
+#[derive(Default)]
+pub struct State {
+    pub start: u64,
+    pub end: u64,
+    /// The topic is gone: nothing is to be published any more.
+    pub removed: bool,
+    /// The last batches, without gaps up to `end`.
+    pub cached: VecDeque<Batch>,
+    /// Where the batches are that lie in packs with an index, oldest first.
+    pub sealed: VecDeque<Segment>,
+    /// Where the batches are whose pack is being written or has no index yet, oldest first.
+    pub open: VecDeque<OpenSegment>,
+    /// Bytes published since the engine opened.
+    pub published_bytes: u64,
+    waiting: Vec<Waiting>,
+}
+
+/// A partition's batches in one sealed pack.
+#[derive(Clone)]
+pub struct Segment {
+    pub pack: Arc<Pack>,
+    pub first: u64,
+    pub next: u64,
+    pub max_time_ms: i64,
+    /// Its entries in the pack's index.
+    pub from: u32,
+    pub count: u32,
+    pub bytes: u64,
+}
+
+/// A partition's batches in one pack that has no index file yet.
+pub struct OpenSegment {
+    pub pack: Arc<Pack>,
+    /// In offset order. Only ever grown while the pack is written; shared when its index is made.
+    pub entries: Arc<Vec<IndexEntry>>,
+    pub max_time_ms: i64,
+    pub bytes: u64,
+}
+
+impl Partition {
+    pub fn new(id: PartitionId, shard: u32) -> Partition {
+        Partition { id, shard, next: AtomicU64::new(0), producers: Mutex::default(), state: Mutex::default() }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Makes a batch visible that is as safe as its topic asks for. Returns false if the partition is gone.
+    pub fn publish(&self, pack: &Arc<Pack>, position: u64, batch: &Batch) -> Publication {
+        let entry = IndexEntry::new(position, &batch.header);
+        let mut state = self.state.lock();
+        if state.removed {
+            return Publication::Gone;
+        }
+        let new_segment = state.index(pack, entry);
+        state.end = entry.next_offset();
+        state.cached.push_back(batch.clone());
+        state.published_bytes += entry.stored_bytes();
+        for waiting in &state.waiting {
+            waiting.waiter.published(waiting.slot, entry.stored_bytes());
+        }
+        if new_segment { Publication::FirstInPack } else { Publication::Done }
+    }
+
+    /// Puts a recovered batch in its place.
+    pub fn recover(&self, pack: &Arc<Pack>, entry: IndexEntry) -> bool {
+        let mut state = self.state.lock();
+        if entry.next_offset() <= state.start {
+            return false;
+        }
+        state.index(pack, entry)
+    }
+
+    /// Moves the start offset forward. Returns whether a pack may have nothing left to live for.
+    pub fn advance_start(&self, start: u64) -> bool {
+        let mut state = self.state.lock();
+        if start <= state.start || state.removed {
+            return false;
+        }
+        state.start = start;
+        while state.cached.front().is_some_and(|batch| batch.header.next_offset() <= start) {
+            state.cached.pop_front();
+        }
+        let freed = state.drop_segments();
+        for waiting in &state.waiting {
+            waiting.waiter.wake(waiting.slot);
+        }
+        freed
+    }
+
+    /// Forgets everything: the topic is gone. Returns whether a pack may have nothing left to live for.
+    pub fn remove(&self) -> bool {
+        let mut state = self.state.lock();
+        let waiting = std::mem::take(&mut state.waiting);
+        state.start = u64::MAX;
+        let freed = state.drop_segments();
+        *state = State { removed: true, ..State::default() };
+        *self.producers.lock() = Producers::default();
+        waiting.iter().for_each(|waiting| waiting.waiter.wake(waiting.slot));
+        freed
+    }
+
+    /// Drops recent batches from memory, up to the one that begins at `base_offset`.
+    pub fn evict(&self, base_offset: u64) {
+        let mut state = self.state.lock();
+        while state.cached.front().is_some_and(|batch| batch.header.base_offset <= base_offset) {
+            state.cached.pop_front();
+        }
+        if state.cached.is_empty() {
+            state.cached = VecDeque::new();
+        }
+    }
+
+    /// The entries of a pack that is sealed but has no index yet. None if the partition has none there (any more).
+    pub fn open_entries(&self, pack: u32) -> Option<Arc<Vec<IndexEntry>>> {
+        let state = self.state.lock();
+        state.open.iter().find(|segment| segment.pack.number == pack).map(|segment| segment.entries.clone())
+    }
+
+    /// The pack has its index: the entries need not stay in memory.
+    pub fn sealed(&self, part: &IndexPart, pack: &Arc<Pack>) {
+        let mut state = self.state.lock();
+        if let Some(at) = state.open.iter().position(|segment| segment.pack.number == pack.number) {
+            state.open.remove(at);
+            state.sealed.push_back(Segment::new(pack.clone(), part));
+        }
+    }
+
+    /// Adds a segment found in a pack's index when the engine opens; `pack` lives for it from now on.
+    pub fn recover_sealed(&self, part: &IndexPart, pack: &Arc<Pack>) {
+        let mut state = self.state.lock();
+        if part.next_offset > state.start {
+            pack.hold();
+            state.sealed.push_back(Segment::new(pack.clone(), part));
+        }
+    }
+
+    pub fn bounds(&self) -> Result<Bounds, FetchError> {
+        self.state.lock().bounds()
+    }
+
+    /// Registers a waiter, and tells it at once what was published after `seen_bytes`.
+    pub fn wait(&self, waiter: &Arc<Waiter>, slot: u32, seen_bytes: u64) {
+        let mut state = self.state.lock();
+        if state.removed {
+            waiter.wake(slot);
+        } else if state.published_bytes > seen_bytes {
+            waiter.published(slot, state.published_bytes - seen_bytes);
+        }
+        state.waiting.push(Waiting { waiter: waiter.clone(), slot });
+    }
+
+    pub fn unwait(&self, waiter: &Arc<Waiter>) {
+        let mut state = self.state.lock();
+        if let Some(at) = state.waiting.iter().position(|waiting| Arc::ptr_eq(&waiting.waiter, waiter)) {
+            state.waiting.swap_remove(at);
+        }
+    }
+
+    /// Where the writer's next batch goes.
+    pub fn next_offset(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+}
+
+/// What publishing did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publication {
+    Done,
+    /// As [`Publication::Done`], and it is the partition's first batch in this pack.
+    FirstInPack,
+    /// The topic was removed in the meantime.
+    Gone,
+}
+
+impl Segment {
+    fn new(pack: Arc<Pack>, part: &IndexPart) -> Segment {
+        Segment {
+            pack,
+            first: part.first_offset,
+            next: part.next_offset,
+            max_time_ms: part.max_time_ms,
+            from: part.from,
+            count: part.count,
+            bytes: part.bytes,
+        }
+    }
+}
+
+impl OpenSegment {
+    /// The offset after its last.
+    pub fn next(&self) -> u64 {
+        self.entries.last().map_or(0, IndexEntry::next_offset)
+    }
+}
+
+impl State {
+    pub fn bounds(&self) -> Result<Bounds, FetchError> {
+        if self.removed {
+            return Err(FetchError::UnknownPartition);
+        }
+        // Nothing opens a transaction yet, so all that is visible is stable.
+        Ok(Bounds { start_offset: self.start, stable_offset: self.end, end_offset: self.end })
+    }
+
+    /// Adds to the last open segment, or begins one (true).
+    fn index(&mut self, pack: &Arc<Pack>, entry: IndexEntry) -> bool {
+        match self.open.back_mut() {
+            Some(segment) if segment.pack.number == pack.number => {
+                Arc::make_mut(&mut segment.entries).push(entry);
+                segment.max_time_ms = segment.max_time_ms.max(entry.max_time_ms);
+                segment.bytes += entry.stored_bytes();
+                false
+            }
+            _ => {
+                pack.hold();
+                self.open.push_back(OpenSegment {
+                    pack: pack.clone(),
+                    entries: Arc::new(vec![entry]),
+                    max_time_ms: entry.max_time_ms,
+                    bytes: entry.stored_bytes(),
+                });
+                true
+            }
+        }
+    }
+
+    /// Drops the segments that lie before the start. Returns whether one was its pack's last.
+    fn drop_segments(&mut self) -> bool {
+        let mut freed = false;
+        while self.sealed.front().is_some_and(|segment| segment.next <= self.start) {
+            freed |= self.sealed.pop_front().is_some_and(|segment| segment.pack.release());
+        }
+        while self.open.front().is_some_and(|segment| segment.next() <= self.start) {
+            freed |= self.open.pop_front().is_some_and(|segment| segment.pack.release());
+        }
+        freed
+    }
+}

@@ -1,0 +1,141 @@
+//! Shards: the unit of ownership, of writing and of recovery.
+//!
+//! A shard has one writer thread, one journal (a sequence of packs, the last of which is being written) and the state
+//! that the journal rebuilds: the bounds and producers of its partitions, and cursors. Partitions are spread over the
+//! shards by [`shard_of`], which must never change for a data directory.
+
+pub mod group;
+pub mod housekeeper;
+pub mod recover;
+pub mod writer;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use codec_record::Batch;
+use core_rpc::{AppendError, Appended, CursorError, Durability, FetchError, GroupName, PartitionId};
+use parking_lot::{Condvar, Mutex};
+
+use crate::cursors::Cursors;
+use crate::pack::Pack;
+use crate::pack::entry::CursorBody;
+use crate::partition::Partition;
+use crate::wait::Answers;
+
+/// The shard of a partition: the topic's hash chooses where its partitions begin, then they go around, so that a topic's
+/// partitions are spread evenly.
+pub fn shard_of(partition: PartitionId, shards: u32) -> u32 {
+    let begin = crc32c::crc32c(&partition.topic.0.to_le_bytes());
+    ((u64::from(begin) + u64::from(partition.index)) % u64::from(shards)) as u32
+}
+
+/// What the writer, the housekeeper and callers share of a shard.
+pub struct Shard {
+    pub number: u32,
+    pub directory: String,
+    queue: Mutex<Queue>,
+    ready: Condvar,
+    /// What is durable of the cursors.
+    pub cursors: Mutex<Cursors>,
+    /// The packs that can be read, the one being written among them.
+    pub packs: Mutex<BTreeMap<u32, Arc<Pack>>>,
+    /// The pack in which the journal behind the newest snapshot begins; those before are not needed for recovery.
+    pub snapshot_pack: AtomicU32,
+    /// Files to be filled again: (number, capacity).
+    pub spares: Mutex<Vec<(u32, u64)>>,
+    pub next: Mutex<Next>,
+    pub next_changed: Condvar,
+}
+
+/// The pack that the journal goes on in.
+pub enum Next {
+    Idle,
+    /// The housekeeper is at it.
+    Asked,
+    Ready(Pack),
+    Failed {
+        disk_full: bool,
+    },
+}
+
+#[derive(Default)]
+struct Queue {
+    commands: VecDeque<Command>,
+    stopping: bool,
+}
+
+/// What callers ask of a writer. Each is answered in its slot of its request's answers; dropping it unanswered tells the
+/// caller that the core is unavailable.
+pub enum Command {
+    Append {
+        partition: Arc<Partition>,
+        batch: Batch,
+        durability: Durability,
+        answer: Answer<Result<Appended, AppendError>>,
+    },
+    Trim {
+        partition: Arc<Partition>,
+        /// None: up to the end.
+        before: Option<u64>,
+        answer: Answer<Result<u64, FetchError>>,
+    },
+    Commit {
+        partition: Arc<Partition>,
+        body: CursorBody,
+        answer: Answer<Result<(), CursorError>>,
+    },
+    Forget {
+        partition: PartitionId,
+        group: GroupName,
+        answer: Answer<Result<(), CursorError>>,
+    },
+}
+
+/// A slot to be filled.
+pub struct Answer<T> {
+    pub answers: Arc<Answers<T>>,
+    pub slot: u32,
+}
+
+impl<T> Answer<T> {
+    pub fn give(self, value: T) {
+        self.answers.set(self.slot, value);
+    }
+}
+
+impl Shard {
+    pub fn new(number: u32) -> Shard {
+        Shard {
+            number,
+            directory: format!("shard-{number:04}"),
+            queue: Mutex::default(),
+            ready: Condvar::new(),
+            cursors: Mutex::default(),
+            packs: Mutex::default(),
+            snapshot_pack: AtomicU32::new(0),
+            spares: Mutex::default(),
+            next: Mutex::new(Next::Idle),
+            next_changed: Condvar::new(),
+        }
+    }
+
+    /// Hands commands to the writer, in order. A stopped writer takes none: they are dropped.
+    pub fn push(&self, commands: impl IntoIterator<Item = Command>) {
+        let mut queue = self.queue.lock();
+        if queue.stopping {
+            return;
+        }
+        let was_empty = queue.commands.is_empty();
+        queue.commands.extend(commands);
+        if was_empty && !queue.commands.is_empty() {
+            self.ready.notify_one();
+        }
+    }
+
+    /// Lets the writer finish what waits, and then end.
+    pub fn stop(&self) {
+        self.queue.lock().stopping = true;
+        self.ready.notify_one();
+    }
+}

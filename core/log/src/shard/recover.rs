@@ -1,0 +1,307 @@
+//! Opening a shard: the newest snapshot, then the journal from there.
+//!
+//! A pack is known to be sealed when it ends with its seal, or when the pack after it has been begun; what is damaged in
+//! it is lost, and reads of it say so, but recovery goes on behind. The first pack that is not sealed is the active one: it is
+//! cut at the first entry that is not whole, because only what was not synced can be torn.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Shard;
+use super::housekeeper::{Job, SealJob};
+use super::writer::Writer;
+use crate::cursors::Cursors;
+use crate::engine::{Inner, OpenError};
+use crate::pack::entry::{CursorBody, EntryHead, Kind};
+use crate::pack::index::{IndexEntry, PackIndex};
+use crate::pack::scan::{ScanEnd, next_entry, scan, scan_sealed};
+use crate::pack::{Pack, index_name, is_begun, log_name, number_in};
+use crate::partition::Partition;
+use crate::producers::Producers;
+use crate::shard::Next;
+use crate::snapshot::{self, Place, Snapshot};
+
+/// Opens a shard and begins a run. The topics are known.
+pub fn recover(inner: &Arc<Inner>, shard: &Arc<Shard>) -> Result<Writer, OpenError> {
+    let disk = &*inner.disk;
+    disk.create_directory(&shard.directory)?;
+    let numbers = tidy(inner, shard)?;
+    let snapshot = snapshot::read_newest(disk, &shard.directory)?;
+    let mut recovery =
+        Recovery { inner, shard, run: 0, touched: Vec::new(), place: Place { pack: 1, position: 0 }, refused: None };
+    if let Some(snapshot) = snapshot {
+        recovery.restore(snapshot);
+    }
+    let place = recovery.place;
+    shard.snapshot_pack.store(place.pack, Ordering::Release);
+    for number in numbers.iter().copied().take_while(|number| *number < place.pack) {
+        recovery.open_indexed(number)?;
+    }
+    let (active, position) = match recovery.replay(&numbers)? {
+        Some(found) => found,
+        None if numbers.is_empty() => {
+            let pack = inner.prepare(shard, 1, inner.config.pack_bytes_first)?;
+            let pack = Arc::new(pack);
+            shard.packs.lock().insert(1, pack.clone());
+            (pack, 0)
+        }
+        None => return Err(OpenError::PackMissing { shard: shard.number, pack: place.pack }),
+    };
+    let (run, touched) = (recovery.run + 1, recovery.touched);
+    let mut writer = Writer::new(inner.clone(), shard.clone(), active, position, run, touched);
+    writer.start()?;
+    inner.reclaim(shard);
+    Ok(writer)
+}
+
+/// Removes what an earlier run left unfinished. Returns the numbers of the packs, rising.
+fn tidy(inner: &Inner, shard: &Shard) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    let mut indexes = Vec::new();
+    for name in inner.disk.list(&shard.directory)? {
+        let path = format!("{}/{name}", shard.directory);
+        if name.ends_with(".tmp") {
+            inner.disk.remove(&path)?;
+        } else if let Some(number) = number_in(&name, "pack-", ".log") {
+            numbers.push(number);
+        } else if let Some(number) = number_in(&name, "pack-", ".index") {
+            indexes.push((number, path));
+        } else if let Some(number) = number_in(&name, "spare-", ".log") {
+            let capacity = inner.disk.open(&path)?.len()?;
+            shard.spares.lock().push((number, capacity));
+        }
+    }
+    numbers.sort_unstable();
+    for (_, path) in indexes.iter().filter(|(number, _)| numbers.binary_search(number).is_err()) {
+        inner.disk.remove(path)?;
+    }
+    Ok(numbers)
+}
+
+struct Recovery<'a> {
+    inner: &'a Arc<Inner>,
+    shard: &'a Arc<Shard>,
+    /// The last run seen.
+    run: u32,
+    /// Partitions with batches in the pack being read.
+    touched: Vec<Arc<Partition>>,
+    /// All before it is in the snapshot.
+    place: Place,
+    /// A kind of entry that this version does not know: what it says would be lost.
+    refused: Option<u8>,
+}
+
+impl Recovery<'_> {
+    fn restore(&mut self, snapshot: Snapshot) {
+        self.place = snapshot.place;
+        self.run = snapshot.run;
+        for kept in snapshot.partitions {
+            let Some(partition) = self.inner.partition(kept.id) else { continue };
+            *partition.producers.lock() = Producers::from_entries(kept.producers);
+            partition.next.store(kept.end, Ordering::Relaxed);
+            let mut state = partition.lock();
+            (state.start, state.end) = (kept.start, kept.end);
+        }
+        let mut cursors = self.shard.cursors.lock();
+        for (group, partition, kept) in snapshot.cursors {
+            if self.inner.partition(partition).is_some() {
+                cursors.restore(group, partition, kept);
+            }
+        }
+    }
+
+    fn open_pack(&self, number: u32) -> io::Result<Arc<Pack>> {
+        let pack = Arc::new(Pack::open(&*self.inner.disk, &self.shard.directory, number)?);
+        self.shard.packs.lock().insert(number, pack.clone());
+        Ok(pack)
+    }
+
+    /// A pack whose state is in the snapshot: only its index is needed.
+    fn open_indexed(&mut self, number: u32) -> Result<(), OpenError> {
+        let pack = self.open_pack(number)?;
+        match PackIndex::open(&*self.inner.disk, &index_name(&self.shard.directory, number), number) {
+            Ok((index, parts)) => {
+                pack.set_index(index);
+                for part in parts {
+                    if let Some(partition) = self.inner.partition(part.partition) {
+                        partition.recover_sealed(&part, &pack);
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(shard = self.shard.number, pack = number, %error, "a pack's index is made again");
+                self.read_sealed(&pack)
+            }
+        }
+    }
+
+    /// Reads the journal from the snapshot's place on. Returns the active pack and where it goes on; None if the first
+    /// pack is missing.
+    fn replay(&mut self, numbers: &[u32]) -> Result<Option<(Arc<Pack>, u64)>, OpenError> {
+        let mut number = self.place.pack;
+        loop {
+            if numbers.binary_search(&number).is_err() {
+                return match number == self.place.pack && numbers.is_empty() {
+                    true => Ok(None),
+                    false => Err(OpenError::PackMissing { shard: self.shard.number, pack: number }),
+                };
+            }
+            let pack = self.open_pack(number)?;
+            if !self.is_sealed(&pack, numbers)? {
+                let position = self.read_active(&pack)?;
+                self.keep_prepared(number, numbers)?;
+                return Ok(Some((pack, position)));
+            }
+            self.read_sealed(&pack)?;
+            number += 1;
+        }
+    }
+
+    fn is_sealed(&self, pack: &Pack, numbers: &[u32]) -> io::Result<bool> {
+        let next = pack.number + 1;
+        if numbers.binary_search(&next).is_ok() {
+            let file = self.inner.disk.open(&log_name(&self.shard.directory, next))?;
+            if is_begun(&*file, next)? {
+                return Ok(true);
+            }
+        }
+        // The seal is written after all before it was synced.
+        let end = scan(&*pack.file, pack.number, &mut None, 0, false, &mut |_, _, _| {})?;
+        Ok(end == ScanEnd::Sealed)
+    }
+
+    fn read_sealed(&mut self, pack: &Arc<Pack>) -> Result<(), OpenError> {
+        let damaged = scan_sealed(&*pack.file, pack.number, &mut |position, head, body| {
+            self.apply(pack, position, head, body);
+        })?;
+        if damaged {
+            tracing::error!(shard = self.shard.number, pack = pack.number, "a pack is damaged: what was there is lost");
+        }
+        self.check_refused()?;
+        let touched = std::mem::take(&mut self.touched);
+        let seal = SealJob { shard: self.shard.clone(), pack: pack.clone(), touched, snapshot: None };
+        self.inner.housekeep(Job::Seal(seal));
+        Ok(())
+    }
+
+    /// Reads the active pack. Returns where its whole entries end.
+    fn read_active(&mut self, pack: &Arc<Pack>) -> Result<u64, OpenError> {
+        let synced = if pack.number == self.place.pack { u64::from(self.place.position) } else { 0 };
+        let mut run = None;
+        let mut from = 0;
+        loop {
+            let end = scan(&*pack.file, pack.number, &mut run, from, true, &mut |position, head, body| {
+                self.apply(pack, position, head, body);
+            })?;
+            self.check_refused()?;
+            let ScanEnd::Bad { position } = end else {
+                // is_sealed has seen no seal a moment ago.
+                return Err(OpenError::Storage(io::Error::other("a pack changed while it was read")));
+            };
+            if position >= synced {
+                return Ok(position);
+            }
+            // The snapshot says that more was synced: this is damage, not a torn tail.
+            tracing::error!(
+                shard = self.shard.number,
+                pack = pack.number,
+                position,
+                "a pack is damaged: what was there is lost"
+            );
+            from = next_entry(&*pack.file, pack.number, position + 1)?.map_or(synced, |next| next.min(synced));
+            run = None;
+        }
+    }
+
+    /// The packs behind the active one were prepared and not used: the next one still can be.
+    fn keep_prepared(&self, active: u32, numbers: &[u32]) -> io::Result<()> {
+        for number in numbers.iter().copied().filter(|number| *number > active) {
+            if number == active + 1 {
+                *self.shard.next.lock() = Next::Ready(Pack::open(&*self.inner.disk, &self.shard.directory, number)?);
+            } else {
+                self.inner.disk.remove(&log_name(&self.shard.directory, number))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_refused(&self) -> Result<(), OpenError> {
+        match self.refused {
+            Some(kind) => Err(OpenError::UnknownEntry { kind }),
+            None => Ok(()),
+        }
+    }
+
+    /// Applies one entry. What the snapshot has is only indexed.
+    fn apply(&mut self, pack: &Arc<Pack>, position: u64, head: &EntryHead, body: &[u8]) {
+        let in_snapshot = Place { pack: pack.number, position: position as u32 } < self.place;
+        self.run = self.run.max(head.run);
+        let Some(kind) = Kind::of(head.kind) else {
+            self.refused = Some(head.kind);
+            return;
+        };
+        if matches!(kind, Kind::Start | Kind::Seal) || (in_snapshot && kind != Kind::Batch) {
+            return;
+        }
+        let Some(partition) = self.inner.partition(head.partition) else { return };
+        match kind {
+            Kind::Batch => self.apply_batch(&partition, pack, position, body, in_snapshot),
+            Kind::Trim => apply_trim(&partition, body),
+            Kind::Cursor | Kind::Forget => apply_cursor(&mut self.shard.cursors.lock(), &partition, kind, body),
+            Kind::Start | Kind::Seal => {}
+        }
+    }
+
+    fn apply_batch(
+        &mut self,
+        partition: &Arc<Partition>,
+        pack: &Arc<Pack>,
+        position: u64,
+        body: &[u8],
+        in_snapshot: bool,
+    ) {
+        let Ok(header) = codec_record::BatchHeader::decode(body) else { return };
+        let entry = IndexEntry::new(position, &header);
+        if !in_snapshot {
+            let mut state = partition.lock();
+            if entry.base_offset < state.end {
+                drop(state);
+                tracing::error!(partition = ?partition.id, offset = entry.base_offset, "a batch lies where another is: it is left out");
+                return;
+            }
+            state.end = entry.next_offset();
+            partition.next.store(state.end, Ordering::Relaxed);
+            drop(state);
+            if let Some(producer) = header.producer {
+                partition.producers.lock().appended(producer, &header);
+            }
+        }
+        if partition.recover(pack, entry) {
+            self.touched.push(partition.clone());
+        }
+    }
+}
+
+fn apply_trim(partition: &Partition, body: &[u8]) {
+    let Ok(bytes) = body.try_into() else { return };
+    let start = u64::from_le_bytes(bytes);
+    let end = partition.lock().end;
+    if start > end {
+        // Batches before it were lost to damage.
+        partition.lock().end = start;
+        partition.next.store(start, Ordering::Relaxed);
+    }
+    partition.advance_start(start);
+}
+
+fn apply_cursor(cursors: &mut Cursors, partition: &Partition, kind: Kind, body: &[u8]) {
+    if kind == Kind::Forget {
+        if let Ok(group) = postcard::from_bytes(body) {
+            cursors.forget(&group, partition.id);
+        }
+    } else if let Ok(body) = postcard::from_bytes::<CursorBody>(body) {
+        cursors.commit(partition.id, body);
+    }
+}

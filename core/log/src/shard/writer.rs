@@ -1,0 +1,506 @@
+//! A shard's writer: takes what waits in the queue, writes it as one group, syncs once, publishes, answers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use codec_record::Batch;
+use core_rpc::{AppendError, Appended, CursorError, Durability, FetchError, GroupName, PartitionId};
+
+use super::group::{Group, Refusal, Staged, entry_bytes, refused_trim};
+use super::housekeeper::{Job, SealJob};
+use super::{Answer, Command, Shard};
+use crate::disk::is_full;
+use crate::engine::Inner;
+use crate::pack::Pack;
+use crate::pack::entry::{BATCH_ENTRY_BYTES, CursorBody, ENTRY_BYTES, Kind, NO_PARTITION};
+use crate::partition::{Partition, Publication};
+use crate::producers::Check;
+use crate::snapshot::{self, PartitionSnapshot, Place, Snapshot};
+
+/// Room at a pack's end that batches may not use, so that a full disk leaves room to commit cursors and to trim.
+const RESERVE_BYTES: u64 = 64 << 10;
+
+/// Room at a pack's end for the seal and the start entries of many runs.
+const END_BYTES: u64 = 4 << 10;
+
+/// The memory that a batch in the cache takes beside its payload.
+const CACHED_BATCH_BYTES: u64 = 128;
+
+pub struct Writer {
+    pub inner: Arc<Inner>,
+    pub shard: Arc<Shard>,
+    pub active: Arc<Pack>,
+    /// Where the next entry goes.
+    pub position: u64,
+    pub run: u32,
+    /// Partitions with a segment in the active pack, perhaps more than once.
+    pub touched: Vec<Arc<Partition>>,
+    group: Group,
+    /// Generations of the cursors in the group: the shard's cursors hold only what is durable.
+    fences: HashMap<(GroupName, PartitionId), u64>,
+    /// Batches in the tail cache, oldest first: (partition, base offset, bytes).
+    cached: VecDeque<(Arc<Partition>, u64, u64)>,
+    cached_bytes: u64,
+    cached_bytes_max: u64,
+    /// Since when something is written but not synced.
+    unsynced: Option<Instant>,
+    /// A write or sync failed: nobody knows what is on the disk, so nothing is written any more.
+    failed: bool,
+}
+
+impl Writer {
+    pub fn new(
+        inner: Arc<Inner>,
+        shard: Arc<Shard>,
+        active: Arc<Pack>,
+        position: u64,
+        run: u32,
+        touched: Vec<Arc<Partition>>,
+    ) -> Writer {
+        let cached_bytes_max = inner.config.cache_bytes / inner.shards.len() as u64;
+        Writer {
+            inner,
+            shard,
+            active,
+            position,
+            run,
+            touched,
+            group: Group::default(),
+            fences: HashMap::new(),
+            cached: VecDeque::new(),
+            cached_bytes: 0,
+            cached_bytes_max,
+            unsynced: None,
+            failed: false,
+        }
+    }
+
+    /// Begins the run: durably, before anything else is written.
+    pub fn start(&mut self) -> std::io::Result<()> {
+        self.write_mark(Kind::Start)?;
+        if self.position + END_BYTES / 2 > self.active.capacity {
+            // Otherwise restarts alone could fill the pack.
+            if let Err(Refusal::StorageFailed) = self.roll(0) {
+                return Err(std::io::Error::other("the journal could not go on in the next pack"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Works until the shard is stopped.
+    pub fn run(mut self) {
+        let mut pending = VecDeque::new();
+        while self.wait(&mut pending) {
+            while let Some(command) = pending.pop_front() {
+                self.stage(command);
+                if self.group.bytes >= self.inner.config.group_bytes_max {
+                    self.flush();
+                }
+            }
+            self.flush();
+        }
+        self.finish();
+    }
+
+    /// Waits for commands, and syncs what has waited long enough. False: there are none and will be none.
+    fn wait(&mut self, pending: &mut VecDeque<Command>) -> bool {
+        let shard = self.shard.clone();
+        loop {
+            let due = self.unsynced.map(|since| since + self.inner.config.relaxed_sync);
+            if due.is_some_and(|due| due <= Instant::now()) {
+                self.sync();
+            }
+            let mut queue = shard.queue.lock();
+            if !queue.commands.is_empty() {
+                std::mem::swap(&mut queue.commands, pending);
+                return true;
+            }
+            if queue.stopping {
+                return false;
+            }
+            match due.filter(|_| self.unsynced.is_some()) {
+                Some(due) => {
+                    shard.ready.wait_until(&mut queue, due);
+                }
+                None => shard.ready.wait(&mut queue),
+            }
+        }
+    }
+
+    fn stage(&mut self, command: Command) {
+        match command {
+            Command::Append { partition, batch, durability, answer } => {
+                if let Err((answer, error)) = self.stage_append(partition, batch, durability, answer) {
+                    answer.give(Err(error));
+                }
+            }
+            Command::Trim { partition, before, answer } => self.stage_trim(partition, before, answer),
+            Command::Commit { partition, body, answer } => self.stage_commit(partition, body, answer),
+            Command::Forget { partition, group, answer } => self.stage_forget(partition, group, answer),
+        }
+    }
+
+    #[allow(clippy::type_complexity)] // The answer comes back with the error, or is kept.
+    fn stage_append(
+        &mut self,
+        partition: Arc<Partition>,
+        mut batch: Batch,
+        durability: Durability,
+        answer: Answer<Result<Appended, AppendError>>,
+    ) -> Result<(), (Answer<Result<Appended, AppendError>>, AppendError)> {
+        let length = (BATCH_ENTRY_BYTES + batch.payload.len()) as u64;
+        if let Err(refusal) = self.make_room(length, RESERVE_BYTES) {
+            let error = match refusal {
+                Refusal::DiskFull => AppendError::DiskFull,
+                Refusal::StorageFailed => AppendError::StorageFailed,
+            };
+            return Err((answer, error));
+        }
+        let now_ms = self.inner.clock.now_ms();
+        let header = &mut batch.header;
+        if let Some(producer) = header.producer {
+            let producers = partition.producers.lock();
+            match producers.check(producer, header.count, now_ms, self.inner.config.producer_expiry_ms) {
+                Ok(Check::Append) => {
+                    self.group.undo.push((partition.clone(), producer.id, producers.get(producer.id).cloned()));
+                }
+                Ok(Check::Duplicate(appended)) => {
+                    drop(producers);
+                    self.group.needs_sync |= durability == Durability::Fsync;
+                    self.group.staged.push(Staged::Duplicate { partition, appended, answer });
+                    return Ok(());
+                }
+                Err(error) => return Err((answer, error)),
+            }
+        }
+        header.base_offset = partition.next_offset();
+        header.append_time_ms = now_ms;
+        partition.next.store(header.next_offset(), Ordering::Relaxed);
+        if let Some(producer) = header.producer {
+            partition.producers.lock().appended(producer, header);
+        }
+        let position = self.position + self.group.bytes;
+        self.group.push_batch(self.active.number, self.run, partition.id, &batch);
+        self.group.needs_sync |= durability == Durability::Fsync;
+        self.group.has_memory |= durability == Durability::Memory;
+        let answer = Some(answer);
+        self.group.staged.push(Staged::Batch { partition, batch, position, durability, answer });
+        Ok(())
+    }
+
+    fn stage_trim(&mut self, partition: Arc<Partition>, before: Option<u64>, answer: Answer<Result<u64, FetchError>>) {
+        if let Err(refusal) = self.make_room(entry_bytes(8), END_BYTES) {
+            return answer.give(Err(refused_trim(refusal)));
+        }
+        let bounds = match partition.bounds() {
+            Ok(bounds) => bounds,
+            Err(error) => return answer.give(Err(error)),
+        };
+        let start = before.unwrap_or(partition.next_offset());
+        if start > partition.next_offset() {
+            return answer.give(Err(FetchError::OutOfRange(bounds)));
+        }
+        if start <= bounds.start_offset {
+            return answer.give(Ok(bounds.start_offset));
+        }
+        self.group.push_entry(self.active.number, self.run, Kind::Trim, partition.id, &start.to_le_bytes());
+        self.group.needs_sync = true;
+        self.group.staged.push(Staged::Trim { partition, start, answer });
+    }
+
+    fn stage_commit(&mut self, partition: Arc<Partition>, body: CursorBody, answer: Answer<Result<(), CursorError>>) {
+        let key = (body.group.clone(), partition.id);
+        if let Some(generation) = body.generation {
+            let durable = self.shard.cursors.lock().get(&key.0, key.1).and_then(|kept| kept.generation);
+            if durable.max(self.fences.get(&key).copied()) > Some(generation) {
+                return answer.give(Err(CursorError::Fenced));
+            }
+        }
+        let Ok(bytes) = postcard::to_stdvec(&body) else { return answer.give(Err(CursorError::StorageFailed)) };
+        if let Err(refusal) = self.make_room(entry_bytes(bytes.len()), END_BYTES) {
+            return answer.give(Err(refused_cursor(refusal)));
+        }
+        // After making room, which may have ended the group before.
+        if let Some(generation) = body.generation {
+            self.fences.insert(key, generation);
+        }
+        self.group.push_entry(self.active.number, self.run, Kind::Cursor, partition.id, &bytes);
+        self.group.needs_sync = true;
+        self.group.staged.push(Staged::Cursor { partition, body, answer });
+    }
+
+    fn stage_forget(&mut self, partition: PartitionId, group: GroupName, answer: Answer<Result<(), CursorError>>) {
+        let Ok(bytes) = postcard::to_stdvec(&group) else { return answer.give(Err(CursorError::StorageFailed)) };
+        if let Err(refusal) = self.make_room(entry_bytes(bytes.len()), END_BYTES) {
+            return answer.give(Err(refused_cursor(refusal)));
+        }
+        self.fences.remove(&(group.clone(), partition));
+        self.group.push_entry(self.active.number, self.run, Kind::Forget, partition, &bytes);
+        self.group.needs_sync = true;
+        self.group.staged.push(Staged::Forget { partition, group, answer });
+    }
+
+    /// Sees to it that an entry fits into the active pack with `reserve` bytes behind it, in the next pack if need be.
+    fn make_room(&mut self, length: u64, reserve: u64) -> Result<(), Refusal> {
+        if self.failed {
+            return Err(Refusal::StorageFailed);
+        }
+        let reserve = reserve.min(self.active.capacity / 8);
+        if self.position + self.group.bytes + length + reserve <= self.active.capacity {
+            return Ok(());
+        }
+        self.flush();
+        if self.failed {
+            return Err(Refusal::StorageFailed);
+        }
+        self.roll(length)
+    }
+
+    /// Writes the group and does what was staged.
+    fn flush(&mut self) {
+        if self.group.is_empty() {
+            return;
+        }
+        if self.failed {
+            return self.refuse(Refusal::StorageFailed);
+        }
+        if self.group.has_memory {
+            self.publish_memory();
+        }
+        if self.group.bytes > 0 {
+            if let Err(error) = self.group.write(&*self.active.file, self.position, self.active.capacity) {
+                if is_full(&error) && !self.group.has_memory && self.undo().is_ok() {
+                    return self.refuse(Refusal::DiskFull);
+                }
+                return self.fail("write", &error);
+            }
+            self.position += self.group.bytes;
+            self.unsynced.get_or_insert_with(Instant::now);
+        }
+        if self.group.needs_sync && self.unsynced.is_some() && !self.sync() {
+            return self.refuse(Refusal::StorageFailed);
+        }
+        let mut staged = std::mem::take(&mut self.group.staged);
+        for staged in staged.drain(..) {
+            self.publish(staged);
+        }
+        self.group.staged = staged;
+        self.group.clear();
+        self.fences.clear();
+        self.evict();
+        self.look_ahead();
+    }
+
+    /// Batches that need no disk are visible and answered before they are written.
+    fn publish_memory(&mut self) {
+        let mut staged = std::mem::take(&mut self.group.staged);
+        for staged in &mut staged {
+            if let Staged::Batch { partition, batch, position, durability: Durability::Memory, answer } = staged {
+                self.publish_batch(partition, batch, *position, answer.take());
+            }
+        }
+        self.group.staged = staged;
+    }
+
+    fn publish(&mut self, staged: Staged) {
+        match staged {
+            // Without an answer it was published before.
+            Staged::Batch { answer: None, .. } => {}
+            Staged::Batch { partition, batch, position, answer, .. } => {
+                self.publish_batch(&partition, &batch, position, answer);
+            }
+            Staged::Duplicate { partition, appended, answer } => answer.give(match partition.bounds() {
+                Ok(bounds) => Ok(Appended { start_offset: bounds.start_offset, ..appended }),
+                Err(_) => Err(AppendError::UnknownPartition),
+            }),
+            Staged::Trim { partition, start, answer } => {
+                if partition.advance_start(start) {
+                    self.inner.housekeep(Job::Reclaim { shard: self.shard.clone() });
+                }
+                answer.give(partition.bounds().map(|bounds| bounds.start_offset));
+            }
+            Staged::Cursor { partition, body, answer } => {
+                let mut cursors = self.shard.cursors.lock();
+                // A topic is removed first, then its cursors: none may come after them.
+                if partition.bounds().is_err() {
+                    return answer.give(Err(CursorError::UnknownPartition));
+                }
+                cursors.commit(partition.id, body);
+                answer.give(Ok(()));
+            }
+            Staged::Forget { partition, group, answer } => {
+                self.shard.cursors.lock().forget(&group, partition);
+                answer.give(Ok(()));
+            }
+        }
+    }
+
+    fn publish_batch(
+        &mut self,
+        partition: &Arc<Partition>,
+        batch: &Batch,
+        position: u64,
+        answer: Option<Answer<Result<Appended, AppendError>>>,
+    ) {
+        let header = &batch.header;
+        let publication = partition.publish(&self.active, position, batch);
+        if publication == Publication::FirstInPack {
+            self.touched.push(partition.clone());
+        }
+        if publication != Publication::Gone {
+            let bytes = batch.payload.len() as u64 + CACHED_BATCH_BYTES;
+            self.cached.push_back((partition.clone(), header.base_offset, bytes));
+            self.cached_bytes += bytes;
+        }
+        let Some(answer) = answer else { return };
+        answer.give(match partition.bounds() {
+            Ok(bounds) => Ok(Appended {
+                base_offset: header.base_offset,
+                append_time_ms: header.append_time_ms,
+                start_offset: bounds.start_offset,
+                duplicate: false,
+            }),
+            Err(_) => Err(AppendError::UnknownPartition),
+        });
+    }
+
+    /// Drops the oldest batches from memory while there are too many. All of them are written.
+    fn evict(&mut self) {
+        while self.cached_bytes > self.cached_bytes_max {
+            let Some((partition, base_offset, bytes)) = self.cached.pop_front() else { return };
+            partition.evict(base_offset);
+            self.cached_bytes -= bytes;
+        }
+    }
+
+    /// Has the next pack prepared before it is needed.
+    fn look_ahead(&self) {
+        if self.inner.config.background && self.position > self.active.capacity / 4 {
+            self.inner.ask_next(&self.shard, self.active.number + 1, self.next_capacity());
+        }
+    }
+
+    /// Capacity of the next pack.
+    fn next_capacity(&self) -> u64 {
+        (self.active.capacity * 4).min(self.inner.config.pack_bytes)
+    }
+
+    /// Seals the active pack and goes on in the next, which can hold an entry of this length. The group is empty.
+    fn roll(&mut self, length: u64) -> Result<(), Refusal> {
+        // The reserves are an eighth of a pack or less; a batch that is larger than a usual pack gets one of its own.
+        let needed = length * 8 / 7 + 1;
+        let capacity = self.next_capacity().max(needed);
+        let next = self.inner.take_next(&self.shard, self.active.number + 1, capacity, needed)?;
+        if self.unsynced.is_some() && !self.sync() {
+            return Err(Refusal::StorageFailed);
+        }
+        if let Err(error) = self.write_mark(Kind::Seal) {
+            self.fail("seal", &error);
+            return Err(Refusal::StorageFailed);
+        }
+        let next = Arc::new(next);
+        let sealed = std::mem::replace(&mut self.active, next.clone());
+        self.position = 0;
+        self.shard.packs.lock().insert(next.number, next);
+        let snapshot = Some(self.snapshot());
+        let touched = std::mem::take(&mut self.touched);
+        self.inner.housekeep(Job::Seal(SealJob { shard: self.shard.clone(), pack: sealed, touched, snapshot }));
+        Ok(())
+    }
+
+    /// Writes and syncs an entry that says only what it is.
+    fn write_mark(&mut self, kind: Kind) -> std::io::Result<()> {
+        self.group.push_entry(self.active.number, self.run, kind, NO_PARTITION, &[]);
+        let written = (self.group.write(&*self.active.file, self.position, self.active.capacity))
+            .and_then(|()| self.active.file.sync_data());
+        if written.is_ok() {
+            self.position += self.group.bytes;
+            self.unsynced = None;
+        }
+        self.group.clear();
+        written
+    }
+
+    /// The shard's state at this place. Everything staged is published.
+    fn snapshot(&self) -> Snapshot {
+        let partitions = self.inner.partitions_of(self.shard.number);
+        let mut partitions: Vec<PartitionSnapshot> = (partitions.iter())
+            .filter_map(|partition| {
+                let bounds = partition.bounds().ok()?;
+                let producers = partition.producers.lock().entries();
+                let (start, end) = (bounds.start_offset, bounds.end_offset);
+                (end > 0).then_some(PartitionSnapshot { id: partition.id, start, end, producers })
+            })
+            .collect();
+        partitions.sort_unstable_by_key(|partition| partition.id);
+        let place = Place { pack: self.active.number, position: self.position as u32 };
+        Snapshot { place, run: self.run, partitions, cursors: self.shard.cursors.lock().entries() }
+    }
+
+    /// Syncs the active pack. False: it failed, and so has the shard.
+    fn sync(&mut self) -> bool {
+        match self.active.file.sync_data() {
+            Ok(()) => {
+                self.unsynced = None;
+                true
+            }
+            Err(error) => {
+                self.fail("sync", &error);
+                false
+            }
+        }
+    }
+
+    /// Stops taking writes until the engine is opened again.
+    fn fail(&mut self, what: &str, error: &std::io::Error) {
+        tracing::error!(shard = self.shard.number, %error, "{what} failed: the shard takes no more writes");
+        self.failed = true;
+        self.unsynced = None;
+        self.refuse(Refusal::StorageFailed);
+    }
+
+    /// Refuses all that is staged.
+    fn refuse(&mut self, refusal: Refusal) {
+        let mut staged = std::mem::take(&mut self.group.staged);
+        staged.drain(..).for_each(|staged| staged.refuse(refusal));
+        self.group.staged = staged;
+        self.group.clear();
+        self.fences.clear();
+    }
+
+    /// Makes as if the group had never been, in memory and on the disk: a part of it may have been written.
+    fn undo(&mut self) -> std::io::Result<()> {
+        let blank = [0; ENTRY_BYTES];
+        self.active.file.write_at(self.position, &[std::io::IoSlice::new(&blank)])?;
+        self.active.file.sync_data()?;
+        for (partition, id, entry) in self.group.undo.drain(..).rev() {
+            partition.producers.lock().restore(id, entry);
+        }
+        for staged in &self.group.staged {
+            if let Staged::Batch { partition, .. } = staged {
+                let end = partition.lock().end;
+                partition.next.store(end, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The last things: everything to the disk, and a snapshot so that the next start is quick.
+    fn finish(mut self) {
+        if self.failed || (self.unsynced.is_some() && !self.sync()) {
+            return;
+        }
+        if let Err(error) = snapshot::write(&*self.inner.disk, &self.shard.directory, &self.snapshot()) {
+            tracing::warn!(shard = self.shard.number, %error, "no snapshot at the end: the next start reads more");
+        }
+    }
+}
+
+fn refused_cursor(refusal: Refusal) -> CursorError {
+    match refusal {
+        Refusal::DiskFull => CursorError::DiskFull,
+        Refusal::StorageFailed => CursorError::StorageFailed,
+    }
+}

@@ -1,0 +1,109 @@
+//! A shard's state at one place of its journal: recovery reads the newest, and the journal from there.
+//!
+//! ```text
+//!  0        4        8        12
+//!  ├ magic (8) ──────┼ crc ───┼ postcard of Snapshot …   crc: CRC-32C of what follows
+//! ```
+//! The file's name holds the place, `snapshot-<pack>-<position>`, so that names sort like places.
+
+use std::io::{self, ErrorKind};
+
+use core_rpc::{GroupName, PartitionId};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::cursors::Kept;
+use crate::disk::{Disk, read_whole, write_whole};
+use crate::producers::ProducerEntry;
+
+const MAGIC: &[u8; 8] = b"SNAPSHT1";
+
+/// Snapshots kept beside the newest, should that one be damaged.
+const OLDER_KEPT: usize = 1;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub place: Place,
+    /// The run that wrote it.
+    pub run: u32,
+    pub partitions: Vec<PartitionSnapshot>,
+    pub cursors: Vec<(GroupName, PartitionId, Kept)>,
+}
+
+/// Where in the journal: all before it is in the snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    pub pack: u32,
+    pub position: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionSnapshot {
+    pub id: PartitionId,
+    pub start: u64,
+    pub end: u64,
+    pub producers: Vec<(i64, ProducerEntry)>,
+}
+
+/// Writes a snapshot durably and removes those that are no longer needed.
+pub fn write(disk: &dyn Disk, directory: &str, snapshot: &Snapshot) -> io::Result<()> {
+    write_checked(disk, &format!("{directory}/{}", name(snapshot.place)), MAGIC, snapshot)?;
+    let mut places = places(disk, directory)?;
+    places.retain(|place| *place < snapshot.place);
+    for place in places.iter().rev().skip(OLDER_KEPT) {
+        disk.remove(&format!("{directory}/{}", name(*place)))?;
+    }
+    Ok(())
+}
+
+/// The newest snapshot that is whole. None if there is none at all; an error if there are only damaged ones.
+pub fn read_newest(disk: &dyn Disk, directory: &str) -> io::Result<Option<Snapshot>> {
+    let mut damaged = None;
+    for place in places(disk, directory)?.into_iter().rev() {
+        match read_checked(disk, &format!("{directory}/{}", name(place)), MAGIC) {
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                tracing::warn!(directory, pack = place.pack, "a snapshot is damaged: using an older one");
+                damaged = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    damaged.map_or(Ok(None), Err)
+}
+
+/// Places of the snapshots that are there, oldest first.
+pub fn places(disk: &dyn Disk, directory: &str) -> io::Result<Vec<Place>> {
+    let mut places: Vec<Place> = disk.list(directory)?.iter().filter_map(|name| place_in(name)).collect();
+    places.sort_unstable();
+    Ok(places)
+}
+
+fn name(place: Place) -> String {
+    format!("snapshot-{:08x}-{:08x}", place.pack, place.position)
+}
+
+fn place_in(name: &str) -> Option<Place> {
+    let (pack, position) = name.strip_prefix("snapshot-")?.split_once('-')?;
+    Some(Place { pack: u32::from_str_radix(pack, 16).ok()?, position: u32::from_str_radix(position, 16).ok()? })
+}
+
+/// Writes a value with a magic word and a CRC in front, so that a crash leaves the old file or the new one.
+pub fn write_checked<T: Serialize>(disk: &dyn Disk, name: &str, magic: &[u8; 8], value: &T) -> io::Result<()> {
+    let body = postcard::to_stdvec(value).map_err(io::Error::other)?;
+    let mut bytes = Vec::with_capacity(12 + body.len());
+    bytes.extend_from_slice(magic);
+    bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+    bytes.extend_from_slice(&body);
+    write_whole(disk, name, &bytes)
+}
+
+/// Reads what [`write_checked`] wrote. `InvalidData` if it is damaged.
+pub fn read_checked<T: DeserializeOwned>(disk: &dyn Disk, name: &str, magic: &[u8; 8]) -> io::Result<T> {
+    let bytes = read_whole(disk, name)?;
+    let damaged = || io::Error::new(ErrorKind::InvalidData, format!("{name} is damaged"));
+    let body = bytes.get(12..).ok_or_else(damaged)?;
+    if &bytes[..8] != magic || bytes[8..12] != crc32c::crc32c(body).to_le_bytes() {
+        return Err(damaged());
+    }
+    postcard::from_bytes(body).map_err(|_| damaged())
+}

@@ -1,0 +1,181 @@
+//! What the tests share: an engine with topics over some disk, a clock they set, and short ways to ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use codec_record::{Batch, FormatId, Formats, Producer};
+use core_log::disk::Disk;
+use core_log::{Clock, Config, Engine, OpenError};
+use core_rpc::*;
+
+pub const TOPIC: TopicId = TopicId(0x1111);
+
+/// A clock that moves when it is told to.
+#[derive(Clone, Default)]
+pub struct TestClock(pub Arc<AtomicI64>);
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl TestClock {
+    pub fn set(&self, now_ms: i64) {
+        self.0.store(now_ms, Ordering::SeqCst);
+    }
+}
+
+/// Small packs, so that little data needs many.
+pub fn config() -> Config {
+    Config {
+        shards: Some(2),
+        pack_bytes: 64 << 10,
+        pack_bytes_first: 16 << 10,
+        cache_bytes: 32 << 10,
+        group_bytes_max: 16 << 10,
+        clean_interval: Duration::ZERO,
+        ..Config::default()
+    }
+}
+
+pub fn topic(id: TopicId, partitions: u32, settings: TopicSettings) -> Topic {
+    Topic {
+        id,
+        namespace: "default".to_owned(),
+        name: format!("t{}", id.0),
+        partitions,
+        settings,
+        labels: BTreeMap::new(),
+        created_ms: 0,
+        version: 1,
+    }
+}
+
+pub fn settings(durability: Durability) -> TopicSettings {
+    TopicSettings { durability, batch_bytes_max: 1 << 20, ..TopicSettings::default() }
+}
+
+pub fn partition(index: u32) -> PartitionId {
+    PartitionId { topic: TOPIC, index }
+}
+
+pub struct Setup {
+    pub config: Config,
+    pub clock: TestClock,
+    pub topics: Vec<Topic>,
+    pub formats: Formats,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let clock = TestClock::default();
+        clock.set(1_000_000);
+        Setup {
+            config: config(),
+            clock,
+            topics: vec![topic(TOPIC, 4, settings(Durability::Fsync))],
+            formats: Formats::default(),
+        }
+    }
+}
+
+impl Setup {
+    pub fn open(&self, disk: Arc<dyn Disk>) -> Result<Engine, OpenError> {
+        let clock = Arc::new(self.clock.clone());
+        Engine::open(self.config.clone(), disk, clock, self.formats.clone(), self.topics.clone())
+    }
+}
+
+pub fn batch(count: u32, payload: impl Into<Bytes>) -> Batch {
+    Batch::new(FormatId::RAW, count, -1, payload.into())
+}
+
+pub fn timed(count: u32, max_time_ms: i64) -> Batch {
+    Batch::new(FormatId::RAW, count, max_time_ms, Bytes::from_static(b"timed"))
+}
+
+pub fn from_producer(id: i64, epoch: i16, sequence: i32, count: u32) -> Batch {
+    let mut batch = batch(count, format!("{id} {epoch} {sequence}"));
+    batch.header.producer = Some(Producer { id, epoch, sequence });
+    batch
+}
+
+pub async fn append(engine: &Engine, partition: PartitionId, batch: Batch) -> Result<Appended, AppendError> {
+    let mut answers = engine.append(AppendRequest { appends: vec![Append { partition, batch }] }).await;
+    assert_eq!(answers.len(), 1);
+    answers.remove(0)
+}
+
+pub fn fetch_request(partitions: &[(PartitionId, u64)], bytes_max: u32) -> FetchRequest {
+    let slot = |(partition, offset): &(PartitionId, u64)| FetchPartition {
+        partition: *partition,
+        offset: *offset,
+        bytes_max: u32::MAX,
+    };
+    FetchRequest {
+        partitions: partitions.iter().map(slot).collect(),
+        bytes_min: 0,
+        bytes_max,
+        wait: Duration::ZERO,
+        isolation: Isolation::All,
+    }
+}
+
+pub async fn fetch(
+    engine: &Engine,
+    partition: PartitionId,
+    offset: u64,
+    bytes_max: u32,
+) -> Result<Fetched, FetchError> {
+    engine.fetch(fetch_request(&[(partition, offset)], bytes_max)).await.remove(0)
+}
+
+/// Reads a whole partition in steps of at most `bytes_max`; checks that it has no gaps and is intact.
+pub async fn read_all(engine: &Engine, partition: PartitionId, bytes_max: u32) -> Result<Vec<Batch>, FetchError> {
+    let bounds = fetch_bounds(engine, partition).await?;
+    let mut offset = bounds.start_offset;
+    let mut batches: Vec<Batch> = Vec::new();
+    while offset < bounds.end_offset {
+        let fetched = fetch(engine, partition, offset, bytes_max).await?;
+        assert!(!fetched.batches.is_empty(), "no batch at {offset} of {bounds:?}");
+        for batch in fetched.batches {
+            assert!(batch.payload_is_intact());
+            let contiguous = if batches.is_empty() {
+                batch.header.base_offset <= offset && offset < batch.header.next_offset()
+            } else {
+                batch.header.base_offset == offset
+            };
+            assert!(contiguous, "{:?} at {offset}", batch.header);
+            offset = batch.header.next_offset();
+            batches.push(batch);
+        }
+    }
+    Ok(batches)
+}
+
+pub async fn fetch_bounds(engine: &Engine, partition: PartitionId) -> Result<Bounds, FetchError> {
+    engine.inspect(vec![partition]).await.remove(0).map(|state| state.bounds)
+}
+
+pub fn group(name: &str) -> GroupName {
+    GroupName { namespace: "default".to_owned(), group: name.to_owned() }
+}
+
+pub fn cursor(offset: u64) -> Cursor {
+    Cursor { offset, epoch: -1, metadata: format!("at {offset}"), time_ms: 5 }
+}
+
+pub async fn commit(
+    engine: &Engine,
+    name: &str,
+    generation: Option<u64>,
+    partition: PartitionId,
+    offset: u64,
+) -> Result<(), CursorError> {
+    let request = CommitRequest { group: group(name), generation, cursors: vec![(partition, cursor(offset))] };
+    engine.commit(request).await.remove(0)
+}

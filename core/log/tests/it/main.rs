@@ -1,0 +1,4 @@
+//! The engine through its public interface: one suite over every disk, and what happens when disks fail.
+
+mod common;
+mod suite;
