@@ -11,6 +11,7 @@ use clap::{ArgAction, Parser};
 use core_rpc::{Address, RemoteCore};
 use gateway_runtime::{ready, signals};
 
+use crate::state::GroupConfig;
 use crate::{Config, check, start};
 
 /// The Kafka gateway of PolyMQ. Each flag is also a key of the TOML file (--config) and an environment variable.
@@ -47,6 +48,21 @@ pub struct Flags {
     /// Seconds that open requests may take when the gateway is stopped.
     #[arg(long, env = "POLYMQ_KAFKA_DRAIN_SECONDS", default_value_t = 5)]
     drain_seconds: u64,
+    /// Milliseconds that the first rebalance of an empty group waits for more members.
+    #[arg(long, env = "POLYMQ_KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", default_value_t = 3_000)]
+    group_initial_rebalance_delay_ms: u32,
+    /// The shortest session timeout of a group's member, in milliseconds.
+    #[arg(long, env = "POLYMQ_KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", default_value_t = 6_000)]
+    group_min_session_timeout_ms: u32,
+    /// The longest session timeout of a group's member, in milliseconds.
+    #[arg(long, env = "POLYMQ_KAFKA_GROUP_MAX_SESSION_TIMEOUT_MS", default_value_t = 1_800_000)]
+    group_max_session_timeout_ms: u32,
+    /// Members that a group may have.
+    #[arg(long, env = "POLYMQ_KAFKA_GROUP_MAX_SIZE", default_value_t = i32::MAX as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    group_max_size: u32,
+    /// Minutes that the offsets of a group without members are kept.
+    #[arg(long, env = "POLYMQ_KAFKA_OFFSETS_RETENTION_MINUTES", default_value_t = 10_080, value_parser = clap::value_parser!(u32).range(1..))]
+    offsets_retention_minutes: u32,
     /// A file to write once the gateway listens: {"kafka":"ADDRESS"}.
     #[arg(long, env = "POLYMQ_KAFKA_READY_FILE")]
     ready_file: Option<PathBuf>,
@@ -71,6 +87,14 @@ impl Flags {
             connections_max: self.connections_max,
             connections_max_idle: Duration::from_secs(self.connections_max_idle_seconds),
             drain: Duration::from_secs(self.drain_seconds),
+            groups: GroupConfig {
+                initial_rebalance_delay_ms: self.group_initial_rebalance_delay_ms,
+                session_timeout_ms_min: self.group_min_session_timeout_ms,
+                session_timeout_ms_max: self.group_max_session_timeout_ms,
+                members_max: self.group_max_size as usize,
+                offsets_retention: Duration::from_secs(u64::from(self.offsets_retention_minutes) * 60),
+                ..GroupConfig::default()
+            },
         }
     }
 }

@@ -4,6 +4,8 @@
 
 use core_rpc::{AppendError, CursorError, FetchError, MetaError, TopicError};
 
+use crate::state::groups::GroupError;
+
 macro_rules! error_codes {
     ($($name:ident = $code:literal $message:literal)*) => {
         /// What goes wrong, as the wire has it. Written to a response by `.code()`.
@@ -198,6 +200,27 @@ impl From<&MetaError> for ErrorCode {
             }
             MetaError::InvalidKey | MetaError::TooLarge => ErrorCode::InvalidRequest,
             MetaError::DiskFull | MetaError::StorageFailed => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl From<GroupError> for ErrorCode {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+            GroupError::GroupNotFound => ErrorCode::GroupIdNotFound,
+            GroupError::GroupNotEmpty => ErrorCode::NonEmptyGroup,
+            GroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
+            GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+            GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+            GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+            GroupError::FencedInstance => ErrorCode::FencedInstanceId,
+            GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+            GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+            GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+            GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+            GroupError::NotCoordinator => ErrorCode::NotCoordinator,
         }
     }
 }

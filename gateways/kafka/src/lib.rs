@@ -29,7 +29,7 @@ use gateway_runtime::{CachedTopic, Identity, TopicCache};
 use tokio_util::sync::CancellationToken;
 
 use crate::configs::TopicConfig;
-use crate::state::ProducerIds;
+use crate::state::{GroupConfig, Groups, ProducerIds};
 
 /// How the gateway is set up.
 #[derive(Clone, Debug)]
@@ -49,6 +49,7 @@ pub struct Config {
     pub connections_max_idle: Duration,
     /// How long open requests may take when the gateway is stopped.
     pub drain: Duration,
+    pub groups: GroupConfig,
 }
 
 impl Default for Config {
@@ -63,6 +64,7 @@ impl Default for Config {
             connections_max: 100_000,
             connections_max_idle: Duration::from_secs(600),
             drain: Duration::from_secs(5),
+            groups: GroupConfig::default(),
         }
     }
 }
@@ -81,6 +83,7 @@ pub struct Gateway<C> {
     pub advertised: (String, u16),
     pub topics: Arc<Topics<C>>,
     pub producer_ids: ProducerIds<C>,
+    pub groups: Groups<C>,
 }
 
 impl<C: Core> Gateway<C> {
@@ -121,12 +124,22 @@ pub async fn start<C: Core>(core: C, config: Config) -> anyhow::Result<Handle> {
     let stop = CancellationToken::new();
     let topics = Topics::start(core.clone(), stop.clone()).await.context("cannot read the topics")?;
     let identity = Identity::establish(&core, config.node_id).await.context("cannot learn the cluster's id")?;
+    let groups = Groups::start(core.clone(), config.namespace.clone(), config.groups, stop.clone())
+        .await
+        .context("cannot read the groups")?;
     let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let listens = listener.local_addr()?;
     let advertised = config.advertised.clone().unwrap_or_else(|| (listens.ip().to_string(), listens.port()));
     let (connections_max, drain) = (config.connections_max, config.drain);
-    let gateway =
-        Arc::new(Gateway { producer_ids: ProducerIds::new(core.clone()), core, config, identity, advertised, topics });
+    let gateway = Arc::new(Gateway {
+        producer_ids: ProducerIds::new(core.clone()),
+        core,
+        config,
+        identity,
+        advertised,
+        topics,
+        groups,
+    });
     let server = listener::serve(listener, connections_max, move |stream, peer, draining| {
         session::run(gateway.clone(), stream, peer, draining)
     })?;

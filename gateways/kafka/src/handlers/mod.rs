@@ -108,7 +108,15 @@ table! {
     Fetch 4..=18 => fetch;
     ListOffsets 1..=10 => list_offsets;
     Metadata 0..=13 => metadata;
+    OffsetCommit 2..=9 => offset_commit;
+    OffsetFetch 1..=9 => offset_fetch;
     FindCoordinator 0..=6 => find_coordinator;
+    JoinGroup 0..=9 => join_group;
+    Heartbeat 0..=4 => heartbeat;
+    LeaveGroup 0..=5 => leave_group;
+    SyncGroup 0..=5 => sync_group;
+    DescribeGroups 0..=6 => describe_groups;
+    ListGroups 0..=5 => list_groups;
     SaslHandshake 0..=1 => sasl_handshake;
     ApiVersions 0..=4 => api_versions;
     CreateTopics 2..=7 => create_topics;
@@ -121,8 +129,10 @@ table! {
     DescribeLogDirs 1..=4 => describe_log_dirs;
     SaslAuthenticate 0..=2 => sasl_authenticate;
     CreatePartitions 0..=3 => create_partitions;
+    DeleteGroups 0..=2 => delete_groups;
     IncrementalAlterConfigs 0..=1 => incremental_alter_configs;
     ListPartitionReassignments 0..=0 => list_partition_reassignments;
+    OffsetDelete 0..=0 => offset_delete;
     DescribeCluster 0..=2 => describe_cluster;
     DescribeProducers 0..=0 => describe_producers;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;

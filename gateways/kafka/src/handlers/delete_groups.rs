@@ -1,0 +1,28 @@
+//! DeleteGroups (42), versions 0 to 2: deletes groups without members, their offsets included (KIP-229).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use codec_kafka::messages::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
+use core_rpc::Core;
+
+use super::Context;
+use crate::Gateway;
+use crate::errors::ErrorCode;
+
+pub async fn handle<C: Core>(
+    gateway: &Arc<Gateway<C>>,
+    _: &Context,
+    request: DeleteGroupsRequest,
+) -> DeleteGroupsResponse {
+    let mut results = Vec::new();
+    let mut seen = HashSet::new();
+    for group_id in request.groups_names {
+        if !seen.insert(group_id.clone()) {
+            continue;
+        }
+        let error = gateway.groups.delete(&group_id).await.err().map_or(ErrorCode::None, ErrorCode::from);
+        results.push(DeletableGroupResult { group_id, error_code: error.code() });
+    }
+    DeleteGroupsResponse { results, ..Default::default() }
+}

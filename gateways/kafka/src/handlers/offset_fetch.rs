@@ -1,0 +1,140 @@
+//! OffsetFetch (9), versions 1 to 9: tells how far groups have read.
+//!
+//! - Version 2: null topics ask for all that the group has; an error of the whole request.
+//! - Version 7 (KIP-447): `require_stable` waits for nothing here, as offsets are never part of a transaction yet.
+//! - Version 8 (KIP-709): several groups.
+//! - Version 9 (KIP-848): member id and epoch, which only mean something to groups of the newer protocol; groups here
+//!   are classic, and as in Kafka their readers are not checked.
+//! - A partition without an offset, and an unknown group or topic, are answered with -1 and no error.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use codec_kafka::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use core_rpc::{Core, Cursor, CursorError, PartitionId};
+
+use super::Context;
+use crate::Gateway;
+use crate::errors::ErrorCode;
+
+/// The first version with an error of the whole request.
+const REQUEST_ERROR_VERSION: i16 = 2;
+/// The first version with several groups.
+const GROUPS_VERSION: i16 = 8;
+
+pub async fn handle<C: Core>(
+    gateway: &Arc<Gateway<C>>,
+    context: &Context,
+    request: OffsetFetchRequest,
+) -> OffsetFetchResponse {
+    if context.version >= GROUPS_VERSION {
+        let mut groups = Vec::with_capacity(request.groups.len());
+        for group in request.groups {
+            groups.push(fetch_group(gateway, group).await);
+        }
+        return OffsetFetchResponse { groups, ..Default::default() };
+    }
+    let topics = request.topics.map(|topics| {
+        let topics = topics.into_iter();
+        topics.map(|topic| OffsetFetchRequestTopics { name: topic.name, partition_indexes: topic.partition_indexes }).collect()
+    });
+    let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
+    one_group(fetch_group(gateway, group).await, context)
+}
+
+async fn fetch_group<C: Core>(gateway: &Gateway<C>, asked: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    let fetched = match &asked.topics {
+        None => fetch_all(gateway, &asked.group_id).await,
+        Some(topics) => fetch_topics(gateway, &asked.group_id, topics).await,
+    };
+    let (topics, error) = match fetched {
+        Ok(topics) => (topics, ErrorCode::None),
+        Err(error) => (Vec::new(), ErrorCode::from(&error)),
+    };
+    // Version 1 has nowhere else to put the error but the partitions it asked for.
+    let topics = match error {
+        ErrorCode::None => topics,
+        error => failed(asked.topics.unwrap_or_default(), error),
+    };
+    OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: error.code() }
+}
+
+async fn fetch_all<C: Core>(gateway: &Gateway<C>, group: &str) -> Result<Vec<OffsetFetchResponseTopics>, CursorError> {
+    let mut topics: BTreeMap<String, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
+    for (partition, cursor) in gateway.groups.all_committed(group).await? {
+        // Offsets of a deleted topic are on their way out.
+        let Some(topic) = gateway.topic_by_id(partition.topic) else { continue };
+        topics.entry(topic.topic.name.clone()).or_default().push(answer(partition.index as i32, Some(cursor)));
+    }
+    Ok(topics.into_iter().map(|(name, partitions)| OffsetFetchResponseTopics { name, partitions }).collect())
+}
+
+async fn fetch_topics<C: Core>(
+    gateway: &Gateway<C>,
+    group: &str,
+    asked: &[OffsetFetchRequestTopics],
+) -> Result<Vec<OffsetFetchResponseTopics>, CursorError> {
+    let mut known = Vec::new();
+    for topic in asked {
+        let Some(cached) = gateway.topic(&topic.name) else { continue };
+        let indexes = topic.partition_indexes.iter().filter_map(|index| u32::try_from(*index).ok());
+        let indexes = indexes.filter(|index| *index < cached.topic.partitions);
+        known.extend(indexes.map(|index| PartitionId { topic: cached.topic.id, index }));
+    }
+    let cursors = gateway.groups.committed(group, known.clone()).await?;
+    let mut cursors: BTreeMap<PartitionId, Option<Cursor>> = known.into_iter().zip(cursors).collect();
+    let topics = asked.iter().map(|topic| {
+        let id = gateway.topic(&topic.name).map(|cached| cached.topic.id);
+        let partitions = topic.partition_indexes.iter().map(|&index| {
+            let partition = id.zip(u32::try_from(index).ok()).map(|(topic, index)| PartitionId { topic, index });
+            answer(index, partition.and_then(|partition| cursors.get_mut(&partition)?.clone()))
+        });
+        OffsetFetchResponseTopics { name: topic.name.clone(), partitions: partitions.collect() }
+    });
+    Ok(topics.collect())
+}
+
+fn answer(partition_index: i32, cursor: Option<Cursor>) -> OffsetFetchResponsePartitions {
+    let (offset, epoch, metadata) = match cursor {
+        Some(cursor) => (i64::try_from(cursor.offset).unwrap_or(i64::MAX), cursor.epoch, cursor.metadata),
+        None => (-1, -1, String::new()),
+    };
+    OffsetFetchResponsePartitions {
+        partition_index,
+        committed_offset: offset,
+        committed_leader_epoch: epoch,
+        metadata: Some(metadata),
+        error_code: ErrorCode::None.code(),
+    }
+}
+
+fn failed(asked: Vec<OffsetFetchRequestTopics>, error: ErrorCode) -> Vec<OffsetFetchResponseTopics> {
+    let partition =
+        |index| OffsetFetchResponsePartitions { error_code: error.code(), ..answer(index, None) };
+    let topic = |topic: OffsetFetchRequestTopics| OffsetFetchResponseTopics {
+        name: topic.name,
+        partitions: topic.partition_indexes.into_iter().map(partition).collect(),
+    };
+    asked.into_iter().map(topic).collect()
+}
+
+/// The answer for a version that asks for one group.
+fn one_group(group: OffsetFetchResponseGroup, context: &Context) -> OffsetFetchResponse {
+    let partition = |partition: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
+        partition_index: partition.partition_index,
+        committed_offset: partition.committed_offset,
+        committed_leader_epoch: partition.committed_leader_epoch,
+        metadata: partition.metadata,
+        error_code: partition.error_code,
+    };
+    let topic = |topic: OffsetFetchResponseTopics| OffsetFetchResponseTopic {
+        name: topic.name,
+        partitions: topic.partitions.into_iter().map(partition).collect(),
+    };
+    let error_code = if context.version >= REQUEST_ERROR_VERSION { group.error_code } else { 0 };
+    OffsetFetchResponse { topics: group.topics.into_iter().map(topic).collect(), error_code, ..Default::default() }
+}

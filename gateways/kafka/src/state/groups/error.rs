@@ -1,0 +1,46 @@
+//! Why a group refuses. The wire codes for these are in the gateway's `errors.rs`.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    #[error("the group id is not valid")]
+    InvalidGroupId,
+    #[error("no such group")]
+    GroupNotFound,
+    #[error("the group has members")]
+    GroupNotEmpty,
+    #[error("the group is full")]
+    GroupFull,
+    #[error("the session timeout is outside the broker's limits")]
+    InvalidSessionTimeout,
+    #[error("join again with the member id given")]
+    MemberIdRequired,
+    #[error("no such member")]
+    UnknownMember,
+    #[error("another member has taken this instance id")]
+    FencedInstance,
+    #[error("not the group's current generation")]
+    IllegalGeneration,
+    #[error("the member's protocols do not fit the group's")]
+    InconsistentProtocol,
+    #[error("the group is rebalancing")]
+    RebalanceInProgress,
+    #[error("the group is subscribed to the topic")]
+    SubscribedToTopic,
+    /// Try again, here or elsewhere: the group's record could not be read or written.
+    #[error("the coordinator is not available")]
+    CoordinatorNotAvailable,
+    /// Another gateway has written the group's record: it coordinates the group now.
+    #[error("another gateway coordinates this group")]
+    NotCoordinator,
+}
+
+/// Why a record was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It may or may not have been written.
+    #[error("the record could not be written")]
+    Unavailable,
+    /// Somebody else wrote the record since this group was loaded.
+    #[error("the record was written by somebody else")]
+    Superseded,
+}

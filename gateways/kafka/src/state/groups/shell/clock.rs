@@ -1,0 +1,33 @@
+//! The time that groups are given.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+/// Milliseconds since the Unix epoch that never go back: the wall clock's at the start, and what passed since.
+pub(super) struct Clock {
+    start: Instant,
+    start_ms: i64,
+}
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Clock { start: Instant::now(), start_ms: wall_ms() }
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        let passed_ms = i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.start_ms.saturating_add(passed_ms)
+    }
+
+    /// The moment at which [`Clock::now_ms`] reaches `at_ms`.
+    pub(super) fn instant_of(&self, at_ms: i64) -> Instant {
+        self.start + Duration::from_millis(u64::try_from(at_ms.saturating_sub(self.start_ms)).unwrap_or(0))
+    }
+}
+
+/// The wall clock's time, ms since the Unix epoch.
+pub(super) fn wall_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}

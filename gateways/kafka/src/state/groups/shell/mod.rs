@@ -1,0 +1,174 @@
+//! The shell around the groups: loading and storing, parked requests, one timer for all.
+//!
+//! ```text
+//! handler ─► Groups ─► slot (one per group, a lock) ─► Group (pure) ─► effects ─┬─► parked requests
+//!               ▲                                                              └─► the core's meta
+//!             timer: a heap of deadlines, one entry per group that has any
+//! ```
+//! What happens to one group happens in order, under its slot's lock, the storing of its record included. A group
+//! with nobody in it is a small entry of a map; it has no task.
+
+mod admin;
+mod clock;
+mod offsets;
+mod retention;
+mod slot;
+mod store;
+mod timer;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use core_rpc::{Core, MetaError};
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::config::GroupConfig;
+use super::effect::{JoinRefused, Joined, Synced};
+use super::error::GroupError;
+use super::join::JoinRequest;
+use super::leave::Leaver;
+use super::sync::SyncRequest;
+
+pub use admin::ListedGroup;
+pub use offsets::{Commit, Committer};
+
+use clock::Clock;
+use slot::{Parked, Slot};
+
+/// How long to wait before asking a core again that could not answer.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// All groups of a namespace that this gateway coordinates. Cheap to clone; every clone is the same.
+pub struct Groups<C> {
+    shared: Arc<Shared<C>>,
+}
+
+impl<C> Clone for Groups<C> {
+    fn clone(&self) -> Self {
+        Groups { shared: self.shared.clone() }
+    }
+}
+
+struct Shared<C> {
+    core: C,
+    namespace: String,
+    config: GroupConfig,
+    clock: Clock,
+    slots: DashMap<String, Arc<Slot>>,
+    /// When a slot wants to be ticked, earliest first. An entry may be outdated; a tick too many does no harm.
+    deadlines: Mutex<BinaryHeap<timer::Deadline>>,
+    /// An earlier deadline than all others was added.
+    deadline_added: Notify,
+    tickets: AtomicU64,
+}
+
+impl<C: Core> Groups<C> {
+    /// Loads the groups that are stored, giving their members a fresh session, and starts the timer. Waits until the
+    /// core answers. The tasks end with `stop`.
+    pub async fn start(
+        core: C,
+        namespace: String,
+        config: GroupConfig,
+        stop: CancellationToken,
+    ) -> Result<Self, MetaError> {
+        let groups = Groups {
+            shared: Arc::new(Shared {
+                core,
+                namespace,
+                config,
+                clock: Clock::start(),
+                slots: DashMap::new(),
+                deadlines: Mutex::new(BinaryHeap::new()),
+                deadline_added: Notify::new(),
+                tickets: AtomicU64::new(0),
+            }),
+        };
+        loop {
+            match groups.load_all().await {
+                Ok(()) => break,
+                Err(MetaError::Unavailable) => tokio::time::sleep(RETRY_AFTER).await,
+                Err(error) => return Err(error),
+            }
+        }
+        let (timer, sweeper) = (groups.clone(), groups.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = timer.run_timer() => {}
+                () = sweeper.run_retention() => {}
+            }
+        });
+        Ok(groups)
+    }
+
+    pub fn config(&self) -> &GroupConfig {
+        &self.shared.config
+    }
+
+    /// Joins a member; returns when the rebalance has all members.
+    pub async fn join(&self, group: &str, request: JoinRequest) -> Result<Joined, JoinRefused> {
+        let member_id = request.member_id.clone();
+        let refuse = |error| JoinRefused { error, member_id };
+        let (answer, answered) = oneshot::channel();
+        let joining = self.with_group(group, |loaded, now_ms| {
+            let ticket = self.park(loaded, Parked::Join(answer));
+            ((), loaded.group.join(request, ticket, now_ms))
+        });
+        match joining.await {
+            // The sender is only dropped where the whole gateway is.
+            Ok(()) => answered.await.unwrap_or_else(|_| Err(refuse(GroupError::CoordinatorNotAvailable))),
+            Err(error) => Err(refuse(error)),
+        }
+    }
+
+    /// Returns a member's assignment, when the leader's are stored.
+    pub async fn sync(&self, group: &str, request: SyncRequest) -> Result<Synced, GroupError> {
+        Self::check_id(group)?;
+        let (answer, answered) = oneshot::channel();
+        self.with_group(group, |loaded, now_ms| {
+            let ticket = self.park(loaded, Parked::Sync(answer));
+            ((), loaded.group.sync(request, ticket, now_ms))
+        })
+        .await?;
+        answered.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable))
+    }
+
+    pub async fn heartbeat(
+        &self,
+        group: &str,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+    ) -> Result<(), GroupError> {
+        Self::check_id(group)?;
+        self.with_group(group, |loaded, now_ms| {
+            (loaded.group.heartbeat(member_id, instance_id, generation, now_ms), Vec::new())
+        })
+        .await?
+    }
+
+    /// Answers for each leaver, in order.
+    pub async fn leave(&self, group: &str, leavers: &[Leaver]) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        Self::check_id(group)?;
+        self.with_group(group, |loaded, now_ms| loaded.group.leave(leavers, now_ms)).await
+    }
+
+    /// Membership needs a name; offsets may be kept under the empty one, as old clients do.
+    fn check_id(group: &str) -> Result<(), GroupError> {
+        if group.is_empty() { Err(GroupError::InvalidGroupId) } else { Ok(()) }
+    }
+
+    fn park(&self, loaded: &mut slot::Loaded, parked: Parked) -> super::effect::Ticket {
+        let ticket = self.shared.tickets.fetch_add(1, Ordering::Relaxed);
+        loaded.parked.insert(ticket, parked);
+        ticket
+    }
+}

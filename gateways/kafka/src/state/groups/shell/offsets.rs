@@ -1,0 +1,173 @@
+//! Offsets of a group: who may commit and delete them. The core keeps them.
+
+use core_rpc::{CommitAnswer, CommitRequest, Core, Cursor, CursorError, GroupName, PartitionId};
+
+use super::Groups;
+use super::clock::wall_ms;
+use super::slot::Slot;
+use crate::state::groups::error::GroupError;
+use crate::state::groups::state::GroupState;
+
+/// Who commits.
+#[derive(Clone, Copy, Debug)]
+pub struct Committer<'a> {
+    pub member_id: &'a str,
+    pub instance_id: Option<&'a str>,
+    /// Negative: a client without membership.
+    pub generation: i32,
+}
+
+/// An offset to commit.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    pub partition: PartitionId,
+    pub offset: u64,
+    /// -1: the client did not say.
+    pub leader_epoch: i32,
+    pub metadata: String,
+}
+
+impl<C: Core> Groups<C> {
+    pub(super) fn name(&self, group: &str) -> GroupName {
+        GroupName { namespace: self.shared.namespace.clone(), group: group.to_owned() }
+    }
+
+    /// Commits offsets durably; one result for each, in order.
+    pub async fn commit(
+        &self,
+        group: &str,
+        committer: Committer<'_>,
+        commits: Vec<Commit>,
+    ) -> Result<CommitAnswer, GroupError> {
+        let slot = self.slot(group);
+        let answer = self.commit_in(&slot, committer, commits).await;
+        self.remove_if_vacant(slot);
+        answer
+    }
+
+    async fn commit_in(
+        &self,
+        slot: &Slot,
+        committer: Committer<'_>,
+        commits: Vec<Commit>,
+    ) -> Result<CommitAnswer, GroupError> {
+        let Committer { member_id, instance_id, generation } = committer;
+        let group = slot.id.as_str();
+        let _offsets_stay = slot.offsets.read().await;
+        let (checked, is_vacant) = self
+            .with_group(group, |loaded, now_ms| {
+                let checked = loaded.group.check_commit(member_id, instance_id, generation, now_ms);
+                ((checked, loaded.is_vacant()), Vec::new())
+            })
+            .await?;
+        if checked.is_err() && is_vacant && !self.has_offsets(group).await? {
+            return Err(GroupError::GroupNotFound);
+        }
+        checked?;
+        let time_ms = wall_ms();
+        let cursors = commits.into_iter().map(|commit| {
+            let Commit { partition, offset, leader_epoch: epoch, metadata } = commit;
+            (partition, Cursor { offset, epoch, metadata, time_ms })
+        });
+        let request = CommitRequest {
+            group: self.name(group),
+            // A member of an older generation that was slow must not overwrite what its successor has committed.
+            generation: u64::try_from(generation).ok(),
+            cursors: cursors.collect(),
+        };
+        Ok(self.shared.core.commit(request).await)
+    }
+
+    /// The committed offsets on these partitions, in order; None where there is none.
+    pub async fn committed(
+        &self,
+        group: &str,
+        partitions: Vec<PartitionId>,
+    ) -> Result<Vec<Option<Cursor>>, CursorError> {
+        self.shared.core.committed(self.name(group), partitions).await
+    }
+
+    /// All committed offsets of a group.
+    pub async fn all_committed(&self, group: &str) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
+        self.shared.core.cursors(self.name(group)).await
+    }
+
+    /// Deletes offsets of topics that the group does not read (any more): for each topic its partitions or why not.
+    pub async fn delete_offsets(
+        &self,
+        group: &str,
+        topics: &[(String, Vec<PartitionId>)],
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        let slot = self.slot(group);
+        let results = self.delete_offsets_in(&slot, topics).await;
+        self.remove_if_vacant(slot);
+        results
+    }
+
+    async fn delete_offsets_in(
+        &self,
+        slot: &Slot,
+        topics: &[(String, Vec<PartitionId>)],
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        let group = slot.id.as_str();
+        let _alone = slot.offsets.write().await;
+        let (checked, is_vacant, subscribed) = self
+            .with_group(group, |loaded, _| {
+                let subscribed: Vec<bool> =
+                    topics.iter().map(|(name, _)| loaded.group.is_subscribed_to(name)).collect();
+                ((loaded.group.check_offset_delete(), loaded.is_vacant(), subscribed), Vec::new())
+            })
+            .await?;
+        checked?;
+        if is_vacant && !self.has_offsets(group).await? {
+            return Err(GroupError::GroupNotFound);
+        }
+        let unread = topics.iter().zip(&subscribed).filter(|(_, subscribed)| !**subscribed);
+        let partitions: Vec<PartitionId> = unread.flat_map(|((_, partitions), _)| partitions.iter().copied()).collect();
+        if !partitions.is_empty() {
+            let forgotten = self.shared.core.forget(self.name(group), Some(partitions)).await;
+            forgotten.map_err(|_| GroupError::CoordinatorNotAvailable)?;
+        }
+        let result_of = |subscribed| if subscribed { Err(GroupError::SubscribedToTopic) } else { Ok(()) };
+        Ok(subscribed.into_iter().map(result_of).collect())
+    }
+
+    pub(super) async fn has_offsets(&self, group: &str) -> Result<bool, GroupError> {
+        let cursors = self.all_committed(group).await;
+        cursors.map(|cursors| !cursors.is_empty()).map_err(|_| GroupError::CoordinatorNotAvailable)
+    }
+
+    /// Removes all of an Empty group's offsets and its record.
+    pub async fn delete(&self, group: &str) -> Result<(), GroupError> {
+        let (groups, id) = (self.clone(), group.to_owned());
+        // In a task of its own: a connection that ends meanwhile must not leave half of the group.
+        let deleting = tokio::spawn(async move { groups.delete_now(&id).await });
+        deleting.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable))
+    }
+
+    async fn delete_now(&self, group: &str) -> Result<(), GroupError> {
+        let slot = self.slot(group);
+        let result = async {
+            let _alone = slot.offsets.write().await;
+            let mut locked = self.lock(&slot).await?;
+            let loaded = locked.as_mut().ok_or(GroupError::CoordinatorNotAvailable)?;
+            loaded.group.check_delete()?;
+            if loaded.is_vacant() && !self.has_offsets(group).await? {
+                return Err(GroupError::GroupNotFound);
+            }
+            // Offsets first: with the record gone, what is left of them would look like a group of its own.
+            let forgotten = self.shared.core.forget(self.name(group), None).await;
+            forgotten.map_err(|_| GroupError::CoordinatorNotAvailable)?;
+            let unstored = self.unstore(group, loaded).await;
+            if unstored.is_ok() || unstored == Err(GroupError::NotCoordinator) {
+                debug_assert_eq!(loaded.group.state(), GroupState::Empty);
+                // Read anew when somebody asks; ids given out to members that have not joined yet are void.
+                *locked = None;
+            }
+            unstored
+        }
+        .await;
+        self.remove_if_vacant(slot);
+        result
+    }
+}

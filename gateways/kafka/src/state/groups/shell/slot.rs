@@ -1,0 +1,171 @@
+//! A slot holds one group: its lock, the requests it has parked, and what is known of its stored record.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use core_rpc::Core;
+use tokio::sync::{Mutex, OwnedMutexGuard, RwLock, oneshot};
+
+use super::Groups;
+use crate::state::groups::effect::{Effect, JoinRefused, Joined, Synced, Ticket};
+use crate::state::groups::error::GroupError;
+use crate::state::groups::group::Group;
+
+pub(super) struct Slot {
+    pub(super) id: String,
+    /// None: not loaded yet, or given up to another gateway.
+    pub(super) state: Arc<Mutex<Option<Loaded>>>,
+    /// Commits hold this shared while they are under way, so that whoever removes offsets (who holds it alone) cannot
+    /// remove one that was just acknowledged.
+    pub(super) offsets: RwLock<()>,
+}
+
+pub(super) struct Loaded {
+    pub(super) group: Group,
+    /// Of the stored record. None: there is none.
+    pub(super) version: Option<u64>,
+    /// A record whose storing failed; it may be there all the same.
+    pub(super) attempted: Option<Bytes>,
+    pub(super) parked: HashMap<Ticket, Parked>,
+    /// The earliest entry in the timer for this slot.
+    pub(super) timer_at_ms: Option<i64>,
+}
+
+pub(super) enum Parked {
+    Join(oneshot::Sender<Result<Joined, JoinRefused>>),
+    Sync(oneshot::Sender<Result<Synced, GroupError>>),
+}
+
+impl Loaded {
+    pub(super) fn new(group: Group, version: Option<u64>) -> Self {
+        Loaded { group, version, attempted: None, parked: HashMap::new(), timer_at_ms: None }
+    }
+
+    /// Nobody is in it, and nothing is stored of it: as if it had never been asked for.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.version.is_none() && self.attempted.is_none() && self.group.is_idle()
+    }
+
+    /// Sends the answers; returns the record to store, if there is one.
+    pub(super) fn answer(&mut self, effects: Vec<Effect>) -> Option<crate::state::groups::GroupRecord> {
+        let mut to_store = None;
+        for effect in effects {
+            // A failed send is a connection that ended; its request is answered all the same.
+            match effect {
+                Effect::JoinAnswer(ticket, result) => {
+                    if let Some(Parked::Join(answer)) = self.parked.remove(&ticket) {
+                        let _gone = answer.send(result);
+                    }
+                }
+                Effect::SyncAnswer(ticket, result) => {
+                    if let Some(Parked::Sync(answer)) = self.parked.remove(&ticket) {
+                        let _gone = answer.send(result);
+                    }
+                }
+                Effect::Store(record) => to_store = Some(record),
+            }
+        }
+        to_store
+    }
+}
+
+pub(super) type Locked = OwnedMutexGuard<Option<Loaded>>;
+
+impl<C: Core> Groups<C> {
+    pub(super) fn slot(&self, id: &str) -> Arc<Slot> {
+        // Most lookups find it, and then the name need not be copied.
+        if let Some(slot) = self.shared.slots.get(id) {
+            return slot.clone();
+        }
+        self.shared.slots.entry(id.to_owned()).or_insert_with(|| Arc::new(Slot::new(id.to_owned()))).clone()
+    }
+
+    /// Does something to a group, and all that follows from it: answers, storing, the timer.
+    pub(super) async fn with_group<R>(
+        &self,
+        id: &str,
+        act: impl FnOnce(&mut Loaded, i64) -> (R, Vec<Effect>),
+    ) -> Result<R, GroupError> {
+        let slot = self.slot(id);
+        let result = match self.lock(&slot).await {
+            Ok(mut locked) => match locked.as_mut() {
+                Some(loaded) => {
+                    let (result, effects) = act(loaded, self.shared.clock.now_ms());
+                    self.settle(&slot, locked, effects).await;
+                    Ok(result)
+                }
+                None => Err(GroupError::CoordinatorNotAvailable),
+            },
+            Err(error) => Err(error),
+        };
+        self.remove_if_vacant(slot);
+        result
+    }
+
+    /// Locks a slot whose group is loaded (the option is set).
+    pub(super) async fn lock(&self, slot: &Arc<Slot>) -> Result<Locked, GroupError> {
+        let mut locked = slot.state.clone().lock_owned().await;
+        if locked.is_none() {
+            *locked = Some(self.load(&slot.id).await?);
+        }
+        Ok(locked)
+    }
+
+    /// Carries effects out. Where something is stored, a task of its own does it: a connection that ends meanwhile
+    /// must not leave the group half way.
+    pub(super) async fn settle(&self, slot: &Arc<Slot>, mut locked: Locked, effects: Vec<Effect>) {
+        let Some(loaded) = locked.as_mut() else { return };
+        let to_store = loaded.answer(effects);
+        if to_store.is_none() && !self.is_due(loaded) {
+            return self.schedule(slot, loaded);
+        }
+        let (groups, slot) = (self.clone(), slot.clone());
+        let task = tokio::spawn(async move { groups.settle_stores(slot, locked, to_store).await });
+        if let Err(error) = task.await {
+            tracing::error!(%error, "the task that stores a group failed");
+        }
+    }
+
+    async fn settle_stores(
+        self,
+        slot: Arc<Slot>,
+        mut locked: Locked,
+        mut to_store: Option<crate::state::groups::GroupRecord>,
+    ) {
+        loop {
+            let Some(loaded) = locked.as_mut() else { return };
+            let effects = match to_store.take() {
+                Some(record) => {
+                    let result = self.store(&slot.id, loaded, &record).await;
+                    loaded.group.stored(result, self.shared.clock.now_ms())
+                }
+                None if self.is_due(loaded) => loaded.group.tick(self.shared.clock.now_ms()),
+                None => return self.schedule(&slot, loaded),
+            };
+            to_store = loaded.answer(effects);
+            if loaded.group.state() == crate::state::groups::GroupState::Dead {
+                // Another gateway wrote the record. Should clients come here again, it is read anew.
+                tracing::warn!(group = slot.id, "another gateway has taken over the group");
+                *locked = None;
+                return;
+            }
+        }
+    }
+
+    /// Forgets a slot that nobody uses and that holds nothing, so that names asked for once cost no memory.
+    pub(super) fn remove_if_vacant(&self, slot: Arc<Slot>) {
+        self.shared.slots.remove_if(&slot.id, |_, kept| {
+            // The map's and ours: nobody else has it, and under the map's lock nobody can get it.
+            Arc::ptr_eq(kept, &slot)
+                && Arc::strong_count(kept) == 2
+                && kept.state.try_lock().is_ok_and(|state| state.as_ref().is_none_or(Loaded::is_vacant))
+        });
+    }
+}
+
+impl Slot {
+    pub(super) fn new(id: String) -> Self {
+        Slot { id, state: Arc::default(), offsets: RwLock::new(()) }
+    }
+}
