@@ -291,8 +291,7 @@ impl<C: Core> Session<C> {
             let begun = begin(&self.gateway, self.peer, frame)?;
             self.early_only &= begun.early;
             let mut state = PendingState::Waiting(begun.answering);
-            // The first is begun when its answer is asked for.
-            if self.early_only && !self.pending.is_empty() {
+            if self.early_only {
                 state.begin(context);
             }
             self.pending.push_back(Pending { state, bytes, early: begun.early });

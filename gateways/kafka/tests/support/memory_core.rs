@@ -1,0 +1,361 @@
+//! A core in memory, complete enough for the gateway's handlers; nothing is durable and nothing is fast.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use codec_record::Batch;
+use core_rpc::*;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant, timeout_at};
+
+#[derive(Clone)]
+pub struct MemoryCore {
+    state: Arc<Mutex<State>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+#[derive(Default)]
+struct State {
+    logs: HashMap<PartitionId, Log>,
+    topics: BTreeMap<String, Topic>,
+    meta: BTreeMap<String, MetaEntry>,
+    events: Vec<MetaEvent>,
+    revision: u64,
+    next_topic: u128,
+    cursors: BTreeMap<(String, String), BTreeMap<PartitionId, Cursor>>,
+}
+
+#[derive(Default)]
+struct Log {
+    start: u64,
+    end: u64,
+    batches: Vec<Batch>,
+}
+
+impl Log {
+    fn bounds(&self) -> Bounds {
+        Bounds { start_offset: self.start, stable_offset: self.end, end_offset: self.end }
+    }
+
+    fn append(&mut self, mut batch: Batch) -> Result<Appended, AppendError> {
+        let appended = |offset, duplicate, start| Appended {
+            base_offset: offset,
+            append_time_ms: 1,
+            start_offset: start,
+            duplicate,
+        };
+        if let Some(producer) = batch.header.producer {
+            let mut of_producer = self.batches.iter().filter_map(|kept| Some((kept, kept.header.producer?)));
+            if let Some((kept, last)) = of_producer.rfind(|(_, kept)| kept.id == producer.id) {
+                if producer.epoch < last.epoch {
+                    return Err(AppendError::ProducerFenced);
+                }
+                if producer == last {
+                    return Ok(appended(kept.header.base_offset, true, self.start));
+                }
+                if producer.epoch == last.epoch && producer.sequence != last.sequence + kept.header.count as i32 {
+                    return Err(AppendError::SequenceGap);
+                }
+            }
+        }
+        if !batch.payload_is_intact() {
+            return Err(AppendError::Corrupt);
+        }
+        batch.header.base_offset = self.end;
+        self.end = batch.header.next_offset();
+        let offset = batch.header.base_offset;
+        self.batches.push(batch);
+        Ok(appended(offset, false, self.start))
+    }
+
+    fn read(&self, offset: u64, bytes_max: usize) -> Result<Fetched, FetchError> {
+        if offset < self.start || offset > self.end {
+            return Err(FetchError::OutOfRange(self.bounds()));
+        }
+        let mut bytes = 0;
+        let from = self.batches.iter().skip_while(|batch| batch.header.next_offset() <= offset);
+        let batches = from.take_while(|batch| {
+            let first = bytes == 0;
+            bytes += batch.payload.len();
+            first || bytes <= bytes_max
+        });
+        Ok(Fetched { bounds: self.bounds(), batches: batches.cloned().collect() })
+    }
+
+    fn find(&self, at: OffsetAt) -> FoundOffset {
+        let nothing = FoundOffset { offset: None, time_ms: -1 };
+        let at_batch =
+            |batch: &Batch| FoundOffset { offset: Some(batch.header.base_offset), time_ms: batch.header.max_time_ms };
+        match at {
+            OffsetAt::Earliest => FoundOffset { offset: Some(self.start), time_ms: -1 },
+            OffsetAt::Latest | OffsetAt::Stable => FoundOffset { offset: Some(self.end), time_ms: -1 },
+            OffsetAt::Time(time) => {
+                self.batches.iter().find(|batch| batch.header.max_time_ms >= time).map_or(nothing, at_batch)
+            }
+            OffsetAt::MaxTime => {
+                let greatest = self.batches.iter().rev().max_by_key(|batch| batch.header.max_time_ms);
+                greatest.map_or(nothing, at_batch)
+            }
+        }
+    }
+}
+
+impl State {
+    fn put_meta(&mut self, key: String, value: Bytes, session: Option<SessionId>) -> u64 {
+        self.revision += 1;
+        let entry = MetaEntry { key: key.clone(), value, version: self.revision, session };
+        self.meta.insert(key, entry.clone());
+        self.events.push(MetaEvent::Put(entry));
+        self.revision
+    }
+
+    fn put_topic(&mut self, mut topic: Topic) -> Topic {
+        topic.version = self.revision + 1;
+        let key = Topic::key(&topic.namespace, &topic.name);
+        let value = postcard::to_stdvec(&topic).unwrap();
+        self.put_meta(key.clone(), value.into(), None);
+        for index in 0..topic.partitions {
+            self.logs.entry(PartitionId { topic: topic.id, index }).or_default();
+        }
+        self.topics.insert(key, topic.clone());
+        topic
+    }
+
+    fn delete_meta(&mut self, key: &str) {
+        if self.meta.remove(key).is_some() {
+            self.revision += 1;
+            self.events.push(MetaEvent::Deleted { key: key.to_owned(), revision: self.revision });
+        }
+    }
+}
+
+impl Default for MemoryCore {
+    fn default() -> Self {
+        MemoryCore { state: Arc::default(), changed: Arc::new(watch::channel(0).0) }
+    }
+}
+
+impl MemoryCore {
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state.lock());
+        self.changed.send_modify(|changes| *changes += 1);
+        result
+    }
+
+    /// Looks until there is something to see, or the time is up.
+    async fn wait_for<T>(&self, wait: Duration, look: impl Fn(&mut State) -> (T, bool)) -> T {
+        let mut changed = self.changed.subscribe();
+        let deadline = Instant::now() + wait;
+        loop {
+            let (seen, enough) = look(&mut self.state.lock());
+            if enough || timeout_at(deadline, changed.changed()).await.is_err() {
+                return seen;
+            }
+        }
+    }
+}
+
+impl Core for MemoryCore {
+    async fn append(&self, request: AppendRequest) -> AppendAnswer {
+        let append = |state: &mut State, append: Append| {
+            state.logs.get_mut(&append.partition).ok_or(AppendError::UnknownPartition)?.append(append.batch)
+        };
+        self.change(|state| request.appends.into_iter().map(|one| append(state, one)).collect())
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> FetchAnswer {
+        self.wait_for(request.wait, |state| {
+            let mut left = request.bytes_max as usize;
+            let mut read = |asked: &FetchPartition| {
+                let log = state.logs.get(&asked.partition).ok_or(FetchError::UnknownPartition)?;
+                let fetched = log.read(asked.offset, left.min(asked.bytes_max as usize))?;
+                left = left.saturating_sub(fetched.batches.iter().map(|batch| batch.payload.len()).sum());
+                Ok(fetched)
+            };
+            let answer: FetchAnswer = request.partitions.iter().map(&mut read).collect();
+            let bytes = request.bytes_max as usize - left;
+            let enough = bytes >= request.bytes_min as usize || answer.iter().any(Result::is_err);
+            (answer, enough)
+        })
+        .await
+    }
+
+    async fn offsets(&self, request: OffsetsRequest) -> OffsetsAnswer {
+        let state = self.state.lock();
+        let find = |(partition, at): &(PartitionId, OffsetAt)| {
+            Ok(state.logs.get(partition).ok_or(FetchError::UnknownPartition)?.find(*at))
+        };
+        request.queries.iter().map(find).collect()
+    }
+
+    async fn trim(&self, request: TrimRequest) -> TrimAnswer {
+        let trim = |state: &mut State, partition: &PartitionId, before: Option<u64>| {
+            let log = state.logs.get_mut(partition).ok_or(FetchError::UnknownPartition)?;
+            let before = before.unwrap_or(log.end);
+            if before > log.end {
+                return Err(FetchError::OutOfRange(log.bounds()));
+            }
+            log.start = log.start.max(before);
+            Ok(log.start)
+        };
+        self.change(|state| request.trims.iter().map(|(partition, before)| trim(state, partition, *before)).collect())
+    }
+
+    async fn inspect(&self, partitions: Vec<PartitionId>) -> InspectAnswer {
+        let state = self.state.lock();
+        let inspect = |partition: &PartitionId| {
+            let log = state.logs.get(partition).ok_or(FetchError::UnknownPartition)?;
+            let producers = log.batches.iter().filter_map(|batch| {
+                let producer = batch.header.producer?;
+                let last_sequence = producer.sequence + batch.header.count as i32 - 1;
+                Some(ProducerState { id: producer.id, epoch: producer.epoch, last_sequence, last_time_ms: 1 })
+            });
+            Ok(PartitionState {
+                bounds: log.bounds(),
+                size_bytes: log.batches.iter().map(|batch| batch.payload.len() as u64).sum(),
+                producers: producers.collect(),
+            })
+        };
+        partitions.iter().map(inspect).collect()
+    }
+
+    async fn commit(&self, request: CommitRequest) -> CommitAnswer {
+        self.change(|state| {
+            let group = state.cursors.entry((request.group.namespace, request.group.group)).or_default();
+            request
+                .cursors
+                .into_iter()
+                .map(|(partition, cursor)| {
+                    group.insert(partition, cursor);
+                    Ok(())
+                })
+                .collect()
+        })
+    }
+
+    async fn committed(
+        &self,
+        group: GroupName,
+        partitions: Vec<PartitionId>,
+    ) -> Result<Vec<Option<Cursor>>, CursorError> {
+        let state = self.state.lock();
+        let group = state.cursors.get(&(group.namespace, group.group));
+        Ok(partitions.iter().map(|partition| group?.get(partition).cloned()).collect())
+    }
+
+    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
+        let group = self.state.lock().cursors.get(&(group.namespace, group.group)).cloned();
+        Ok(group.unwrap_or_default().into_iter().collect())
+    }
+
+    async fn groups(&self, namespace: String) -> Result<Vec<String>, CursorError> {
+        let state = self.state.lock();
+        let names = state.cursors.iter().filter(|(name, cursors)| name.0 == namespace && !cursors.is_empty());
+        Ok(names.map(|(name, _)| name.1.clone()).collect())
+    }
+
+    async fn forget(&self, group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), CursorError> {
+        self.change(|state| {
+            let cursors = state.cursors.entry((group.namespace, group.group)).or_default();
+            match partitions {
+                None => cursors.clear(),
+                Some(partitions) => cursors.retain(|partition, _| !partitions.contains(partition)),
+            }
+        });
+        Ok(())
+    }
+
+    async fn topic_create(&self, create: TopicCreate) -> Result<Topic, TopicError> {
+        self.change(|state| {
+            if state.topics.contains_key(&Topic::key(&create.namespace, &create.name)) {
+                return Err(TopicError::Exists);
+            }
+            state.next_topic += 1;
+            let TopicCreate { namespace, name, partitions, settings, labels } = create;
+            let id = TopicId(state.next_topic);
+            Ok(state.put_topic(Topic { id, namespace, name, partitions, settings, labels, created_ms: 1, version: 0 }))
+        })
+    }
+
+    async fn topic_alter(&self, namespace: String, name: String, alter: TopicAlter) -> Result<Topic, TopicError> {
+        self.change(|state| {
+            let mut topic = state.topics.get(&Topic::key(&namespace, &name)).cloned().ok_or(TopicError::Unknown)?;
+            if alter.if_version.is_some_and(|version| version != topic.version) {
+                return Err(TopicError::Conflict);
+            }
+            topic.partitions = alter.partitions.unwrap_or(topic.partitions);
+            topic.settings = alter.settings.unwrap_or(topic.settings);
+            topic.labels = alter.labels.unwrap_or(topic.labels);
+            Ok(state.put_topic(topic))
+        })
+    }
+
+    async fn topic_delete(&self, namespace: String, name: String) -> Result<(), TopicError> {
+        self.change(|state| {
+            let key = Topic::key(&namespace, &name);
+            let topic = state.topics.remove(&key).ok_or(TopicError::Unknown)?;
+            state.logs.retain(|partition, _| partition.topic != topic.id);
+            state.delete_meta(&key);
+            Ok(())
+        })
+    }
+
+    async fn meta_get(&self, key: String) -> Result<Option<MetaEntry>, MetaError> {
+        Ok(self.state.lock().meta.get(&key).cloned())
+    }
+
+    async fn meta_list(&self, prefix: String) -> Result<MetaList, MetaError> {
+        let state = self.state.lock();
+        let entries = state.meta.values().filter(|entry| entry.key.starts_with(&prefix)).cloned().collect();
+        Ok(MetaList { entries, revision: state.revision })
+    }
+
+    async fn meta_put(&self, put: MetaPut) -> Result<u64, MetaError> {
+        self.change(|state| {
+            let current = state.meta.get(&put.key).cloned();
+            let holds = match put.condition {
+                MetaCondition::Always => true,
+                MetaCondition::Absent => current.is_none(),
+                MetaCondition::Version(version) => current.as_ref().is_some_and(|entry| entry.version == version),
+            };
+            match holds {
+                true => Ok(state.put_meta(put.key, put.value, put.session)),
+                false => Err(MetaError::Conflict(current)),
+            }
+        })
+    }
+
+    async fn meta_delete(&self, key: String, _: MetaCondition) -> Result<(), MetaError> {
+        self.change(|state| state.delete_meta(&key));
+        Ok(())
+    }
+
+    async fn meta_watch(&self, watch: MetaWatch) -> Result<MetaChanges, MetaError> {
+        let changes = self.wait_for(watch.wait, |state| {
+            let wanted = |event: &&MetaEvent| match event {
+                MetaEvent::Put(entry) => entry.version > watch.after_revision && entry.key.starts_with(&watch.prefix),
+                MetaEvent::Deleted { key, revision } => {
+                    *revision > watch.after_revision && key.starts_with(&watch.prefix)
+                }
+            };
+            let events: Vec<_> = state.events.iter().filter(wanted).cloned().collect();
+            let some = !events.is_empty();
+            (MetaChanges::Events { events, revision: state.revision }, some)
+        });
+        Ok(changes.await)
+    }
+
+    async fn session_open(&self, _: Duration) -> Result<SessionId, MetaError> {
+        Ok(SessionId(1))
+    }
+
+    async fn session_renew(&self, _: SessionId) -> Result<(), MetaError> {
+        Ok(())
+    }
+
+    async fn session_close(&self, _: SessionId) -> Result<(), MetaError> {
+        Ok(())
+    }
+}
