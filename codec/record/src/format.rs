@@ -39,6 +39,11 @@ pub struct Formats {
 }
 
 impl Formats {
+    /// Every format of this build.
+    pub fn all() -> Formats {
+        Formats::default().with(FormatId::KAFKA_BATCH_V2, &crate::kafka_batch::KafkaBatchFormat)
+    }
+
     pub fn with(mut self, id: FormatId, format: &'static dyn Format) -> Self {
         self.known.push((id, format));
         self

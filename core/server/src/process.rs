@@ -1,0 +1,87 @@
+//! The life of `polymq-core`: flags, logging, ready file, signals.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use core_rpc::client::RemoteOptions;
+use core_rpc::{Address, Core, RemoteCore};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, Flags};
+use crate::ready;
+use crate::server::Server;
+
+/// How long `--check` waits for an answer.
+const CHECK_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// Runs until SIGTERM or SIGINT, then drains. Ends the process itself only where the flags are wrong, as clap does.
+pub fn run() -> anyhow::Result<()> {
+    let mut flags = Flags::parse();
+    let check_address = flags.check.take();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match check_address {
+            Some(address) => check(address).await,
+            None => serve(flags.resolve()?).await,
+        }
+    })
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    start_logging();
+    // From here on, so that a signal during recovery ends the process as gracefully as any later one.
+    let terminated = terminated()?;
+    let ready_file = config.ready_file.clone();
+    if let Some(path) = &ready_file {
+        ready::remove(path).with_context(|| format!("cannot remove the old {}", path.display()))?;
+    }
+    let data = config.data.clone();
+    let server = Server::start(config).await?;
+    if let Some(address) = &server.address {
+        tracing::info!(%address, data = %data.display(), "listening");
+        if let Some(path) = &ready_file {
+            ready::write(path, address).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    terminated.await;
+    tracing::info!("stopping");
+    server.stop().await;
+    if let Some(path) = &ready_file {
+        // Best effort: the next start removes what stays.
+        let _ = ready::remove(path);
+    }
+    Ok(())
+}
+
+/// One call to a running core.
+async fn check(address: Address) -> anyhow::Result<()> {
+    RemoteCore::probe(&address).await?;
+    let options = RemoteOptions { connection_wait_max: CHECK_WAIT_MAX, ..RemoteOptions::default() };
+    let core = RemoteCore::with_options(address.clone(), options);
+    match tokio::time::timeout(CHECK_WAIT_MAX, core.meta_get("check".to_owned())).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error).with_context(|| address.to_string()),
+        Err(_) => bail!("{address} does not answer"),
+    }
+}
+
+/// Ready when the process is asked to end.
+fn terminated() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Log lines go to standard error, filtered by `POLYMQ_LOG`.
+fn start_logging() {
+    let filter = EnvFilter::try_from_env("POLYMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
