@@ -1,4 +1,5 @@
-//! ConsumerGroupHeartbeat (68), versions 0 to 1: joins, keeps and leaves a consumer group whose assignments the broker makes.
+//! ConsumerGroupHeartbeat (68), versions 0 to 1: joins, keeps and leaves a consumer group whose assignments the
+//! broker makes.
 //!
 //! - 0: flexible (KIP-848)
 //! - 1: subscription by a regular expression; the client makes its member id (KIP-848, KIP-1082)

@@ -6,6 +6,8 @@
 //! against a budget that follows from the length of the frame. `bytes` and `records` cost nothing: they are slices of
 //! the frame. So a peer can cause at most [`MEMORY_FACTOR`] times what it sent, and never more than the frame limit.
 
+use std::str::Utf8Chunk;
+
 use bytes::Bytes;
 
 use super::DecodeError;
@@ -121,11 +123,19 @@ impl Reader {
         let Some(length) = self.length(ClassicLength::I16, flexible)? else { return Ok(None) };
         let start = self.advance(length)?;
         self.charge(length)?;
-        if std::str::from_utf8(&self.frame[start..start + length]).is_err() {
-            // Each bad byte may become a replacement of three.
-            self.charge(length * 2)?;
+        if let Ok(text) = std::str::from_utf8(&self.frame[start..start + length]) {
+            return Ok(Some(text.to_owned()));
         }
-        Ok(Some(String::from_utf8_lossy(&self.frame[start..start + length]).into_owned()))
+        let bytes = self.frame.slice(start..start + length);
+        // Its length first, so that what is allocated can be charged; at most three bytes for each bad one.
+        let length = bytes.utf8_chunks().map(|chunk| chunk.valid().len() + replacement(&chunk).len()).sum();
+        self.charge(length)?;
+        let mut text = String::with_capacity(length);
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            text.push_str(replacement(&chunk));
+        }
+        Ok(Some(text))
     }
 
     /// Bytes or records: a slice of the frame.
@@ -174,6 +184,11 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// What stands for the invalid bytes at the end of a chunk.
+fn replacement(chunk: &Utf8Chunk) -> &'static str {
+    if chunk.invalid().is_empty() { "" } else { "\u{fffd}" }
 }
 
 #[derive(Clone, Copy)]
