@@ -10,11 +10,12 @@
 //! - [`wire`]: [`wire::Reader`] and [`wire::Writer`], the primitive types, and what bounds memory against hostile bytes.
 //! - [`schema`]: how a message is declared (one table line per field), from which both directions are made.
 //! - [`api`]: the table of APIs: key, versions that this crate can code, from which version the encoding is flexible.
-//! - [`messages`]: one file per API.
+//! - [`messages`]: one file per API. [`consumer_protocol`]: what consumers put into the opaque bytes of group messages.
 //!
 //! What a gateway *supports* is the gateway's table, and error codes are the gateway's too: here they are plain `i16`.
 
 pub mod api;
+pub mod consumer_protocol;
 pub mod frame;
 pub mod messages;
 #[cfg(feature = "samples")]

@@ -8,8 +8,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::{EncodeError, Field, Format};
 
 /// `Bytes` of at least this size become a chunk of their own; smaller ones are copied. A chunk costs an entry in the
-/// kernel's vector, two reference counts and usually a cache miss when it is dropped (some 100 ns together), which is
-/// about what copying 4 KiB costs.
+/// kernel's vector and two changes of a shared reference count, which is about what copying 4 KiB costs: measured, a fetch
+/// response takes some 350 ns to encode and send to nowhere whatever its size, and 70 ns more per 2 KiB that it copies.
 pub const CHUNK_BYTES_MIN: usize = 4 * 1024;
 
 /// Builds one frame: the length prefix, a header, a body.
