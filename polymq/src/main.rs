@@ -1,2 +1,32 @@
-//! Placeholder.
-fn main() {}
+//! The binary `polymq`: the core and the gateways in one process.
+
+mod component;
+mod serve;
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    gateway_runtime::logging::start();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("polymq: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
+    let matches = clap::Command::new("polymq")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A message broker whose gateways speak other brokers' protocols over one log")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(gateway_runtime::config::with_top_of_file(serve::command())?)
+        .get_matches();
+    match matches.subcommand() {
+        Some(("serve", matches)) => serve::run(matches).await,
+        _ => unreachable!("clap requires a known subcommand"),
+    }
+}

@@ -21,14 +21,37 @@ pub const CONFIG_ENV: &str = "POLYMQ_CONFIG";
 /// Parses this process's arguments, environment and file. `section` is the binary's table in the file. Ends the
 /// process with a message where the flags are wrong, as clap does.
 pub fn load<P: Parser>(section: &str) -> anyhow::Result<P> {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let path = config_path(&arguments).or_else(|| std::env::var_os(CONFIG_ENV).map(PathBuf::from));
+    parse(section, true, std::env::args_os().collect(), None)
+}
+
+/// As [`load`], for a part of a process whose own command line names the file: of it only the part's table is read,
+/// since the keys at its top are the process's.
+pub fn load_part<P: Parser>(section: &str, arguments: Vec<OsString>, file: Option<PathBuf>) -> anyhow::Result<P> {
+    parse(section, false, arguments, file)
+}
+
+fn parse<P: Parser>(
+    section: &str,
+    with_top: bool,
+    arguments: Vec<OsString>,
+    file: Option<PathBuf>,
+) -> anyhow::Result<P> {
+    let path = file.or_else(|| config_path(&arguments)).or_else(|| std::env::var_os(CONFIG_ENV).map(PathBuf::from));
     let command = match path {
-        Some(path) => with_file(P::command(), &path, section)?,
+        Some(path) => with_file(P::command(), &path, section, with_top)?,
         None => P::command(),
     };
     let matches = command.get_matches_from(arguments);
     Ok(P::from_arg_matches(&matches)?)
+}
+
+/// `command` with the keys at the top of the file, if one is named, as its defaults; the tables are its parts'.
+pub fn with_top_of_file(command: Command) -> anyhow::Result<Command> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match config_path(&arguments).or_else(|| std::env::var_os(CONFIG_ENV).map(PathBuf::from)) {
+        Some(path) => with_file(command, &path, "", true),
+        None => Ok(command),
+    }
 }
 
 /// The value of `--config`, found before the other flags are parsed since it decides their defaults.
@@ -45,13 +68,13 @@ fn config_path(arguments: &[OsString]) -> Option<PathBuf> {
     None
 }
 
-fn with_file(command: Command, path: &Path, section: &str) -> anyhow::Result<Command> {
+fn with_file(command: Command, path: &Path, section: &str, with_top: bool) -> anyhow::Result<Command> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    with_text(command, &text, section).with_context(|| format!("in {}", path.display()))
+    with_text(command, &text, section, with_top).with_context(|| format!("in {}", path.display()))
 }
 
 /// The command with the file's values as its defaults.
-fn with_text(mut command: Command, text: &str, section: &str) -> anyhow::Result<Command> {
+fn with_text(mut command: Command, text: &str, section: &str, with_top: bool) -> anyhow::Result<Command> {
     let file: toml::Table = toml::from_str(text)?;
     let mut values: Vec<(String, toml::Value)> = Vec::new();
     for (key, value) in file {
@@ -59,7 +82,8 @@ fn with_text(mut command: Command, text: &str, section: &str) -> anyhow::Result<
             toml::Value::Table(table) if key == section => values.extend(table),
             // The tables of other binaries; one file serves all.
             toml::Value::Table(_) => {}
-            value => values.push((key, value)),
+            value if with_top => values.push((key, value)),
+            _ => {}
         }
     }
     for (key, value) in values {
@@ -99,7 +123,7 @@ mod tests {
     }
 
     fn parse(text: &str, arguments: &[&str]) -> anyhow::Result<Flags> {
-        let command = with_text(Flags::command(), text, "kafka")?;
+        let command = with_text(Flags::command(), text, "kafka", true)?;
         Ok(Flags::from_arg_matches(&command.try_get_matches_from(arguments)?)?)
     }
 

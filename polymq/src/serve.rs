@@ -1,0 +1,91 @@
+//! `polymq serve`: starts the core and the gateways asked for, says where they listen, and waits to be ended.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use gateway_runtime::{ready, signals};
+
+use crate::component::{lend, settings};
+
+/// The gateways there are.
+const GATEWAYS: [&str; 1] = ["kafka"];
+
+pub fn command() -> Command {
+    let command = Command::new("serve")
+        .about("Runs the core and the gateways in this process")
+        .after_help(
+            "Every setting is also an environment variable (POLYMQ_DATA, POLYMQ_KAFKA_LISTEN, ...) and a key of the \
+             TOML file: those of a part in its table, as `listen` in [kafka].",
+        )
+        .arg(
+            Arg::new("data")
+                .long("data")
+                .env("POLYMQ_DATA")
+                .value_name("DIRECTORY")
+                .default_value("data")
+                .help("Where everything is kept"),
+        )
+        .arg(
+            Arg::new("gateways")
+                .long("gateways")
+                .env("POLYMQ_GATEWAYS")
+                .value_name("NAMES")
+                .value_delimiter(',')
+                .default_value("kafka")
+                .help("Which gateways to run, with commas between"),
+        )
+        .arg(
+            Arg::new("ready-file")
+                .long("ready-file")
+                .env("POLYMQ_READY_FILE")
+                .value_name("PATH")
+                .value_parser(value_parser!(PathBuf))
+                .help("A file to write once everything listens: JSON, name to address"),
+        )
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .env("POLYMQ_CONFIG")
+                .value_name("PATH")
+                .value_parser(value_parser!(PathBuf))
+                .help("A TOML file with the same keys"),
+        );
+    let command = lend::<core_server::cli::Flags>(command, "core", &["data"]);
+    lend::<kafka_gateway::cli::Flags>(command, "kafka", &["core"])
+}
+
+pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
+    let data = matches.get_one::<String>("data").cloned().unwrap_or_default();
+    let gateways: Vec<&String> = matches.get_many("gateways").unwrap_or_default().collect();
+    if let Some(unknown) = gateways.iter().find(|name| !GATEWAYS.contains(&name.as_str())) {
+        bail!("no gateway is called {unknown}; there are: {}", GATEWAYS.join(", "));
+    }
+    let mut addresses = BTreeMap::new();
+
+    let flags: core_server::cli::Flags = settings(matches, "core", &[("data", data)])?;
+    let core = core_server::start(flags.to_config()).await?;
+    addresses.insert("core".to_owned(), core.address().to_string());
+
+    let mut kafka = None;
+    if gateways.iter().any(|name| *name == "kafka") {
+        let flags: kafka_gateway::cli::Flags = settings(matches, "kafka", &[])?;
+        let handle = kafka_gateway::start(core.core(), flags.to_config()).await.context("the Kafka gateway")?;
+        addresses.insert("kafka".to_owned(), handle.address().to_string());
+        kafka = Some(handle);
+    }
+
+    for (name, address) in &addresses {
+        println!("{name} {address}");
+    }
+    if let Some(path) = matches.get_one::<PathBuf>("ready-file") {
+        ready::write(path, &addresses).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    signals::terminated().await?;
+    if let Some(kafka) = kafka {
+        kafka.stop().await;
+    }
+    core.stop().await;
+    Ok(())
+}
