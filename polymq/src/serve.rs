@@ -52,7 +52,7 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("A TOML file with the same keys"),
         );
-    let command = lend::<core_server::cli::Flags>(command, "core", &["data"]);
+    let command = lend::<core_server::Flags>(command, "core", &["data"]);
     lend::<kafka_gateway::cli::Flags>(command, "kafka", &["core"])
 }
 
@@ -64,14 +64,16 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     }
     let mut addresses = BTreeMap::new();
 
-    let flags: core_server::cli::Flags = settings(matches, "core", &[("data", data)])?;
-    let core = core_server::start(flags.to_config()).await?;
-    addresses.insert("core".to_owned(), core.address().to_string());
+    let flags: core_server::Flags = settings(matches, "core", &[("data", data)])?;
+    let server = core_server::Server::start(flags.resolve()?).await?;
+    if let Some(address) = &server.address {
+        addresses.insert("core".to_owned(), address.to_string());
+    }
 
     let mut kafka = None;
     if gateways.iter().any(|name| *name == "kafka") {
         let flags: kafka_gateway::cli::Flags = settings(matches, "kafka", &[])?;
-        let handle = kafka_gateway::start(core.core(), flags.to_config()).await.context("the Kafka gateway")?;
+        let handle = kafka_gateway::start(server.core.clone(), flags.to_config()).await.context("the Kafka gateway")?;
         addresses.insert("kafka".to_owned(), handle.address().to_string());
         kafka = Some(handle);
     }
@@ -86,6 +88,6 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     if let Some(kafka) = kafka {
         kafka.stop().await;
     }
-    core.stop().await;
+    server.stop().await;
     Ok(())
 }
