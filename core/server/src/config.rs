@@ -1,6 +1,6 @@
 //! Configuration in layers: a flag before the environment before the TOML file before the default.
 //!
-//! The file has the flags' names as keys, with `-` or `_`, at its top or in the table `[core-server]`. The tables of
+//! The file has the flags' names as keys, with `-` or `_`, at its top or in the table `[core]`. The tables of
 //! other programs are left to them; a key that is not known is an error.
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 const LISTEN_DEFAULT: &str = "127.0.0.1:7401";
 
 /// The table of this program in a file that several share.
-const SECTION: &str = "core-server";
+const SECTION: &str = "core";
 
 /// The flags of `polymq-core`.
 #[derive(Debug, Default, Parser)]
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(config.data, PathBuf::from("a"));
         assert_eq!(config.listen, Some(LISTEN_DEFAULT.parse().unwrap()));
 
-        let file = "data = 'b'\nready_file = 'r'\n[core-server]\nlisten = 'unix:/s'\nshards = 3\n[other]\nx = 1";
+        let file = "data = 'b'\nready_file = 'r'\n[core]\nlisten = 'unix:/s'\nshards = 3\n[other]\nx = 1";
         let config = resolve(&["--data", "a"], file).unwrap();
         assert_eq!((config.data, config.ready_file), (PathBuf::from("a"), Some("r".into())));
         assert_eq!((config.listen, config.engine.shards), (Some("unix:/s".parse().unwrap()), Some(3)));
