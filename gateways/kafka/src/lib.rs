@@ -120,7 +120,7 @@ impl Handle {
 }
 
 /// Starts a gateway. Returns once it listens.
-pub async fn start<C: Core>(core: C, config: Config) -> anyhow::Result<Handle> {
+pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handle> {
     let stop = CancellationToken::new();
     let topics = Topics::start(core.clone(), stop.clone()).await.context("cannot read the topics")?;
     let identity = Identity::establish(&core, config.node_id).await.context("cannot learn the cluster's id")?;
@@ -128,8 +128,8 @@ pub async fn start<C: Core>(core: C, config: Config) -> anyhow::Result<Handle> {
         .await
         .context("cannot read the groups")?;
     let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    let listens = listener.local_addr()?;
-    let advertised = config.advertised.clone().unwrap_or_else(|| (listens.ip().to_string(), listens.port()));
+    config.listen = listener.local_addr()?;
+    let advertised = advertised(&config)?;
     let (connections_max, drain) = (config.connections_max, config.drain);
     let gateway = Arc::new(Gateway {
         producer_ids: ProducerIds::new(core.clone()),
@@ -145,6 +145,19 @@ pub async fn start<C: Core>(core: C, config: Config) -> anyhow::Result<Handle> {
     })?;
     tracing::info!(address = %server.address(), "the Kafka gateway listens");
     Ok(Handle { server, stop, drain })
+}
+
+/// What clients are told to connect to.
+fn advertised(config: &Config) -> anyhow::Result<(String, u16)> {
+    let (ip, port) = (config.listen.ip(), config.listen.port());
+    match &config.advertised {
+        // Port 0 is the one that was picked.
+        Some((host, 0)) => Ok((host.clone(), port)),
+        Some(advertised) => Ok(advertised.clone()),
+        // Nobody can connect to "any address".
+        None if ip.is_unspecified() => anyhow::bail!("listening on {ip} needs an advertised HOST:PORT for clients"),
+        None => Ok((ip.to_string(), port)),
+    }
 }
 
 /// Milliseconds since 1970; 0 where the clock is before it.

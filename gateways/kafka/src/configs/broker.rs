@@ -43,6 +43,8 @@ pub fn broker_configs(config: &Config, identity: &Identity, advertised: &(String
     let node_id = identity.node_id.to_string();
     let idle_ms = config.connections_max_idle.as_millis().to_string();
     let frame_bytes = DEFAULT_FRAME_BYTES_MAX.to_string();
+    let groups = &config.groups;
+    let retention_minutes = (groups.offsets_retention.as_secs() / 60).to_string();
     let mut configs = vec![
         given("advertised.listeners", Kind::String, listener(&advertised.0, advertised.1), "Where clients connect to."),
         given(
@@ -76,6 +78,37 @@ pub fn broker_configs(config: &Config, identity: &Identity, advertised: &(String
             Kind::Int,
             config.num_partitions.to_string(),
             "Partitions of a topic that is created without saying how many.",
+        ),
+        given(
+            "group.initial.rebalance.delay.ms",
+            Kind::Int,
+            groups.initial_rebalance_delay_ms.to_string(),
+            "How long the first rebalance of an empty group waits for more members.",
+        ),
+        given(
+            "group.max.session.timeout.ms",
+            Kind::Int,
+            groups.session_timeout_ms_max.to_string(),
+            "The longest session timeout of a group's member.",
+        ),
+        given("group.max.size", Kind::Int, groups.members_max.to_string(), "Members that a group may have."),
+        given(
+            "group.min.session.timeout.ms",
+            Kind::Int,
+            groups.session_timeout_ms_min.to_string(),
+            "The shortest session timeout of a group's member.",
+        ),
+        given(
+            "offset.metadata.max.bytes",
+            Kind::Int,
+            groups.offset_metadata_length_max.to_string(),
+            "The longest metadata of a committed offset.",
+        ),
+        given(
+            "offsets.retention.minutes",
+            Kind::Int,
+            retention_minutes,
+            "How long the offsets of a group without members are kept.",
         ),
         built_in(
             "default.replication.factor",
