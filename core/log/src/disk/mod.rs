@@ -5,6 +5,8 @@
 //! A name is a path relative to the disk's root, with `/` between its parts; a directory is such a path too, and
 //! `""` is the root.
 
+#[cfg(target_os = "linux")]
+mod direct;
 mod faulty;
 mod memory;
 mod real;

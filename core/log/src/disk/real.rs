@@ -138,7 +138,11 @@ impl DiskFile for RealFile {
     fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
         // Asked for at once, the blocks lie together, and a full disk says so before anything is written.
         reserve(&self.file, offset, length)?;
-        write_zeros(self, offset, length)
+        #[cfg(target_os = "linux")]
+        let written = super::direct::write_zeros(&self.file, offset, length);
+        #[cfg(not(target_os = "linux"))]
+        let written = 0;
+        write_zeros(self, offset + written, length - written)
     }
 }
 
