@@ -93,8 +93,7 @@ impl Broker {
         }
         match broker.shape {
             Shape::External(_) => broker.await_listening(&broker.bootstrap.clone(), None)?,
-            Shape::Apache => broker.start_apache()?,
-            Shape::AllInOne => broker.start_part(Part::Core)?,
+            Shape::Apache | Shape::AllInOne => broker.start_part(Part::Core)?,
             Shape::Split => {
                 broker.start_part(Part::Core)?;
                 broker.start_part(Part::Gateway)?;
@@ -103,10 +102,35 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Starts one process on the same ports and data as before, and waits until it is ready. All-in-one is its own core.
+    /// Starts one process on the same ports and data as before, and waits until it is ready. All-in-one and Apache Kafka
+    /// have only a core.
     pub fn start_part(&mut self, part: Part) -> Result<()> {
+        self.launch_part(part)?;
+        self.await_part(part)
+    }
+
+    /// Waits until a process that was launched is ready.
+    pub fn await_part(&mut self, part: Part) -> Result<()> {
+        match self.shape {
+            Shape::Apache => {
+                self.await_listening(&self.bootstrap.clone(), Some(Part::Core))?;
+                self.await_apache_broker()
+            }
+            _ => self.await_ready_file(part, &self.ready_path(part)),
+        }
+    }
+
+    fn ready_path(&self, part: Part) -> PathBuf {
+        self.folder.join(format!("ready-{part:?}.json"))
+    }
+
+    /// Starts one process without waiting for it.
+    pub fn launch_part(&mut self, part: Part) -> Result<()> {
+        if self.shape == Shape::Apache {
+            return self.launch_apache();
+        }
         let core_listen = format!("127.0.0.1:{}", self.core_port);
-        let ready = self.folder.join(format!("ready-{part:?}.json"));
+        let ready = self.ready_path(part);
         match fs::remove_file(&ready) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).context("removing a ready file"),
             _ => {}
@@ -131,9 +155,11 @@ impl Broker {
                 command.args(["--core", &core_listen, "--listen", &self.bootstrap]);
                 command.env("POLYMQ_ADMIN_LISTEN", "127.0.0.1:0");
             }
-            (Shape::Apache | Shape::External(_), _) => bail!("only PolyMQ has parts"),
+            (Shape::Apache | Shape::External(_), _) => bail!("this broker is not started by parts"),
         }
         command.arg("--ready-file").arg(&ready);
+        // Tests form many groups; three seconds of waiting for more members in each would only cost time.
+        command.env("POLYMQ_KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0");
         // Three partitions where nobody says how many: clients with a partitioner then show it, and the suite that ships
         // with the rdkafka crate asks for it.
         command.env("POLYMQ_KAFKA_NUM_PARTITIONS", "3");
@@ -141,7 +167,7 @@ impl Broker {
         let child = self.spawn(command, &format!("{part:?}").to_lowercase())?;
         let slot = if part == Part::Core { &mut self.core } else { &mut self.gateway };
         *slot = Some(child);
-        self.await_ready_file(part, &ready)
+        Ok(())
     }
 
     /// Ends one process at once, as a power cut would (SIGKILL).
@@ -201,13 +227,36 @@ impl Broker {
         Ok(())
     }
 
-    fn start_apache(&mut self) -> Result<()> {
+    fn launch_apache(&mut self) -> Result<()> {
         let jars = repository().join(".tools/kafka");
         ensure!(jars.is_dir(), "Apache Kafka's jars are not there: run conformance/setup kafka");
-        let class_path = format!("{}/*", jars.display());
-        let controller = free_port()?;
         let properties = self.folder.join("server.properties");
-        let lines = [
+        let java = || {
+            let mut command = Command::new("java");
+            let log4j = repository().join("conformance/kafka/apache/log4j2.properties");
+            command.args(["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+            command.arg(format!("{}/*", jars.display()));
+            command.arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
+            command
+        };
+        if !properties.exists() {
+            fs::write(&properties, self.apache_properties()?).context("writing server.properties")?;
+            let formatted = java()
+                .args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"])
+                .arg(&properties)
+                .output()
+                .context("starting java: run conformance/setup")?;
+            ensure!(formatted.status.success(), "formatting: {}", String::from_utf8_lossy(&formatted.stderr).trim());
+        }
+        let mut command = java();
+        command.arg("kafka.Kafka").arg(&properties);
+        self.core = Some(self.spawn(command, "core")?);
+        Ok(())
+    }
+
+    fn apache_properties(&self) -> Result<String> {
+        let controller = free_port()?;
+        Ok([
             "process.roles=broker,controller".to_owned(),
             "node.id=1".to_owned(),
             format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
@@ -222,28 +271,11 @@ impl Broker {
             "transaction.state.log.min.isr=1".to_owned(),
             "share.coordinator.state.topic.replication.factor=1".to_owned(),
             "share.coordinator.state.topic.min.isr=1".to_owned(),
-            // Tests form many groups; three seconds of waiting for more members in each would only cost time.
+            // The same reason as for PolyMQ's delay.
             "group.initial.rebalance.delay.ms=0".to_owned(),
-        ];
-        fs::write(&properties, lines.join("\n") + "\n").context("writing server.properties")?;
-        let java = || {
-            let mut command = Command::new("java");
-            command.args(["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &class_path]);
-            let log4j = repository().join("conformance/kafka/apache/log4j2.properties");
-            command.arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
-            command
-        };
-        let formatted = java()
-            .args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"])
-            .arg(&properties)
-            .output()
-            .context("starting java: run conformance/setup")?;
-        ensure!(formatted.status.success(), "formatting: {}", String::from_utf8_lossy(&formatted.stderr).trim());
-        let mut command = java();
-        command.arg("kafka.Kafka").arg(&properties);
-        self.core = Some(self.spawn(command, "core")?);
-        self.await_listening(&self.bootstrap.clone(), Some(Part::Core))?;
-        self.await_apache_broker()
+            String::new(),
+        ]
+        .join("\n"))
     }
 
     /// The port opens before the broker has registered with its controller: wait until metadata names a broker.
