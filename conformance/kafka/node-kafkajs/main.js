@@ -53,7 +53,7 @@ class Kit {
     const topic = unique('topic')
     const admin = await this.admin()
     const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }))
-    await admin.createTopics({ topics: [{ topic, numPartitions, replicationFactor: 1, configEntries }], waitForLeaders: true })
+    await admin.createTopics({ topics: [{ topic, numPartitions, replicationFactor: 1, configEntries }], waitForLeaders: false })
     // Led, not only known: asking for offsets says so.
     await until(`${topic} has leaders`, () => admin.fetchTopicOffsets(topic).then(offsets => offsets.length === numPartitions, () => false))
     return topic
