@@ -103,7 +103,11 @@ fn garbage(bootstrap: &str) -> Result<()> {
         connection.try_write(&bytes);
     }
     // What other protocols' clients send to a wrong port.
-    for bytes in [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"AMQP\0\0\x09\x01"] {
+    for bytes in [
+        &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"AMQP\0\0\x09\x01",
+    ] {
         Connection::open(bootstrap)?.try_write(bytes);
     }
     // "GET " read as a length is over a gigabyte.
@@ -185,11 +189,11 @@ fn api_versions_version(bootstrap: &str) -> Result<()> {
 /// Array and string lengths of billions with nothing behind them, at every advertised request.
 fn array_lengths(bootstrap: &str) -> Result<()> {
     let bodies: [&[u8]; 6] = [
-        &[0x7f, 0xff, 0xff, 0xff],                          // an array of i32::MAX
-        &[0, 0x7f, 0xff, 0xff, 0xff],                       // the same after a tag buffer
-        &[0xff, 0xff, 0xff, 0xff, 0x0f],                    // a compact array of u32::MAX - 1
-        &[0, 0xff, 0xff, 0xff, 0xff, 0x0f],                 // the same after a tag buffer
-        &[0, 0x80, 0x80, 0x80, 0x80, 0x08],                 // a compact array of i32::MAX
+        &[0x7f, 0xff, 0xff, 0xff],                         // an array of i32::MAX
+        &[0, 0x7f, 0xff, 0xff, 0xff],                      // the same after a tag buffer
+        &[0xff, 0xff, 0xff, 0xff, 0x0f],                   // a compact array of u32::MAX - 1
+        &[0, 0xff, 0xff, 0xff, 0xff, 0x0f],                // the same after a tag buffer
+        &[0, 0x80, 0x80, 0x80, 0x80, 0x08],                // a compact array of i32::MAX
         &[0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff], // lengths further in
     ];
     each_request(bootstrap, |_| bodies.iter().map(|body| body.to_vec()).collect())
@@ -250,7 +254,9 @@ fn record_batches(bootstrap: &str) -> Result<()> {
             ensure!(error != 0, "a batch cut to {cut} bytes was taken");
         }
     }
-    for (at, byte, what) in [(16usize, 9u8, "magic 9"), (60, 50, "a record count of 50"), (26, 9, "a last offset delta of 9")] {
+    for (at, byte, what) in
+        [(16usize, 9u8, "magic 9"), (60, 50, "a record count of 50"), (26, 9, "a last offset delta of 9")]
+    {
         let mut wrong = good.clone();
         wrong[at] = byte;
         seal(&mut wrong);

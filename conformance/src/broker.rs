@@ -132,7 +132,9 @@ impl Broker {
         let core_listen = format!("127.0.0.1:{}", self.core_port);
         let ready = self.ready_path(part);
         match fs::remove_file(&ready) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).context("removing a ready file"),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).context("removing a ready file");
+            }
             _ => {}
         }
         let data = self.folder.join("data");

@@ -71,7 +71,13 @@ pub fn run(shapes: &[Shape], runs: u64, seed: u64) -> Result<(u64, u64)> {
         for _ in 0..SERIES_RUNS.min(runs.div_ceil(shapes.len() as u64)).min(runs - run) {
             let plan = Plan::draw(seed.wrapping_add(run), shape);
             let topic = format!("kill-{run}");
-            let name = format!("run {run} (seed {}, {shape:?}, kill {:?} at {} ms{})", plan.seed, plan.parts, plan.kill_millis, again(&plan));
+            let name = format!(
+                "run {run} (seed {}, {shape:?}, kill {:?} at {} ms{})",
+                plan.seed,
+                plan.parts,
+                plan.kill_millis,
+                again(&plan)
+            );
             topics.push(topic.clone());
             match one(&mut broker, &mut client, &plan, &topic) {
                 Ok(what) => {
@@ -112,7 +118,8 @@ fn again(plan: &Plan) -> String {
 /// One run; answers what it did, in words.
 fn one(broker: &mut Broker, client: &mut Client, plan: &Plan, topic: &str) -> Result<String> {
     let bootstrap = broker.bootstrap.clone();
-    let produce = json!({"do": "produce", "bootstrap": bootstrap, "topic": topic, "partitions": PARTITIONS, "seed": plan.seed});
+    let produce =
+        json!({"do": "produce", "bootstrap": bootstrap, "topic": topic, "partitions": PARTITIONS, "seed": plan.seed});
     client.ask(&produce)?;
     // Not a wait for something: the moment of the blow, which is the subject of this test.
     thread::sleep(Duration::from_millis(plan.kill_millis));
@@ -196,7 +203,10 @@ mod tests {
     #[test]
     fn a_seed_always_draws_the_same_plan() {
         for seed in 0..50 {
-            assert_eq!(format!("{:?}", Plan::draw(seed, &Shape::Split)), format!("{:?}", Plan::draw(seed, &Shape::Split)));
+            assert_eq!(
+                format!("{:?}", Plan::draw(seed, &Shape::Split)),
+                format!("{:?}", Plan::draw(seed, &Shape::Split))
+            );
         }
         assert!((0..50).any(|seed| Plan::draw(seed, &Shape::Split).parts == [Part::Gateway]));
         assert!((0..50).any(|seed| Plan::draw(seed, &Shape::AllInOne).again_millis.is_some()));
