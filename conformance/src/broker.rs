@@ -144,24 +144,22 @@ impl Broker {
                 command = Command::new(binary("polymq")?);
                 command.args(["serve", "--gateways", "kafka"]).arg("--data").arg(data);
                 command.args(["--kafka-listen", &self.bootstrap, "--core-listen", &core_listen]);
-                command.args(["--admin-listen", "127.0.0.1:0"]);
             }
             (Shape::Split, Part::Core) => {
                 command = Command::new(binary("polymq-core")?);
                 command.arg("--data").arg(data).args(["--listen", &core_listen]);
-                // Where a process serves health and metrics too, any port will do.
-                command.env("POLYMQ_ADMIN_LISTEN", "127.0.0.1:0");
             }
             (Shape::Split, Part::Gateway) => {
                 command = Command::new(binary("polymq-kafka")?);
                 command.args(["--core", &core_listen, "--listen", &self.bootstrap]);
-                command.env("POLYMQ_ADMIN_LISTEN", "127.0.0.1:0");
             }
             (Shape::Apache | Shape::External(_), _) => bail!("this broker is not started by parts"),
         }
         command.arg("--ready-file").arg(&ready);
         // Tests form many groups; three seconds of waiting for more members in each would only cost time.
         command.env("POLYMQ_KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0");
+        // Where a process serves health and metrics too, any port will do.
+        command.env("POLYMQ_ADMIN_LISTEN", "127.0.0.1:0");
         // Three partitions where nobody says how many: clients with a partitioner then show it, and the suite that ships
         // with the rdkafka crate asks for it.
         command.env("POLYMQ_KAFKA_NUM_PARTITIONS", "3");

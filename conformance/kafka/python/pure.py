@@ -7,9 +7,10 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.errors import (CommitFailedError, InvalidConfigurationError, InvalidPartitionsError, InvalidReplicationFactorError,
-                          InvalidTopicError, KafkaError, MessageSizeTooLargeError, NoOffsetForPartitionError,
-                          OffsetOutOfRangeError, TopicAlreadyExistsError, UnknownTopicOrPartitionError)
+from kafka.errors import (CommitFailedError, IllegalGenerationError, InvalidConfigurationError, InvalidPartitionsError,
+                          InvalidReplicationFactorError, InvalidTopicError, KafkaError, MessageSizeTooLargeError,
+                          NoOffsetForPartitionError, OffsetOutOfRangeError, RebalanceInProgressError,
+                          TopicAlreadyExistsError, UnknownMemberIdError, UnknownTopicOrPartitionError)
 from kafka.structs import OffsetAndMetadata
 
 import kit
@@ -250,7 +251,7 @@ class Member(threading.Thread, ConsumerRebalanceListener):
                         self.seen[record.value] = self.seen.get(record.value, 0) + 1
                 try:
                     reader.commit()
-                except CommitFailedError:
+                except (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError):
                     pass  # rebalanced meanwhile: the partition's new owner reads it again
         except BaseException as error:
             self.failure = error
