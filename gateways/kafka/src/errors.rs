@@ -220,6 +220,8 @@ impl From<GroupError> for ErrorCode {
             GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
             GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
             GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+            // As Kafka, whose record of a group is bounded too.
+            GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
             GroupError::NotCoordinator => ErrorCode::NotCoordinator,
         }
     }

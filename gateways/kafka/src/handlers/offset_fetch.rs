@@ -7,7 +7,7 @@
 //!   are classic, and as in Kafka their readers are not checked.
 //! - A partition without an offset, and an unknown group or topic, are answered with -1 and no error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use codec_kafka::messages::offset_fetch::{
@@ -85,13 +85,17 @@ async fn fetch_topics<C: Core>(
         let indexes = indexes.filter(|index| *index < cached.topic.partitions);
         known.extend(indexes.map(|index| PartitionId { topic: cached.topic.id, index }));
     }
-    let cursors = gateway.groups.committed(group, known.clone()).await?;
-    let mut cursors: BTreeMap<PartitionId, Option<Cursor>> = known.into_iter().zip(cursors).collect();
+    let cursors: HashMap<PartitionId, Cursor> = match gateway.groups.committed(group, known.clone()).await {
+        Ok(cursors) => known.into_iter().zip(cursors).filter_map(|(id, cursor)| Some((id, cursor?))).collect(),
+        // One of the topics was deleted just now; the others' offsets are asked for all the same.
+        Err(CursorError::UnknownPartition) => gateway.groups.all_committed(group).await?.into_iter().collect(),
+        Err(error) => return Err(error),
+    };
     let topics = asked.iter().map(|topic| {
         let id = gateway.topic(&topic.name).map(|cached| cached.topic.id);
         let partitions = topic.partition_indexes.iter().map(|&index| {
             let partition = id.zip(u32::try_from(index).ok()).map(|(topic, index)| PartitionId { topic, index });
-            answer(index, partition.and_then(|partition| cursors.get_mut(&partition)?.clone()))
+            answer(index, partition.and_then(|partition| cursors.get(&partition).cloned()))
         });
         OffsetFetchResponseTopics { name: topic.name.clone(), partitions: partitions.collect() }
     });

@@ -29,6 +29,9 @@ pub enum GroupError {
     /// Try again, here or elsewhere: the group's record could not be read or written.
     #[error("the coordinator is not available")]
     CoordinatorNotAvailable,
+    /// The group has more members, or they say more of themselves, than a record holds.
+    #[error("the group is too large to be stored")]
+    RecordTooLarge,
     /// Another gateway has written the group's record: it coordinates the group now.
     #[error("another gateway coordinates this group")]
     NotCoordinator,
@@ -40,7 +43,20 @@ pub enum StoreError {
     /// It may or may not have been written.
     #[error("the record could not be written")]
     Unavailable,
+    #[error("the record is too large")]
+    TooLarge,
     /// Somebody else wrote the record since this group was loaded.
     #[error("the record was written by somebody else")]
     Superseded,
+}
+
+impl StoreError {
+    /// What the members are told.
+    pub(super) fn told(self) -> GroupError {
+        match self {
+            StoreError::Unavailable => GroupError::CoordinatorNotAvailable,
+            StoreError::TooLarge => GroupError::RecordTooLarge,
+            StoreError::Superseded => GroupError::NotCoordinator,
+        }
+    }
 }

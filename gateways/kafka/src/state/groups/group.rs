@@ -250,9 +250,9 @@ impl Group {
     /// Answers whatever request the member has parked.
     pub(super) fn refuse_waiting(&mut self, member_id: &str, error: GroupError) {
         let Some(member) = self.members.get_mut(member_id) else { return };
-        // A member that is no more should come back as a new one, so it is not told its id.
-        let is_gone = matches!(error, GroupError::UnknownMember | GroupError::CoordinatorNotAvailable);
-        let told_id = if is_gone { "" } else { member_id };
+        // Only a member that stays one should come back with its id.
+        let stays = matches!(error, GroupError::FencedInstance | GroupError::RebalanceInProgress);
+        let told_id = if stays { member_id } else { "" };
         if let Some(ticket) = member.awaiting_join.take() {
             let refused = JoinRefused { error, member_id: told_id.to_owned() };
             self.effects.push(Effect::JoinAnswer(ticket, Err(refused)));

@@ -76,10 +76,10 @@ impl Group {
 
     pub(super) fn replacement_stored(&mut self, replacement: Replacement, result: Result<(), StoreError>, now_ms: i64) {
         let Replacement { member_id, predecessor, leader, skip_assignment_known } = replacement;
-        if result.is_err() {
+        if let Err(error) = result {
             // Nothing happened: the old id stands again, though its holder has been told that it is fenced.
             let old_id = predecessor.id.clone();
-            self.take_place(&member_id, &old_id, GroupError::CoordinatorNotAvailable);
+            self.take_place(&member_id, &old_id, error.told());
             self.members.insert(old_id.clone(), predecessor);
             self.renew_session(&old_id, now_ms);
             return;

@@ -92,8 +92,8 @@ impl Group {
         result: Result<(), StoreError>,
         now_ms: i64,
     ) {
-        if result.is_err() {
-            self.withdraw_assignments(GroupError::CoordinatorNotAvailable, now_ms);
+        if let Err(error) = result {
+            self.withdraw_assignments(error.told(), now_ms);
             return self.prepare_rebalance("the assignments could not be stored", now_ms);
         }
         for (id, assignment) in assignments {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use core_rpc::{Core, MetaError};
+use core_rpc::{Core, META_KEY_BYTES_MAX, MetaError};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -117,6 +117,9 @@ impl<C: Core> Groups<C> {
     pub async fn join(&self, group: &str, request: JoinRequest) -> Result<Joined, JoinRefused> {
         let member_id = request.member_id.clone();
         let refuse = |error| JoinRefused { error, member_id };
+        if let Err(error) = self.check_id(group) {
+            return Err(refuse(error));
+        }
         let (answer, answered) = oneshot::channel();
         let joining = self.with_group(group, |loaded, now_ms| {
             let ticket = self.park(loaded, Parked::Join(answer));
@@ -131,7 +134,7 @@ impl<C: Core> Groups<C> {
 
     /// Returns a member's assignment, when the leader's are stored.
     pub async fn sync(&self, group: &str, request: SyncRequest) -> Result<Synced, GroupError> {
-        Self::check_id(group)?;
+        self.check_id(group)?;
         let (answer, answered) = oneshot::channel();
         self.with_group(group, |loaded, now_ms| {
             let ticket = self.park(loaded, Parked::Sync(answer));
@@ -148,7 +151,7 @@ impl<C: Core> Groups<C> {
         instance_id: Option<&str>,
         generation: i32,
     ) -> Result<(), GroupError> {
-        Self::check_id(group)?;
+        self.check_id(group)?;
         self.with_group(group, |loaded, now_ms| {
             (loaded.group.heartbeat(member_id, instance_id, generation, now_ms), Vec::new())
         })
@@ -157,13 +160,15 @@ impl<C: Core> Groups<C> {
 
     /// Answers for each leaver, in order.
     pub async fn leave(&self, group: &str, leavers: &[Leaver]) -> Result<Vec<Result<(), GroupError>>, GroupError> {
-        Self::check_id(group)?;
+        self.check_id(group)?;
         self.with_group(group, |loaded, now_ms| loaded.group.leave(leavers, now_ms)).await
     }
 
-    /// Membership needs a name; offsets may be kept under the empty one, as old clients do.
-    fn check_id(group: &str) -> Result<(), GroupError> {
-        if group.is_empty() { Err(GroupError::InvalidGroupId) } else { Ok(()) }
+    /// Membership needs a name, one that fits the record's key. Offsets may be kept under any, even the empty one, as
+    /// old clients do.
+    fn check_id(&self, group: &str) -> Result<(), GroupError> {
+        let fits = self.key(group).len() <= META_KEY_BYTES_MAX;
+        if fits && !group.is_empty() { Ok(()) } else { Err(GroupError::InvalidGroupId) }
     }
 
     fn park(&self, loaded: &mut slot::Loaded, parked: Parked) -> super::effect::Ticket {

@@ -14,7 +14,7 @@ impl<C: Core> Groups<C> {
         format!("group/{}/", self.shared.namespace)
     }
 
-    fn key(&self, group: &str) -> String {
+    pub(super) fn key(&self, group: &str) -> String {
         self.prefix() + group
     }
 
@@ -45,7 +45,6 @@ impl<C: Core> Groups<C> {
                 let group = Group::new(id.to_owned(), self.shared.config, self.shared.clock.now_ms());
                 Ok(Loaded::new(group, None))
             }
-            Err(MetaError::InvalidKey) => Err(GroupError::InvalidGroupId),
             Err(error) => {
                 tracing::warn!(group = id, %error, "cannot load the group");
                 Err(GroupError::CoordinatorNotAvailable)
@@ -89,6 +88,10 @@ impl<C: Core> Groups<C> {
                     true => continue,
                     false => return Err(StoreError::Superseded),
                 },
+                Err(error @ MetaError::TooLarge) => {
+                    tracing::error!(group = id, %error, "the group has too many members or too much metadata");
+                    return Err(StoreError::TooLarge);
+                }
                 Err(error) => {
                     tracing::warn!(group = id, %error, "cannot store the group");
                     loaded.attempted = Some(value);
