@@ -230,7 +230,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn write_at(&self, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let bytes = slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat();
         self.grow(offset + bytes.len() as u64)?;
         self.with(|inode| {
             write_image(&mut inode.volatile, offset, &bytes);

@@ -201,7 +201,10 @@ fn write(database: &Database, changes: &Changes) -> Result<(), redb::Error> {
         let mut sessions = transaction.open_table(SESSIONS)?;
         for (session, time_to_live) in &changes.sessions {
             match time_to_live {
-                Some(time_to_live) => sessions.insert(session.0, time_to_live.as_millis() as u64)?,
+                Some(time_to_live) => {
+                    let millis = u64::try_from(time_to_live.as_millis()).unwrap_or(u64::MAX);
+                    sessions.insert(session.0, millis)?
+                }
                 None => sessions.remove(session.0)?,
             };
         }

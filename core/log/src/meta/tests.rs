@@ -556,6 +556,18 @@ fn the_keys_of_a_session_vanish_with_it() {
 }
 
 #[test]
+fn a_session_may_be_meant_to_live_for_ever() {
+    let disk = MemoryDisk::new();
+    let world = open(disk.clone());
+    let session = run(world.meta.session_open(Duration::MAX)).unwrap();
+    world.meta.stop();
+    let world = open(disk);
+    *world.clock.0.lock() = Duration::from_secs(u64::from(u32::MAX));
+    world.meta.clock_changed();
+    run(world.meta.session_renew(session)).unwrap();
+}
+
+#[test]
 fn sessions_end_by_themselves() {
     let clock: Arc<dyn SessionClock> = Arc::new(SteadyClock::default());
     let options = MetaOptions { clock: Arc::new(ManualClock::default()), session_clock: clock, random: Box::new(|| 1) };

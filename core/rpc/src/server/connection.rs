@@ -152,7 +152,8 @@ impl<C: Core> Connection<C> {
         }
         let long_poll = message.is_long_poll();
         let full = match long_poll {
-            true => self.polls.lock().len() >= LONG_POLLS_MAX,
+            // Twice, since a client may make a new poll before its word of a cancelled one has gone out.
+            true => self.polls.lock().len() >= 2 * LONG_POLLS_MAX,
             false => self.calls.load(Ordering::Relaxed) >= CALLS_MAX,
         };
         if full {
