@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Parser};
-use core_rpc::{Address, RemoteCore};
+use core_rpc::{Address, Durability, RemoteCore};
 use gateway_runtime::{ready, signals};
 
+use crate::configs::durability_of;
 use crate::state::GroupConfig;
 use crate::{Config, check, start};
 
@@ -39,6 +40,9 @@ pub struct Flags {
     /// Whether asking for an unknown topic creates it.
     #[arg(long, env = "POLYMQ_KAFKA_AUTO_CREATE_TOPICS", default_value_t = true, action = ArgAction::Set)]
     auto_create_topics: bool,
+    /// The polymq.durability of topics that are created without one: fsync, relaxed or memory.
+    #[arg(long, env = "POLYMQ_KAFKA_DURABILITY", default_value = "fsync", value_parser = durability)]
+    durability: Durability,
     /// Connections that may be open at once.
     #[arg(long, env = "POLYMQ_KAFKA_CONNECTIONS_MAX", default_value_t = 100_000)]
     connections_max: usize,
@@ -84,6 +88,7 @@ impl Flags {
             namespace: self.namespace.clone(),
             num_partitions: self.num_partitions,
             auto_create_topics: self.auto_create_topics,
+            durability: self.durability,
             connections_max: self.connections_max,
             connections_max_idle: Duration::from_secs(self.connections_max_idle_seconds),
             drain: Duration::from_secs(self.drain_seconds),
@@ -115,6 +120,10 @@ pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     signals::terminated().await?;
     gateway.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    durability_of(text).ok_or_else(|| "expected fsync, relaxed or memory".into())
 }
 
 /// `HOST:PORT`; the host may be a name or an address, an IPv6 address in brackets.

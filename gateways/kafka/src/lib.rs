@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use core_rpc::{Core, TopicId};
+use core_rpc::{Core, Durability, TopicId};
 use gateway_runtime::listener::{self, Server};
 use gateway_runtime::{CachedTopic, Identity, TopicCache};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,8 @@ pub struct Config {
     pub num_partitions: u32,
     /// Whether asking for an unknown topic's metadata creates it.
     pub auto_create_topics: bool,
+    /// The durability of topics that are created without one.
+    pub durability: Durability,
     pub connections_max: usize,
     /// A connection over which nothing comes for so long is closed.
     pub connections_max_idle: Duration,
@@ -61,6 +63,7 @@ impl Default for Config {
             namespace: "default".into(),
             num_partitions: 1,
             auto_create_topics: true,
+            durability: Durability::Fsync,
             connections_max: 100_000,
             connections_max_idle: Duration::from_secs(600),
             drain: Duration::from_secs(5),

@@ -14,9 +14,11 @@
 //! unanswered; no further answer is awaited while [`OUTGOING_BYTES_MAX`] are unsent. So a peer that sends and never
 //! reads is left waiting.
 
+mod outgoing;
+
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,13 +26,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use codec_kafka::Frame;
 use codec_kafka::frame::{DEFAULT_FRAME_BYTES_MAX, split};
 use core_rpc::Core;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::io::{poll_read_buf, poll_write_buf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::outgoing::Outgoing;
 use crate::Gateway;
 use crate::handlers::{Answer, Answering, begin};
 
@@ -43,8 +46,6 @@ const OUTGOING_BYTES_MAX: usize = 1 << 20;
 /// What is read at once: at first, and when the peer keeps sending more than that.
 const READ_BYTES_MIN: usize = 4 << 10;
 const READ_BYTES_MAX: usize = 64 << 10;
-/// Pieces in one vectored write; the kernel takes up to 1024.
-const SLICES_MAX: usize = 64;
 
 /// Serves a connection until the peer or `draining` ends it.
 pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, stream: TcpStream, peer: SocketAddr, draining: CancellationToken) {
@@ -59,8 +60,7 @@ pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, stream: TcpStream, peer: Soc
         pending: VecDeque::new(),
         pending_bytes: 0,
         early_only: true,
-        outgoing: VecDeque::new(),
-        outgoing_bytes: 0,
+        outgoing: Outgoing::default(),
         active: Instant::now(),
         idle_max,
         idle: Box::pin(sleep_until(Instant::now() + idle_max)),
@@ -84,8 +84,7 @@ struct Session<C> {
     pending_bytes: usize,
     /// Whether every pending request may run beside the others.
     early_only: bool,
-    outgoing: VecDeque<Frame>,
-    outgoing_bytes: usize,
+    outgoing: Outgoing,
     /// When the peer last sent something.
     active: Instant,
     idle_max: Duration,
@@ -142,7 +141,10 @@ impl<C: Core> Future for Session<C> {
             let sent = session.send(context)?;
             let read = session.reading && session.has_room() && session.read(context)?;
             // The peer is gone or we are leaving: answers to appends are owed, other answers nobody waits for.
-            if !session.reading && session.outgoing.is_empty() && !session.pending.iter().any(|pending| pending.early) {
+            if !session.reading
+                && !session.outgoing.has_remaining()
+                && !session.pending.iter().any(|pending| pending.early)
+            {
                 return Poll::Ready(Ok(()));
             }
             // Sending may have made room for answers, answers for reading, and reading brought what can be answered.
@@ -162,7 +164,7 @@ impl<C: Core> Session<C> {
     /// Moves answers that are ready, in order, to the outgoing frames. Returns whether there was one.
     fn take_answers(&mut self, context: &mut Context<'_>) -> Result<bool, SessionError> {
         let mut moved = false;
-        while self.outgoing_bytes < OUTGOING_BYTES_MAX {
+        while self.outgoing.remaining() < OUTGOING_BYTES_MAX {
             let Some(first) = self.pending.front_mut() else { break };
             if let PendingState::Waiting(answering) = &mut first.state {
                 let Poll::Ready(answer) = answering.as_mut().poll(context) else { break };
@@ -177,10 +179,7 @@ impl<C: Core> Session<C> {
                 self.begin_early(context);
             }
             match answer {
-                Answer::Frame(frame) => {
-                    self.outgoing_bytes += frame.len();
-                    self.outgoing.push_back(frame);
-                }
+                Answer::Frame(frame) => self.outgoing.push(frame),
                 Answer::Nothing => {}
                 Answer::Close => return Err(SessionError::Closed),
             }
@@ -199,41 +198,16 @@ impl<C: Core> Session<C> {
     /// Writes outgoing frames while the socket takes them. Returns whether it took something.
     fn send(&mut self, context: &mut Context<'_>) -> Result<bool, SessionError> {
         let mut sent = false;
-        while !self.outgoing.is_empty() {
-            if self.stream.poll_write_ready(context)?.is_pending() {
+        while self.outgoing.has_remaining() {
+            let Poll::Ready(written) = poll_write_buf(Pin::new(&mut self.stream), context, &mut self.outgoing) else {
                 break;
+            };
+            if written? == 0 {
+                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
             }
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut filled = 0;
-            for frame in &self.outgoing {
-                filled += frame.chunks_vectored(&mut slices[filled..]);
-                if filled == SLICES_MAX {
-                    break;
-                }
-            }
-            match self.stream.try_write_vectored(&slices[..filled]) {
-                Ok(written) => {
-                    sent = true;
-                    self.forget_sent(written);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
+            sent = true;
         }
         Ok(sent)
-    }
-
-    fn forget_sent(&mut self, mut written: usize) {
-        self.outgoing_bytes -= written;
-        while let Some(frame) = self.outgoing.front_mut() {
-            let part = written.min(frame.remaining());
-            frame.advance(part);
-            written -= part;
-            if frame.has_remaining() {
-                return;
-            }
-            self.outgoing.pop_front();
-        }
     }
 
     /// Reads once and begins the requests that have arrived whole. Returns whether something came.
@@ -242,33 +216,39 @@ impl<C: Core> Session<C> {
         if self.begin_requests(context)? {
             return Ok(true);
         }
+        // Memory is made ready only when there is something to read.
         if self.stream.poll_read_ready(context)?.is_pending() {
             self.release_buffer();
             return Ok(false);
         }
-        // `split` has made room for the rest of a frame that has begun; otherwise there may be none.
-        if self.buffer.capacity() == self.buffer.len() {
-            self.buffer.reserve(self.read_bytes);
-        }
+        self.make_room();
         let room = self.buffer.capacity() - self.buffer.len();
-        match self.stream.try_read_buf(&mut self.buffer) {
-            Ok(0) => {
-                self.reading = false;
-                Ok(true)
-            }
-            Ok(count) => {
-                self.active = Instant::now();
-                if count == room {
-                    self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
-                } else if count < self.read_bytes / 2 {
-                    self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
-                }
-                self.begin_requests(context)?;
-                Ok(true)
-            }
-            // The readiness was stale; ask again, which registers the waker.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error.into()),
+        let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), context, &mut self.buffer) else {
+            return Ok(false);
+        };
+        let count = read?;
+        if count == 0 {
+            self.reading = false;
+            return Ok(true);
+        }
+        self.active = Instant::now();
+        if count == room {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        } else if count < self.read_bytes / 2 {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+        }
+        self.begin_requests(context)?;
+        Ok(true)
+    }
+
+    /// Makes room for a read. `split` has done so for the rest of a frame that has begun; where none has, what is left
+    /// of the block is used up first, unless it is too small for what usually comes.
+    fn make_room(&mut self) {
+        let room = self.buffer.capacity() - self.buffer.len();
+        if self.buffer.is_empty() && room < self.read_bytes / 2 {
+            self.buffer = BytesMut::with_capacity(self.read_bytes);
+        } else if room == 0 {
+            self.buffer.reserve(self.read_bytes);
         }
     }
 

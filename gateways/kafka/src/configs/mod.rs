@@ -10,7 +10,7 @@ mod topic_table;
 pub use broker::{BrokerConfig, broker_configs};
 pub use change::{Change, Operation, changed};
 pub use definition::{Definition, Effect, Kind};
-pub use topic::{Labels, TopicConfig, check_labels, settings_of, value};
+pub use topic::{Labels, TopicConfig, check_labels, durability_of, settings_of, value, with_durability};
 pub use topic_table::{TOPIC_CONFIGS, topic_definition};
 
 /// Where a value comes from, as DescribeConfigs numbers it.

@@ -11,6 +11,8 @@ use super::topic_table::topic_definition;
 /// Labels, or a configuration as it is asked for.
 pub type Labels = BTreeMap<String, String>;
 
+const DURABILITY: &str = "polymq.durability";
+
 /// What handlers need of a topic's configuration, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
@@ -70,7 +72,7 @@ pub fn check_labels(labels: &Labels) -> Result<(), String> {
 
 /// How often records are flushed is the durability's to say: what `flush.*` ask for must not be more.
 fn check_flush(labels: &Labels) -> Result<(), String> {
-    let durability = value(labels, "polymq.durability");
+    let durability = value(labels, DURABILITY);
     let (messages, ms) = (number(labels, "flush.messages"), number(labels, "flush.ms"));
     let refused = |name: &str| {
         Err(format!(
@@ -88,14 +90,31 @@ fn check_flush(labels: &Labels) -> Result<(), String> {
     }
 }
 
+/// The durability by its name.
+pub fn durability_of(name: &str) -> Option<Durability> {
+    match name {
+        "fsync" => Some(Durability::Fsync),
+        "relaxed" => Some(Durability::Relaxed),
+        "memory" => Some(Durability::Memory),
+        _ => None,
+    }
+}
+
+/// The configuration of a topic that is to be created; it gets this durability unless it names one itself.
+pub fn with_durability(mut labels: Labels, durability: Durability) -> Labels {
+    let name = match durability {
+        Durability::Fsync => return labels,
+        Durability::Relaxed => "relaxed",
+        Durability::Memory => "memory",
+    };
+    labels.entry(DURABILITY.to_owned()).or_insert_with(|| name.to_owned());
+    labels
+}
+
 /// What the core obeys of a configuration.
 pub fn settings_of(labels: &Labels) -> TopicSettings {
     TopicSettings {
-        durability: match value(labels, "polymq.durability") {
-            "relaxed" => Durability::Relaxed,
-            "memory" => Durability::Memory,
-            _ => Durability::Fsync,
-        },
+        durability: durability_of(value(labels, DURABILITY)).unwrap_or(Durability::Fsync),
         // -1 stands for no limit.
         retention_ms: u64::try_from(number(labels, "retention.ms")).ok(),
         retention_bytes: u64::try_from(number(labels, "retention.bytes")).ok(),
@@ -109,6 +128,15 @@ mod tests {
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    #[test]
+    fn a_topic_s_own_durability_goes_before_the_gateway_s() {
+        let own = labels(&[("polymq.durability", "fsync")]);
+        assert_eq!(settings_of(&with_durability(own, Durability::Memory)).durability, Durability::Fsync);
+        let none = with_durability(Labels::new(), Durability::Relaxed);
+        assert_eq!(settings_of(&none).durability, Durability::Relaxed);
+        assert!(with_durability(Labels::new(), Durability::Fsync).is_empty());
     }
 
     #[test]

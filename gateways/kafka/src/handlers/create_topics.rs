@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use codec_kafka::messages::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
-use core_rpc::{Core, TopicCreate};
+use core_rpc::{Core, Durability, TopicCreate};
 
 use super::Context;
 use crate::configs::{self, Labels, Source, TOPIC_CONFIGS};
@@ -17,8 +17,7 @@ use crate::translate::names::{check_topic_name, collide};
 use crate::translate::uuid;
 use crate::{Gateway, Topic};
 
-/// The least number of partitions that the core refuses to create at once is its own; this one only keeps a typing
-/// error from filling the disk: Kafka refuses more than this many in one request, too.
+/// Partitions of a topic that is created: as many as Kafka takes in one request, so that a typing error does little.
 const PARTITIONS_MAX: i32 = 10_000;
 
 pub async fn handle<C: Core>(
@@ -55,7 +54,7 @@ async fn create<C: Core>(
     validate_only: bool,
 ) -> Result<CreatableTopicResult, Refusal> {
     check_name(gateway, &asked.name)?;
-    let labels = labels_of(asked)?;
+    let labels = labels_of(asked, gateway.config.durability)?;
     let partitions = partitions_of(gateway, asked)?;
     let mut result = CreatableTopicResult {
         name: asked.name.clone(),
@@ -101,7 +100,7 @@ fn check_name<C: Core>(gateway: &Gateway<C>, name: &str) -> Result<(), Refusal> 
     Ok(())
 }
 
-fn labels_of(asked: &CreatableTopic) -> Result<Labels, Refusal> {
+fn labels_of(asked: &CreatableTopic, durability: Durability) -> Result<Labels, Refusal> {
     let invalid = |message: String| Refusal::new(ErrorCode::InvalidConfig, message);
     let mut labels = Labels::new();
     for config in &asked.configs {
@@ -111,6 +110,7 @@ fn labels_of(asked: &CreatableTopic) -> Result<Labels, Refusal> {
             return Err(invalid(format!("{} is given twice", config.name)));
         }
     }
+    let labels = configs::with_durability(labels, durability);
     configs::check_labels(&labels).map_err(invalid)?;
     Ok(labels)
 }

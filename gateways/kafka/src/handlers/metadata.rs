@@ -102,7 +102,7 @@ async fn find<C: Core>(
 }
 
 async fn create<C: Core>(gateway: &Gateway<C>, name: &str) -> Result<Arc<Topic>, ErrorCode> {
-    let labels = Default::default();
+    let labels = configs::with_durability(Default::default(), gateway.config.durability);
     let create = TopicCreate {
         namespace: gateway.config.namespace.clone(),
         name: name.to_owned(),
