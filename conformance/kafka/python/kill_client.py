@@ -17,7 +17,7 @@ import threading
 import time
 import zlib
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition, OFFSET_BEGINNING
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 # Of every kind of waiting for a dead broker, as little as possible.
@@ -105,38 +105,38 @@ class Load:
         self.consumer.close()
 
 
-def read_back(bootstrap, topic, partitions):
-    """Every record: partition to a list of (offset, value)."""
-    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": f"{topic}-reader", "enable.auto.commit": False,
+def read_back(bootstrap, topic, partitions, group):
+    """Every record, partition to a list of (offset, value); and what the group has committed."""
+    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False,
                        "enable.partition.eof": True, "check.crcs": True, "fetch.wait.max.ms": 50, **COMMON})
-    reader.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(partitions)])
+    reader.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
     records, ended, end = [[] for _ in range(partitions)], set(), time.monotonic() + FINISH_SECONDS
     try:
         while len(ended) < partitions:
             if time.monotonic() > end:
                 raise TimeoutError(f"read to the end of {len(ended)} of {partitions} partitions only")
-            for message in reader.consume(1000, 0.2):
+            for message in reader.consume(1000, 0.02):
                 if not message.error():
                     records[message.partition()].append((message.offset(), message.value()))
                 elif message.error().name() == "_PARTITION_EOF":
                     ended.add(message.partition())
                 elif message.error().fatal() or message.error().name() in ("_AUTO_OFFSET_RESET", "_BAD_MSG", "_BAD_COMPRESSION"):
                     raise KafkaException(message.error())
+        return records, reader.committed([TopicPartition(topic, 0)], 20)[0].offset
     finally:
         reader.close()
-    return records
 
 
 def verify(bootstrap, load):
     """The faults found; none is well."""
     faults = list(load.errors[:3])
-    for partition, records in enumerate(read_back(bootstrap, load.topic, load.partitions)):
+    everything, found = read_back(bootstrap, load.topic, load.partitions, load.group)
+    for partition, records in enumerate(everything):
         where = f"{load.topic}-{partition}"
         numbers = []
-        for position, (offset, value_bytes) in enumerate(records):
-            if offset != position:
-                faults.append(f"{where}: record {position} has offset {offset}")
-                break
+        if [offset for offset, _ in records] != list(range(len(records))):
+            faults.append(f"{where}: offsets are not 0 to {len(records) - 1}")
+        for offset, value_bytes in records:
             try:
                 numbers.append(number_of(value_bytes))
             except ValueError:
@@ -150,12 +150,9 @@ def verify(bootstrap, load):
             faults.append(f"{where}: {len(numbers) - len(set(numbers))} records are there twice")
         if numbers != sorted(numbers):
             faults.append(f"{where}: records are out of order")
-        displaced = [number for position, number in enumerate(numbers) if number in told and told[number] != position]
+        displaced = [number for (offset, _), number in zip(records, numbers) if number in told and told[number] != offset]
         if displaced and not missing:
             faults.append(f"{where}: {len(displaced)} records are not at the offset that was acknowledged, first {displaced[0]}")
-    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": load.group, **COMMON})
-    found = reader.committed([TopicPartition(load.topic, 0)], 20)[0].offset
-    reader.close()
     if not load.committed <= found <= load.attempted:
         faults.append(f"{load.topic}: committed offset {found}, acknowledged was {load.committed}, last tried {load.attempted}")
     return faults
