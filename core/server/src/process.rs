@@ -8,7 +8,8 @@ use clap::Parser;
 use core_rpc::client::RemoteOptions;
 use core_rpc::{Address, Core, RemoteCore};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 use crate::config::{Config, Flags};
 use crate::ready;
@@ -82,6 +83,13 @@ fn terminated() -> io::Result<impl Future<Output = ()>> {
 
 /// Log lines go to standard error, filtered by `POLYMQ_LOG`.
 fn start_logging() {
-    let filter = EnvFilter::try_from_env("POLYMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let wanted = std::env::var("POLYMQ_LOG").ok();
+    let filter = wanted.as_deref().and_then(|wanted| wanted.parse::<Targets>().ok());
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
+        .with(filter.clone().unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)))
+        .init();
+    if let (Some(wanted), None) = (wanted, filter) {
+        tracing::warn!(%wanted, "POLYMQ_LOG is no filter; logging from info on");
+    }
 }
