@@ -10,7 +10,6 @@ use crate::engine::{Engine, Inner};
 use crate::offsets::size_bytes;
 use crate::pack::index::IndexEntry;
 use crate::partition::{Partition, Segment};
-use crate::shard::housekeeper::Job;
 use crate::shard::{Answer, Command};
 use crate::wait::Answers;
 
@@ -21,9 +20,9 @@ impl Engine {
         let Ok(trims) = tokio::task::spawn_blocking(move || inner.expired(now_ms)).await else { return };
         let trims = trims.into_iter().map(|(partition, before)| (partition.id, Some(before))).collect();
         self.trim(TrimRequest { trims }).await;
-        for shard in &self.inner.shards {
-            self.inner.housekeep(Job::Reclaim { shard: shard.clone() });
-        }
+        let inner = self.inner.clone();
+        // Cleaning can be tried again: a failure was logged where it happened.
+        let _ = tokio::task::spawn_blocking(move || inner.free_packs()).await;
     }
 }
 
@@ -38,7 +37,18 @@ impl Inner {
             (partition.shard, Command::Trim { partition, before: Some(before), answer })
         };
         self.push(trims.into_iter().map(command).collect());
+        self.free_packs();
+    }
+
+    /// Frees the packs that can be.
+    fn free_packs(&self) {
         self.seal_deferred();
+        for shard in &self.shards {
+            self.reclaim(shard);
+            if let Err(error) = self.rewrite_sparse(shard) {
+                tracing::warn!(shard = shard.number, %error, "sparse packs could not be rewritten");
+            }
+        }
     }
 
     /// Where the start offsets should be; forgets producers that have been silent for long.

@@ -118,7 +118,7 @@ fn locate(state: &State, offset: u64, limit: &mut Limit) -> Result<Place, FetchE
 fn entries_of(partition: &Partition, segment: &Segment, offset: u64, limit: &mut Limit) -> io::Result<Vec<IndexEntry>> {
     let mut entries: Vec<IndexEntry> = Vec::new();
     let mut hole = false;
-    segment.pack.entries(partition.id, segment.from, segment.count, offset, &mut |entry| {
+    segment.entries(partition.id, offset, &mut |entry| {
         hole |= entries.is_empty() && entry.base_offset > offset;
         let take = !hole && limit.take(entry.stored_bytes());
         if take {
@@ -130,7 +130,7 @@ fn entries_of(partition: &Partition, segment: &Segment, offset: u64, limit: &mut
 }
 
 /// Reads and verifies the batches of some entries of one pack; adds those before the first bad one. Returns how many.
-fn read_entries(
+pub fn read_entries(
     pack: &Pack,
     partition: PartitionId,
     entries: &[IndexEntry],
@@ -186,13 +186,18 @@ pub fn walk<T>(
             let state = partition.lock();
             offset = offset.max(state.bounds()?.start_offset);
             let at = state.sealed.partition_point(|segment| segment.next <= offset);
-            match state.sealed.get(at) {
-                Some(segment) => segment.clone(),
-                None => {
-                    let entries = state.open.iter().flat_map(|segment| segment.entries.iter());
-                    let found = entries.skip_while(|entry| entry.next_offset() <= offset).map(visit);
-                    return Ok(found.filter_map(ControlFlow::break_value).next());
+            let open = state.open.iter().find(|segment| segment.next() > offset);
+            match (state.sealed.get(at), open) {
+                (Some(sealed), open) if open.is_none_or(|open| sealed.first < open.first()) => sealed.clone(),
+                (_, Some(open)) => {
+                    let mut entries = open.entries.iter().skip_while(|entry| entry.next_offset() <= offset);
+                    if let Some(found) = entries.find_map(|entry| visit(entry).break_value()) {
+                        return Ok(Some(found));
+                    }
+                    offset = open.next();
+                    continue;
                 }
+                _ => return Ok(None),
             }
         };
         if segment.first < offset || !skip(&segment) {
@@ -204,7 +209,7 @@ pub fn walk<T>(
                 }
                 ControlFlow::Continue(()) => true,
             };
-            segment.pack.entries(partition.id, segment.from, segment.count, offset, visit).map_err(failed)?;
+            segment.entries(partition.id, offset, visit).map_err(failed)?;
             if found.is_some() {
                 return Ok(found);
             }

@@ -4,6 +4,7 @@
 //! and never over I/O: bounds, the recent batches, where the others are, and who waits for more.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -153,16 +154,33 @@ impl Partition {
         let mut state = self.state.lock();
         if let Some(at) = state.open.iter().position(|segment| segment.pack.number == pack.number) {
             state.open.remove(at);
-            state.sealed.push_back(Segment::new(pack.clone(), part));
+            // Nearly always the last. Not after a recovery that had to make an older pack's index again.
+            let at = state.sealed.partition_point(|segment| segment.next < part.next_offset);
+            state.sealed.insert(at, Segment::new(pack.clone(), part));
         }
     }
 
     /// Adds a segment found in a pack's index when the engine opens; `pack` lives for it from now on.
     pub fn recover_sealed(&self, part: &IndexPart, pack: &Arc<Pack>) {
         let mut state = self.state.lock();
-        if part.next_offset > state.start {
+        let at = state.sealed.partition_point(|segment| segment.next < part.next_offset);
+        // Of a segment and its copy the first that is found is taken: kept packs are opened first.
+        let is_copy = state.sealed.get(at).is_some_and(|segment| segment.next == part.next_offset);
+        if part.next_offset > state.start && !is_copy {
             pack.hold();
-            state.sealed.push_back(Segment::new(pack.clone(), part));
+            state.sealed.insert(at, Segment::new(pack.clone(), part));
+        }
+    }
+
+    /// The segment's batches have been copied: from now on they are read there. Not if they were trimmed meanwhile.
+    pub fn exchange(&self, old: &Segment, part: &IndexPart, pack: &Arc<Pack>) {
+        let mut state = self.state.lock();
+        let place =
+            state.sealed.iter_mut().find(|segment| Arc::ptr_eq(&segment.pack, &old.pack) && segment.next == old.next);
+        if let Some(place) = place {
+            pack.hold();
+            let old = std::mem::replace(place, Segment::new(pack.clone(), part));
+            old.pack.release();
         }
     }
 
@@ -218,7 +236,23 @@ impl Segment {
     }
 }
 
+impl Segment {
+    /// The index entries in offset order, from the first that ends after `offset` on, until `visit` says stop.
+    pub fn entries(
+        &self,
+        partition: PartitionId,
+        offset: u64,
+        visit: &mut dyn FnMut(&IndexEntry) -> bool,
+    ) -> io::Result<()> {
+        self.pack.entries(partition, self.from..self.from.saturating_add(self.count), offset, self.next, visit)
+    }
+}
+
 impl OpenSegment {
+    pub fn first(&self) -> u64 {
+        self.entries.first().map_or(0, |entry| entry.base_offset)
+    }
+
     /// The offset after its last.
     pub fn next(&self) -> u64 {
         self.entries.last().map_or(0, IndexEntry::next_offset)

@@ -44,15 +44,16 @@ pub struct PartitionSnapshot {
     pub producers: Vec<(i64, ProducerEntry)>,
 }
 
-/// Writes a snapshot durably and removes those that are no longer needed.
-pub fn write(disk: &dyn Disk, directory: &str, snapshot: &Snapshot) -> io::Result<()> {
+/// Writes a snapshot durably and removes those that are no longer needed. Returns the place of the oldest that is kept:
+/// the journal is needed from there.
+pub fn write(disk: &dyn Disk, directory: &str, snapshot: &Snapshot) -> io::Result<Place> {
     write_checked(disk, &format!("{directory}/{}", name(snapshot.place)), MAGIC, snapshot)?;
     let mut places = places(disk, directory)?;
     places.retain(|place| *place < snapshot.place);
     for place in places.iter().rev().skip(OLDER_KEPT) {
         disk.remove(&format!("{directory}/{}", name(*place)))?;
     }
-    Ok(())
+    Ok(places.iter().rev().take(OLDER_KEPT).next_back().copied().unwrap_or(snapshot.place))
 }
 
 /// The newest snapshot that is whole. None if there is none at all; an error if there are only damaged ones.

@@ -3,9 +3,9 @@
 //! Every file has a *durable* image and the list of changes made since its last sync; the *volatile* image, which
 //! reads see, is both together. The names of files are kept in the same two ways, per directory. [`MemoryDisk::crash`]
 //! makes the disk that a machine could find after a power cut: each change that was not synced is there whole, not at
-//! all, or (writes) in any subset of its 512-byte sectors.
+//! all, or (writes) in any subset of its 512-byte sectors; changes of one file's name are lost from some point on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 
@@ -63,8 +63,15 @@ impl MemoryDisk {
         let mut random = Random(seed);
         let state = self.state.lock();
         let mut names = state.durable_names.clone();
+        // File systems keep the order of the changes to one file: what comes after a lost one is lost too.
+        let mut lost = HashSet::new();
         for change in &state.pending_names {
-            if random.below(2) == 0 {
+            let (NameChange::Create { inode, .. }
+            | NameChange::Remove { inode, .. }
+            | NameChange::Rename { inode, .. }) = change;
+            if random.below(2) == 0 || lost.contains(inode) {
+                lost.insert(*inode);
+            } else {
                 apply_name(&mut names, change);
             }
         }

@@ -68,6 +68,9 @@ pub trait DiskFile: Send + Sync {
     /// Makes contents and length durable.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Asks that the writes in a range begin to go to the disk, so that a later sync has less to do. Promises nothing.
+    fn begin_write_back(&self, _offset: u64, _length: u64) {}
+
     /// Writes zeros over a range, growing the file if needed, so that later writes there need no new blocks.
     fn zero(&self, offset: u64, length: u64) -> io::Result<()>;
 }

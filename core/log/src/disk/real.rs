@@ -135,6 +135,20 @@ impl DiskFile for RealFile {
         self.file.sync_data()
     }
 
+    #[cfg(target_os = "linux")]
+    fn begin_write_back(&self, offset: u64, length: u64) {
+        // SAFETY: the descriptor is open; the call touches no memory of this process. It is only a hint: a failure
+        // to write shows in the next sync.
+        unsafe {
+            libc::sync_file_range(
+                self.file.as_raw_fd(),
+                offset as libc::off64_t,
+                length as libc::off64_t,
+                libc::SYNC_FILE_RANGE_WRITE,
+            )
+        };
+    }
+
     fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
         // Asked for at once, the blocks lie together, and a full disk says so before anything is written.
         reserve(&self.file, offset, length)?;

@@ -15,6 +15,7 @@
 //! and verified one by one. An index that is missing or damaged is made again from its pack.
 
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::sync::Arc;
 
 use codec_record::{BatchHeader, HEADER_BYTES};
@@ -226,16 +227,10 @@ impl PackIndex {
         Ok((index, directory))
     }
 
-    /// The entries `from..from + count`, which are in offset order, from the first that ends after `offset` on, until
+    /// The entries of a range, which are in offset order, from the first that ends after `offset` on, until
     /// `visit` says stop.
-    pub fn visit(
-        &self,
-        from: u32,
-        count: u32,
-        offset: u64,
-        visit: &mut dyn FnMut(&IndexEntry) -> bool,
-    ) -> io::Result<()> {
-        let (mut low, mut high) = (from, from.saturating_add(count));
+    pub fn visit(&self, range: Range<u32>, offset: u64, visit: &mut dyn FnMut(&IndexEntry) -> bool) -> io::Result<()> {
+        let (mut low, mut high) = (range.start, range.end);
         let end = high;
         while low < high {
             let middle = low + (high - low) / 2;

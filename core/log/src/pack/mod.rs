@@ -11,6 +11,7 @@ pub mod index;
 pub mod scan;
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -26,6 +27,8 @@ pub struct Pack {
     pub number: u32,
     pub file: Arc<dyn DiskFile>,
     pub capacity: u64,
+    /// Holds what lives on of other packs; no part of the journal, and numbered apart.
+    pub kept: bool,
     /// Partitions that have a segment here; when it falls to 0 the pack can go.
     live: AtomicU32,
     index: RwLock<Option<PackIndex>>,
@@ -38,7 +41,11 @@ impl Pack {
     }
 
     pub fn new(number: u32, capacity: u64, file: Arc<dyn DiskFile>) -> Pack {
-        Pack { number, file, capacity, live: AtomicU32::new(0), index: RwLock::new(None) }
+        Pack { number, file, capacity, kept: false, live: AtomicU32::new(0), index: RwLock::new(None) }
+    }
+
+    pub fn new_kept(number: u32, capacity: u64, file: Arc<dyn DiskFile>) -> Pack {
+        Pack { kept: true, ..Pack::new(number, capacity, file) }
     }
 
     pub fn set_index(&self, index: PackIndex) {
@@ -59,21 +66,21 @@ impl Pack {
         self.live.load(Ordering::Relaxed) == 0
     }
 
-    /// The entries of a partition's segment in offset order, from the first that ends after `offset` on, in parts.
-    /// `visit` gets each and says whether to go on.
+    /// The entries of a partition's segment, which are `range` in the index and end before `until`, in offset order from
+    /// the first that ends after `offset` on. `visit` gets each and says whether to go on.
     ///
     /// Where the index is damaged, the entries are found by reading the whole pack.
     pub fn entries(
         &self,
         partition: PartitionId,
-        from: u32,
-        count: u32,
+        range: Range<u32>,
         offset: u64,
+        until: u64,
         visit: &mut dyn FnMut(&IndexEntry) -> bool,
     ) -> io::Result<()> {
         let mut seen = offset;
         let read = match &*self.index.read() {
-            Some(index) => index.visit(from, count, offset, &mut |entry| {
+            Some(index) => index.visit(range, offset, &mut |entry| {
                 seen = entry.next_offset();
                 visit(entry)
             }),
@@ -87,7 +94,7 @@ impl Pack {
                     entries.extend(IndexEntry::of(position, body));
                 }
             })?;
-            entries.retain(|entry| entry.next_offset() > seen);
+            entries.retain(|entry| entry.next_offset() > seen && entry.base_offset < until);
             entries.sort_unstable_by_key(|entry| entry.base_offset);
             entries.iter().all(visit);
             Ok(())
@@ -101,6 +108,14 @@ pub fn log_name(directory: &str, number: u32) -> String {
 
 pub fn index_name(directory: &str, number: u32) -> String {
     format!("{directory}/pack-{number:08x}.index")
+}
+
+pub fn kept_log_name(directory: &str, number: u32) -> String {
+    format!("{directory}/kept-{number:08x}.log")
+}
+
+pub fn kept_index_name(directory: &str, number: u32) -> String {
+    format!("{directory}/kept-{number:08x}.index")
 }
 
 pub fn spare_name(directory: &str, number: u32) -> String {

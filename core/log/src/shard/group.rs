@@ -81,6 +81,38 @@ pub enum Staged {
 pub enum Refusal {
     DiskFull,
     StorageFailed,
+    /// Something else went wrong before anything was written; it may be better next time.
+    Unavailable,
+}
+
+impl From<Refusal> for AppendError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::DiskFull => AppendError::DiskFull,
+            Refusal::StorageFailed => AppendError::StorageFailed,
+            Refusal::Unavailable => AppendError::Unavailable,
+        }
+    }
+}
+
+impl From<Refusal> for CursorError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::DiskFull => CursorError::DiskFull,
+            Refusal::StorageFailed => CursorError::StorageFailed,
+            Refusal::Unavailable => CursorError::Unavailable,
+        }
+    }
+}
+
+/// A trim has no answer of its own for a full disk; it may succeed later.
+impl From<Refusal> for FetchError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::DiskFull | Refusal::Unavailable => FetchError::Unavailable,
+            Refusal::StorageFailed => FetchError::StorageFailed,
+        }
+    }
 }
 
 impl Group {
@@ -154,27 +186,16 @@ impl Group {
 impl Staged {
     /// Answers that nothing was kept (`DiskFull`) or that nobody knows (`StorageFailed`).
     pub fn refuse(self, refusal: Refusal) {
-        let full = refusal == Refusal::DiskFull;
-        let append = if full { AppendError::DiskFull } else { AppendError::StorageFailed };
-        let cursor = if full { CursorError::DiskFull } else { CursorError::StorageFailed };
         match self {
             Staged::Batch { answer, .. } => {
                 if let Some(answer) = answer {
-                    answer.give(Err(append));
+                    answer.give(Err(refusal.into()));
                 }
             }
-            Staged::Duplicate { answer, .. } => answer.give(Err(append)),
-            Staged::Trim { answer, .. } => answer.give(Err(refused_trim(refusal))),
-            Staged::Cursor { answer, .. } | Staged::Forget { answer, .. } => answer.give(Err(cursor)),
+            Staged::Duplicate { answer, .. } => answer.give(Err(refusal.into())),
+            Staged::Trim { answer, .. } => answer.give(Err(refusal.into())),
+            Staged::Cursor { answer, .. } | Staged::Forget { answer, .. } => answer.give(Err(refusal.into())),
         }
-    }
-}
-
-/// A trim has no answer of its own for a full disk; it may succeed later.
-pub fn refused_trim(refusal: Refusal) -> FetchError {
-    match refusal {
-        Refusal::DiskFull => FetchError::Unavailable,
-        Refusal::StorageFailed => FetchError::StorageFailed,
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Next, Shard};
 use crate::disk::is_full;
 use crate::engine::Inner;
 use crate::pack::index::{IndexEntry, PackIndex};
-use crate::pack::{Pack, index_name, log_name, spare_name};
+use crate::pack::{Pack, index_name, kept_index_name, kept_log_name, log_name, spare_name};
 use crate::partition::Partition;
 use crate::snapshot::{self, Snapshot};
 
@@ -155,7 +155,7 @@ impl Inner {
                 match std::mem::replace(&mut *next, Next::Idle) {
                     Next::Ready(pack) => break pack,
                     Next::Failed { disk_full: true } => return Err(Refusal::DiskFull),
-                    Next::Failed { disk_full: false } => return Err(Refusal::StorageFailed),
+                    Next::Failed { disk_full: false } => return Err(Refusal::Unavailable),
                     waiting => {
                         *next = waiting;
                         shard.next_changed.wait(&mut next);
@@ -175,7 +175,7 @@ impl Inner {
         match grown {
             Ok(()) => Ok(Pack::new(pack.number, capacity, pack.file)),
             Err(error) => {
-                let refusal = if is_full(&error) { Refusal::DiskFull } else { Refusal::StorageFailed };
+                let refusal = if is_full(&error) { Refusal::DiskFull } else { Refusal::Unavailable };
                 // What was added is of no use; should cutting it fail, the pack is only larger than it says.
                 let _ = pack.file.set_len(pack.capacity);
                 *shard.next.lock() = Next::Ready(pack);
@@ -214,11 +214,12 @@ impl Inner {
 
     /// Works off the seals in order. One that finds no room waits for the next occasion: its pack is indexed in memory.
     pub fn seal_deferred(&self) {
-        loop {
-            let Some(seal) = self.housekeeper.deferred.lock().pop_front() else { return };
+        // Locked to the end: a shard's seals must be done in order.
+        let mut deferred = self.housekeeper.deferred.lock();
+        while let Some(seal) = deferred.pop_front() {
             if let Err(error) = self.seal(&seal) {
                 tracing::warn!(pack = seal.pack.number, %error, "a pack's index could not be written; it will be tried again");
-                self.housekeeper.deferred.lock().push_front(seal);
+                deferred.push_front(seal);
                 return;
             }
             let shard = seal.shard.clone();
@@ -244,8 +245,8 @@ impl Inner {
             }
         }
         if let Some(snapshot) = &seal.snapshot {
-            snapshot::write(&*self.disk, &seal.shard.directory, snapshot)?;
-            seal.shard.snapshot_pack.store(snapshot.place.pack, Ordering::Release);
+            let oldest = snapshot::write(&*self.disk, &seal.shard.directory, snapshot)?;
+            seal.shard.snapshot_pack.store(oldest.pack, Ordering::Release);
         }
         Ok(())
     }
@@ -259,7 +260,12 @@ impl Inner {
                 packs.range(..snapshot_pack).filter(|(_, pack)| pack.is_dead()).map(|(number, _)| *number).collect();
             dead.iter().filter_map(|number| packs.remove(number)).collect()
         };
-        for pack in dead {
+        let dead_kept: Vec<Arc<Pack>> = {
+            let mut kept = shard.kept.lock();
+            let dead: Vec<u32> = kept.iter().filter(|(_, pack)| pack.is_dead()).map(|(number, _)| *number).collect();
+            dead.iter().filter_map(|number| kept.remove(number)).collect()
+        };
+        for pack in dead.into_iter().chain(dead_kept) {
             if let Err(error) = self.reclaim_pack(shard, &pack) {
                 tracing::warn!(pack = pack.number, %error, "a pack could not be reclaimed; it will be when the engine opens next");
             }
@@ -268,6 +274,11 @@ impl Inner {
 
     fn reclaim_pack(&self, shard: &Shard, pack: &Arc<Pack>) -> io::Result<()> {
         let directory = &shard.directory;
+        if pack.kept {
+            // The index goes last: a log without one would be read to make it again.
+            self.disk.remove(&kept_log_name(directory, pack.number))?;
+            return self.disk.remove(&kept_index_name(directory, pack.number));
+        }
         let index = index_name(directory, pack.number);
         if self.disk.exists(&index)? {
             self.disk.remove(&index)?;

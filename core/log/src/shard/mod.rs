@@ -7,6 +7,7 @@
 pub mod group;
 pub mod housekeeper;
 pub mod recover;
+pub mod rewrite;
 pub mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -40,8 +41,12 @@ pub struct Shard {
     pub cursors: Mutex<Cursors>,
     /// The packs that can be read, the one being written among them.
     pub packs: Mutex<BTreeMap<u32, Arc<Pack>>>,
-    /// The pack in which the journal behind the newest snapshot begins; those before are not needed for recovery.
+    /// The pack in which the journal behind the oldest snapshot begins; those before are not needed for recovery.
     pub snapshot_pack: AtomicU32,
+    /// The packs that hold what lives on of others.
+    pub kept: Mutex<BTreeMap<u32, Arc<Pack>>>,
+    /// The number of the last kept pack; locked while one is written.
+    pub kept_last: Mutex<u32>,
     /// Files to be filled again: (number, capacity).
     pub spares: Mutex<Vec<(u32, u64)>>,
     pub next: Mutex<Next>,
@@ -114,6 +119,8 @@ impl Shard {
             cursors: Mutex::default(),
             packs: Mutex::default(),
             snapshot_pack: AtomicU32::new(0),
+            kept: Mutex::default(),
+            kept_last: Mutex::new(0),
             spares: Mutex::default(),
             next: Mutex::new(Next::Idle),
             next_changed: Condvar::new(),
@@ -131,6 +138,16 @@ impl Shard {
         if was_empty && !queue.commands.is_empty() {
             self.ready.notify_one();
         }
+    }
+
+    /// Takes no more commands and drops those that wait, which tells their callers.
+    fn close(&self) {
+        let commands = {
+            let mut queue = self.queue.lock();
+            queue.stopping = true;
+            std::mem::take(&mut queue.commands)
+        };
+        drop(commands);
     }
 
     /// Lets the writer finish what waits, and then end.

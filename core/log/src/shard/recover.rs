@@ -26,7 +26,8 @@ use crate::snapshot::{self, Place, Snapshot};
 pub fn recover(inner: &Arc<Inner>, shard: &Arc<Shard>) -> Result<Writer, OpenError> {
     let disk = &*inner.disk;
     disk.create_directory(&shard.directory)?;
-    let numbers = tidy(inner, shard)?;
+    let found = tidy(inner, shard)?;
+    let numbers = &found.packs;
     let snapshot = snapshot::read_newest(disk, &shard.directory)?;
     let mut recovery =
         Recovery { inner, shard, run: 0, touched: Vec::new(), place: Place { pack: 1, position: 0 }, refused: None };
@@ -34,11 +35,15 @@ pub fn recover(inner: &Arc<Inner>, shard: &Arc<Shard>) -> Result<Writer, OpenErr
         recovery.restore(snapshot);
     }
     let place = recovery.place;
-    shard.snapshot_pack.store(place.pack, Ordering::Release);
+    let oldest = snapshot::places(disk, &shard.directory)?.first().map_or(0, |place| place.pack);
+    shard.snapshot_pack.store(oldest, Ordering::Release);
+    for number in &found.kept {
+        inner.open_kept(shard, *number)?;
+    }
     for number in numbers.iter().copied().take_while(|number| *number < place.pack) {
         recovery.open_indexed(number)?;
     }
-    let (active, position) = match recovery.replay(&numbers)? {
+    let (active, position) = match recovery.replay(numbers)? {
         Some(found) => found,
         None if numbers.is_empty() => {
             let pack = inner.prepare(shard, 1, inner.config.pack_bytes_first)?;
@@ -55,28 +60,50 @@ pub fn recover(inner: &Arc<Inner>, shard: &Arc<Shard>) -> Result<Writer, OpenErr
     Ok(writer)
 }
 
-/// Removes what an earlier run left unfinished. Returns the numbers of the packs, rising.
-fn tidy(inner: &Inner, shard: &Shard) -> io::Result<Vec<u32>> {
-    let mut numbers = Vec::new();
+/// Numbers of the files that are there, rising.
+#[derive(Default)]
+struct Found {
+    packs: Vec<u32>,
+    kept: Vec<u32>,
+}
+
+/// Looks what is there, and removes what an earlier run left unfinished.
+fn tidy(inner: &Inner, shard: &Shard) -> io::Result<Found> {
+    let mut found = Found::default();
     let mut indexes = Vec::new();
+    let mut kept_indexes = Vec::new();
     for name in inner.disk.list(&shard.directory)? {
         let path = format!("{}/{name}", shard.directory);
         if name.ends_with(".tmp") {
             inner.disk.remove(&path)?;
         } else if let Some(number) = number_in(&name, "pack-", ".log") {
-            numbers.push(number);
+            found.packs.push(number);
         } else if let Some(number) = number_in(&name, "pack-", ".index") {
             indexes.push((number, path));
+        } else if let Some(number) = number_in(&name, "kept-", ".log") {
+            found.kept.push(number);
+        } else if let Some(number) = number_in(&name, "kept-", ".index") {
+            kept_indexes.push((number, path));
         } else if let Some(number) = number_in(&name, "spare-", ".log") {
             let capacity = inner.disk.open(&path)?.len()?;
             shard.spares.lock().push((number, capacity));
         }
     }
-    numbers.sort_unstable();
-    for (_, path) in indexes.iter().filter(|(number, _)| numbers.binary_search(number).is_err()) {
-        inner.disk.remove(path)?;
+    found.packs.sort_unstable();
+    found.kept.sort_unstable();
+    *shard.kept_last.lock() =
+        kept_indexes.iter().map(|(number, _)| *number).chain(found.kept.iter().copied()).max().unwrap_or(0);
+    for (number, path) in &indexes {
+        if found.packs.binary_search(number).is_err() {
+            inner.disk.remove(path)?;
+        }
     }
-    Ok(numbers)
+    for (number, path) in &kept_indexes {
+        if found.kept.binary_search(number).is_err() {
+            inner.disk.remove(path)?;
+        }
+    }
+    Ok(found)
 }
 
 struct Recovery<'a> {

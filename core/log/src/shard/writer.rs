@@ -8,7 +8,7 @@ use std::time::Instant;
 use codec_record::Batch;
 use core_rpc::{AppendError, Appended, CursorError, Durability, FetchError, GroupName, PartitionId};
 
-use super::group::{Group, Refusal, Staged, entry_bytes, refused_trim};
+use super::group::{Group, Refusal, Staged, entry_bytes};
 use super::housekeeper::{Job, SealJob};
 use super::{Answer, Command, Shard};
 use crate::disk::is_full;
@@ -24,6 +24,9 @@ const RESERVE_BYTES: u64 = 64 << 10;
 
 /// Room at a pack's end for the seal and the start entries of many runs.
 const END_BYTES: u64 = 4 << 10;
+
+/// The disk is asked to begin writing after so many bytes that nobody waits for.
+const WRITE_BACK_BYTES: u64 = 4 << 20;
 
 /// The memory that a batch in the cache takes beside its payload.
 const CACHED_BATCH_BYTES: u64 = 128;
@@ -46,8 +49,19 @@ pub struct Writer {
     cached_bytes_max: u64,
     /// Since when something is written but not synced.
     unsynced: Option<Instant>,
+    /// To where the disk was asked to begin writing.
+    written_back: u64,
     /// A write or sync failed: nobody knows what is on the disk, so nothing is written any more.
     failed: bool,
+}
+
+/// Takes no more commands, and drops those that wait, when the writer ends.
+struct Closing(Arc<Shard>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl Writer {
@@ -73,6 +87,7 @@ impl Writer {
             cached_bytes: 0,
             cached_bytes_max,
             unsynced: None,
+            written_back: position,
             failed: false,
         }
     }
@@ -91,6 +106,8 @@ impl Writer {
 
     /// Works until the shard is stopped.
     pub fn run(mut self) {
+        // Should this thread panic, callers must not wait for answers that nobody gives.
+        let _closing = Closing(self.shard.clone());
         let mut pending = VecDeque::new();
         while self.wait(&mut pending) {
             while let Some(command) = pending.pop_front() {
@@ -152,11 +169,7 @@ impl Writer {
     ) -> Result<(), (Answer<Result<Appended, AppendError>>, AppendError)> {
         let length = (BATCH_ENTRY_BYTES + batch.payload.len()) as u64;
         if let Err(refusal) = self.make_room(length, RESERVE_BYTES) {
-            let error = match refusal {
-                Refusal::DiskFull => AppendError::DiskFull,
-                Refusal::StorageFailed => AppendError::StorageFailed,
-            };
-            return Err((answer, error));
+            return Err((answer, refusal.into()));
         }
         let now_ms = self.inner.clock.now_ms();
         let header = &mut batch.header;
@@ -192,7 +205,7 @@ impl Writer {
 
     fn stage_trim(&mut self, partition: Arc<Partition>, before: Option<u64>, answer: Answer<Result<u64, FetchError>>) {
         if let Err(refusal) = self.make_room(entry_bytes(8), END_BYTES) {
-            return answer.give(Err(refused_trim(refusal)));
+            return answer.give(Err(refusal.into()));
         }
         let bounds = match partition.bounds() {
             Ok(bounds) => bounds,
@@ -220,7 +233,7 @@ impl Writer {
         }
         let Ok(bytes) = postcard::to_stdvec(&body) else { return answer.give(Err(CursorError::StorageFailed)) };
         if let Err(refusal) = self.make_room(entry_bytes(bytes.len()), END_BYTES) {
-            return answer.give(Err(refused_cursor(refusal)));
+            return answer.give(Err(refusal.into()));
         }
         // After making room, which may have ended the group before.
         if let Some(generation) = body.generation {
@@ -234,7 +247,7 @@ impl Writer {
     fn stage_forget(&mut self, partition: PartitionId, group: GroupName, answer: Answer<Result<(), CursorError>>) {
         let Ok(bytes) = postcard::to_stdvec(&group) else { return answer.give(Err(CursorError::StorageFailed)) };
         if let Err(refusal) = self.make_room(entry_bytes(bytes.len()), END_BYTES) {
-            return answer.give(Err(refused_cursor(refusal)));
+            return answer.give(Err(refusal.into()));
         }
         self.fences.remove(&(group.clone(), partition));
         self.group.push_entry(self.active.number, self.run, Kind::Forget, partition, &bytes);
@@ -278,6 +291,7 @@ impl Writer {
             }
             self.position += self.group.bytes;
             self.unsynced.get_or_insert_with(Instant::now);
+            self.begin_write_back();
         }
         if self.group.needs_sync && self.unsynced.is_some() && !self.sync() {
             return self.refuse(Refusal::StorageFailed);
@@ -291,6 +305,15 @@ impl Writer {
         self.fences.clear();
         self.evict();
         self.look_ahead();
+    }
+
+    /// Lets the disk begin with what nobody waits for: the sync at the pack's end would stall all that comes then.
+    fn begin_write_back(&mut self) {
+        let length = self.position - self.written_back;
+        if !self.group.needs_sync && length >= WRITE_BACK_BYTES {
+            self.active.file.begin_write_back(self.written_back, length);
+            self.written_back = self.position;
+        }
     }
 
     /// Batches that need no disk are visible and answered before they are written.
@@ -403,6 +426,7 @@ impl Writer {
         let next = Arc::new(next);
         let sealed = std::mem::replace(&mut self.active, next.clone());
         self.position = 0;
+        self.written_back = 0;
         self.shard.packs.lock().insert(next.number, next);
         let snapshot = Some(self.snapshot());
         let touched = std::mem::take(&mut self.touched);
@@ -444,6 +468,7 @@ impl Writer {
         match self.active.file.sync_data() {
             Ok(()) => {
                 self.unsynced = None;
+                self.written_back = self.position;
                 true
             }
             Err(error) => {
@@ -495,12 +520,5 @@ impl Writer {
         if let Err(error) = snapshot::write(&*self.inner.disk, &self.shard.directory, &self.snapshot()) {
             tracing::warn!(shard = self.shard.number, %error, "no snapshot at the end: the next start reads more");
         }
-    }
-}
-
-fn refused_cursor(refusal: Refusal) -> CursorError {
-    match refusal {
-        Refusal::DiskFull => CursorError::DiskFull,
-        Refusal::StorageFailed => CursorError::StorageFailed,
     }
 }

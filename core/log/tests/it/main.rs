@@ -1,4 +1,7 @@
 //! The engine through its public interface: one suite over every disk, and what happens when disks fail.
 
 mod common;
+mod crash;
+mod faults;
+mod model;
 mod suite;

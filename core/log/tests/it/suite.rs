@@ -38,6 +38,7 @@ on_every_disk!(
     trims_last,
     retention_frees_packs,
     retention_by_size,
+    sparse_packs_are_rewritten,
     producers_are_idempotent_over_restarts,
     cursors_are_fenced_and_kept,
     topics_change,
@@ -281,7 +282,7 @@ async fn retention_frees_packs(disk: Reopen<'_>) {
         engine.clean(10_000 * (round + 1) + 1001).await;
         let bounds = fetch_bounds(&engine, partition(0)).await.unwrap();
         assert_eq!((bounds.start_offset, bounds.end_offset), (round as u64 * 100 + 100, round as u64 * 100 + 100));
-        assert!(packs(&*shared) <= 4, "{} packs are left", packs(&*shared));
+        assert!(packs(&*shared) <= 6, "{} packs are left", packs(&*shared));
     }
     engine.stop();
     drop((engine, shared));
@@ -304,6 +305,46 @@ async fn retention_by_size(disk: Reopen<'_>) {
     append(&engine, partition(0), batch(1, vec![7; 100_000])).await.unwrap();
     engine.clean(0).await;
     assert_eq!(read_all(&engine, partition(0), 5000).await.unwrap().len(), 1, "the newest stays");
+}
+
+async fn sparse_packs_are_rewritten(disk: Reopen<'_>) {
+    let mut setup = Setup::default();
+    setup.config.background = false;
+    setup.config.cache_bytes = 0;
+    let shared = disk();
+    let mut engine = setup.open(shared.clone()).unwrap();
+    // One slow partition beside one that is trimmed: on the same shard, as there are two.
+    for number in 0..600u32 {
+        append(&engine, partition(0), batch(1, vec![1; 1000])).await.unwrap();
+        if number % 10 == 0 {
+            append(&engine, partition(2), batch(1, format!("slow {number}"))).await.unwrap();
+        }
+    }
+    let before = packs(&*shared);
+    assert!(before > 8, "{before}");
+    engine.trim(TrimRequest { trims: vec![(partition(0), None)] }).await.remove(0).unwrap();
+    engine.clean(0).await;
+    let after = packs(&*shared);
+    assert!(after <= 4, "{after} of {before} packs are left");
+    engine.trim(TrimRequest { trims: vec![(partition(2), Some(7))] }).await.remove(0).unwrap();
+    drop(shared);
+    for _ in 0..2 {
+        let read = read_all(&engine, partition(2), 300).await.unwrap();
+        let payloads: Vec<_> = read.iter().map(|batch| batch.payload.clone()).collect();
+        let expected: Vec<_> = (7..60).map(|number| format!("slow {}", number * 10)).collect();
+        assert_eq!(payloads, expected);
+        engine.stop();
+        drop(engine);
+        engine = setup.open(disk()).unwrap();
+    }
+    // When nothing of it is left, the kept pack goes too.
+    engine.trim(TrimRequest { trims: vec![(partition(2), None)] }).await.remove(0).unwrap();
+    engine.clean(0).await;
+    engine.stop();
+    drop(engine);
+    let shared = disk();
+    let names = (0..2).flat_map(|shard| shared.list(&format!("shard-{shard:04}")).unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("kept-")).count(), 0);
 }
 
 async fn producers_are_idempotent_over_restarts(disk: Reopen<'_>) {
