@@ -23,7 +23,7 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     println!("{:<44} {:>14} {:>14} {:>9}", "", "measured", "bar", "seconds");
-    let mut run = |name: &str, bench: &dyn Fn(&Place) -> Vec<Row>| {
+    let run = |name: &str, bench: &dyn Fn(&Place) -> Vec<Row>| {
         if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
             eprint!("{name} …\r");
             let begin = Instant::now();
@@ -179,7 +179,7 @@ fn plain_writes(place: &Place, bytes: usize, count: u64) -> Duration {
 
 async fn fsync(place: &Place) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (bytes, in_flight) in [(64 << 10, 1), (64 << 10, 16), (64 << 10, 64)] {
+    for (bytes, in_flight) in [(64usize << 10, 1usize), (64 << 10, 16), (64 << 10, 64)] {
         // Half of what is in flight is in a group: the other half gathers.
         let group = bytes * in_flight.div_ceil(2);
         let total = (400 * MIB).min(group as u64 * 4000);

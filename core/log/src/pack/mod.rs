@@ -89,7 +89,7 @@ impl Pack {
         read.or_else(|error| {
             tracing::warn!(pack = self.number, %error, "the index of a pack is damaged: reading the pack instead");
             let mut entries = Vec::new();
-            scan::scan_sealed(&*self.file, self.number, &mut |position, head, body| {
+            scan::scan_sealed(&*self.file, self.number, 0, &mut |position, head, body| {
                 if head.kind == Kind::Batch as u8 && head.partition == partition {
                     entries.extend(IndexEntry::of(position, body));
                 }

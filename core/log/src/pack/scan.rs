@@ -67,10 +67,9 @@ pub fn scan(
     }
 }
 
-/// Visits all entries of a sealed pack that can be found, over damaged places too; payloads are not verified. Returns
-/// whether there were damaged places.
-pub fn scan_sealed(file: &dyn DiskFile, pack: u32, visit: Visit<'_>) -> io::Result<bool> {
-    let mut from = 0;
+/// Visits all entries of a sealed pack that can be found from `from` on, over damaged places too; payloads are not
+/// verified. Returns whether there were damaged places.
+pub fn scan_sealed(file: &dyn DiskFile, pack: u32, mut from: u64, visit: Visit<'_>) -> io::Result<bool> {
     let mut damaged = false;
     loop {
         match scan(file, pack, &mut None, from, false, visit)? {

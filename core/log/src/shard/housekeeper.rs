@@ -41,6 +41,9 @@ pub struct SealJob {
     /// The partitions that may have batches in the pack, perhaps more than once.
     pub touched: Vec<Arc<Partition>>,
     pub snapshot: Option<Snapshot>,
+    /// The index is written: should the snapshot find no room, it must not be written again, as the partitions have
+    /// given up what it is made of.
+    pub indexed: bool,
 }
 
 /// The jobs that wait.
@@ -216,8 +219,8 @@ impl Inner {
     pub fn seal_deferred(&self) {
         // Locked to the end: a shard's seals must be done in order.
         let mut deferred = self.housekeeper.deferred.lock();
-        while let Some(seal) = deferred.pop_front() {
-            if let Err(error) = self.seal(&seal) {
+        while let Some(mut seal) = deferred.pop_front() {
+            if let Err(error) = self.seal(&mut seal) {
                 tracing::warn!(pack = seal.pack.number, %error, "a pack's index could not be written; it will be tried again");
                 deferred.push_front(seal);
                 return;
@@ -229,7 +232,19 @@ impl Inner {
         }
     }
 
-    fn seal(&self, seal: &SealJob) -> io::Result<()> {
+    fn seal(&self, seal: &mut SealJob) -> io::Result<()> {
+        if !seal.indexed {
+            self.write_index(seal)?;
+            seal.indexed = true;
+        }
+        if let Some(snapshot) = &seal.snapshot {
+            let oldest = snapshot::write(&*self.disk, &seal.shard.directory, snapshot)?;
+            seal.shard.snapshot_pack.store(oldest.pack, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn write_index(&self, seal: &SealJob) -> io::Result<()> {
         let mut touched = seal.touched.clone();
         touched.sort_unstable_by_key(|partition| partition.id);
         touched.dedup_by_key(|partition| partition.id);
@@ -243,10 +258,6 @@ impl Inner {
             if let Some(part) = parts.next_if(|part| part.partition == partition.id) {
                 partition.sealed(part, &seal.pack);
             }
-        }
-        if let Some(snapshot) = &seal.snapshot {
-            let oldest = snapshot::write(&*self.disk, &seal.shard.directory, snapshot)?;
-            seal.shard.snapshot_pack.store(oldest.pack, Ordering::Release);
         }
         Ok(())
     }

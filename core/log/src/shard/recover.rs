@@ -176,45 +176,16 @@ impl Recovery<'_> {
                 };
             }
             let pack = self.open_pack(number)?;
-            if !self.is_sealed(&pack, numbers)? {
-                let position = self.read_active(&pack)?;
+            if let Some(position) = self.read_journal(&pack, numbers)? {
                 self.keep_prepared(number, numbers)?;
                 return Ok(Some((pack, position)));
             }
-            self.read_sealed(&pack)?;
             number += 1;
         }
     }
 
-    fn is_sealed(&self, pack: &Pack, numbers: &[u32]) -> io::Result<bool> {
-        let next = pack.number + 1;
-        if numbers.binary_search(&next).is_ok() {
-            let file = self.inner.disk.open(&log_name(&self.shard.directory, next))?;
-            if is_begun(&*file, next)? {
-                return Ok(true);
-            }
-        }
-        // The seal is written after all before it was synced.
-        let end = scan(&*pack.file, pack.number, &mut None, 0, false, &mut |_, _, _| {})?;
-        Ok(end == ScanEnd::Sealed)
-    }
-
-    fn read_sealed(&mut self, pack: &Arc<Pack>) -> Result<(), OpenError> {
-        let damaged = scan_sealed(&*pack.file, pack.number, &mut |position, head, body| {
-            self.apply(pack, position, head, body);
-        })?;
-        if damaged {
-            tracing::error!(shard = self.shard.number, pack = pack.number, "a pack is damaged: what was there is lost");
-        }
-        self.check_refused()?;
-        let touched = std::mem::take(&mut self.touched);
-        let seal = SealJob { shard: self.shard.clone(), pack: pack.clone(), touched, snapshot: None };
-        self.inner.housekeep(Job::Seal(seal));
-        Ok(())
-    }
-
-    /// Reads the active pack. Returns where its whole entries end.
-    fn read_active(&mut self, pack: &Arc<Pack>) -> Result<u64, OpenError> {
+    /// Reads a pack of the journal. Returns where its whole entries end, or None if it is sealed.
+    fn read_journal(&mut self, pack: &Arc<Pack>, numbers: &[u32]) -> Result<Option<u64>, OpenError> {
         let synced = if pack.number == self.place.pack { u64::from(self.place.position) } else { 0 };
         let mut run = None;
         let mut from = 0;
@@ -224,22 +195,69 @@ impl Recovery<'_> {
             })?;
             self.check_refused()?;
             let ScanEnd::Bad { position } = end else {
-                // is_sealed has seen no seal a moment ago.
-                return Err(OpenError::Storage(io::Error::other("a pack changed while it was read")));
+                self.seal(pack);
+                return Ok(None);
             };
+            if self.is_sealed(pack, position, numbers)? {
+                self.read_damaged(pack, position)?;
+                return Ok(None);
+            }
             if position >= synced {
-                return Ok(position);
+                return Ok(Some(position));
             }
             // The snapshot says that more was synced: this is damage, not a torn tail.
-            tracing::error!(
-                shard = self.shard.number,
-                pack = pack.number,
-                position,
-                "a pack is damaged: what was there is lost"
-            );
+            self.say_damaged(pack, position);
             from = next_entry(&*pack.file, pack.number, position + 1)?.map_or(synced, |next| next.min(synced));
             run = None;
         }
+    }
+
+    /// Whether a pack with bytes at `position` that are no entry is sealed all the same: the pack after it is begun, or
+    /// there is a seal behind, which is written after all before it was synced.
+    fn is_sealed(&self, pack: &Pack, position: u64, numbers: &[u32]) -> io::Result<bool> {
+        let next = pack.number + 1;
+        if numbers.binary_search(&next).is_ok() {
+            let file = self.inner.disk.open(&log_name(&self.shard.directory, next))?;
+            if is_begun(&*file, next)? {
+                return Ok(true);
+            }
+        }
+        let end = scan(&*pack.file, pack.number, &mut None, position, false, &mut |_, _, _| {})?;
+        Ok(end == ScanEnd::Sealed)
+    }
+
+    /// A pack whose state is in the snapshot, for its index only.
+    fn read_sealed(&mut self, pack: &Arc<Pack>) -> Result<(), OpenError> {
+        self.read_damaged(pack, 0)
+    }
+
+    /// Reads what can be found of a sealed pack from a position on.
+    fn read_damaged(&mut self, pack: &Arc<Pack>, from: u64) -> Result<(), OpenError> {
+        let damaged = scan_sealed(&*pack.file, pack.number, from, &mut |position, head, body| {
+            self.apply(pack, position, head, body);
+        })?;
+        if damaged || from > 0 {
+            self.say_damaged(pack, from);
+        }
+        self.check_refused()?;
+        self.seal(pack);
+        Ok(())
+    }
+
+    fn say_damaged(&self, pack: &Pack, position: u64) {
+        tracing::error!(
+            shard = self.shard.number,
+            pack = pack.number,
+            position,
+            "a pack is damaged: what was there is lost"
+        );
+    }
+
+    /// Has the index of a sealed pack made.
+    fn seal(&mut self, pack: &Arc<Pack>) {
+        let touched = std::mem::take(&mut self.touched);
+        let shard = self.shard.clone();
+        self.inner.housekeep(Job::Seal(SealJob { shard, pack: pack.clone(), touched, snapshot: None, indexed: false }));
     }
 
     /// The packs behind the active one were prepared and not used: the next one still can be.

@@ -148,7 +148,7 @@ impl Inner {
 /// What is in a kept pack, as its index would say it: a partition has a part for each run of offsets.
 fn parts_of(pack: &Pack) -> io::Result<Vec<(PartitionId, Arc<Vec<IndexEntry>>)>> {
     let mut entries: BTreeMap<(PartitionId, u64), IndexEntry> = BTreeMap::new();
-    scan_sealed(&*pack.file, pack.number, &mut |position, head, body| {
+    scan_sealed(&*pack.file, pack.number, 0, &mut |position, head, body| {
         if let Some(entry) = IndexEntry::of(position, body) {
             entries.insert((head.partition, entry.base_offset), entry);
         }

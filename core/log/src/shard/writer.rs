@@ -430,7 +430,8 @@ impl Writer {
         self.shard.packs.lock().insert(next.number, next);
         let snapshot = Some(self.snapshot());
         let touched = std::mem::take(&mut self.touched);
-        self.inner.housekeep(Job::Seal(SealJob { shard: self.shard.clone(), pack: sealed, touched, snapshot }));
+        let shard = self.shard.clone();
+        self.inner.housekeep(Job::Seal(SealJob { shard, pack: sealed, touched, snapshot, indexed: false }));
         Ok(())
     }
 

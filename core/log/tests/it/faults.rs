@@ -137,6 +137,8 @@ async fn a_flipped_bit_is_seen_and_passes() {
     let disk = FaultyDisk::default();
     let engine = open(&disk, false);
     append(&engine, partition(0), batch(1, vec![1; 1000])).await.unwrap();
+    // What comes after the append is answered after the batch has left the memory.
+    commit(&engine, "a", None, partition(0), 0).await.unwrap();
     for bit in (0..(104 + 1000) * 8).step_by(97) {
         // Bytes 17 to 19 of an entry are reserved and, like all of the head, covered by its CRC.
         disk.flip_read(1, bit);
