@@ -16,7 +16,7 @@ use crate::broker::repository;
 use crate::report::Outcome;
 
 /// How long one program may go without finishing a case before it is ended as stuck.
-const CASE_DEADLINE: Duration = Duration::from_secs(150);
+const CASE_DEADLINE: Duration = Duration::from_secs(300);
 
 /// One client program.
 #[derive(Clone, Copy, Debug)]

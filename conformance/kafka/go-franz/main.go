@@ -18,7 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const deadline = 30 * time.Second
+const deadline = 60 * time.Second
 
 type entry struct {
 	name string
@@ -65,7 +65,7 @@ func unique(kind string) string {
 
 func (k *kit) client(options ...kgo.Opt) *kgo.Client {
 	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(k.bootstrap), kgo.AllowAutoTopicCreation(),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100 * time.Millisecond), kgo.RecordDeliveryTimeout(20 * time.Second)}, options...)...)
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100 * time.Millisecond), kgo.RecordDeliveryTimeout(60 * time.Second)}, options...)...)
 	must(err, "a client")
 	k.opened = append(k.opened, client.Close)
 	return client
@@ -138,7 +138,7 @@ func (k *kit) readAll(topic string, partitions int32, count int, options ...kgo.
 }
 
 func run(case_ entry, bootstrap string) (line string, failed bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	k := &kit{ctx: ctx, bootstrap: bootstrap}
 	start := time.Now()
 	defer func() {

@@ -122,7 +122,7 @@ final class DataCases {
             futures.add(producer.send(new ProducerRecord<>(topic, 0, bytes("k" + i), value)));
         }
         producer.flush();
-        for (Future<RecordMetadata> future : futures) future.get(20, TimeUnit.SECONDS);
+        for (Future<RecordMetadata> future : futures) future.get(60, TimeUnit.SECONDS);
         double rate = producer.metrics().entrySet().stream()
             .filter(entry -> entry.getKey().name().equals("compression-rate-avg") && entry.getKey().group().equals("producer-metrics"))
             .mapToDouble(entry -> (double) entry.getValue().metricValue()).findFirst().orElse(1.0);
@@ -137,7 +137,7 @@ final class DataCases {
         ProducerRecord<byte[], byte[]> record = new ProducerRecord<>(topic, bytes("k"), bytes("v"));
         record.headers().add("twice", bytes("first")).add("twice", bytes("second")).add("binary", binary)
             .add("null", null).add("empty", new byte[0]).add("naïve ключ", bytes("ü"));
-        kit.producer().send(record).get(20, TimeUnit.SECONDS);
+        kit.producer().send(record).get(60, TimeUnit.SECONDS);
         Header[] got = kit.readAll(topic, 1, 1).get(0).headers().toArray();
         String[] keys = {"twice", "twice", "binary", "null", "empty", "naïve ключ"};
         byte[][] values = {bytes("first"), bytes("second"), binary, null, new byte[0], bytes("ü")};
@@ -154,7 +154,7 @@ final class DataCases {
         producer.send(new ProducerRecord<>(topic, 0, bytes("k"), null));
         producer.send(new ProducerRecord<>(topic, 0, null, bytes("v")));
         producer.send(new ProducerRecord<>(topic, 0, null, null));
-        producer.send(new ProducerRecord<>(topic, 0, new byte[0], new byte[0])).get(20, TimeUnit.SECONDS);
+        producer.send(new ProducerRecord<>(topic, 0, new byte[0], new byte[0])).get(60, TimeUnit.SECONDS);
         List<ConsumerRecord<byte[], byte[]>> records = kit.readAll(topic, 1, 4);
         byte[][] keys = {bytes("k"), null, null, new byte[0]};
         byte[][] values = {null, bytes("v"), null, new byte[0]};
@@ -172,7 +172,7 @@ final class DataCases {
             Future<RecordMetadata> sent =
                 producer.send(new ProducerRecord<>(topic, 0, start + i * 100L, null, bytes("v" + i)));
             // Batches of ten, so that some answers lie inside a batch and some at its edge.
-            if (i % 10 == 9) sent.get(20, TimeUnit.SECONDS);
+            if (i % 10 == 9) sent.get(60, TimeUnit.SECONDS);
         }
         KafkaConsumer<byte[], byte[]> consumer = kit.consumer();
         TopicPartition partition = new TopicPartition(topic, 0);
@@ -197,7 +197,7 @@ final class DataCases {
         KafkaProducer<byte[], byte[]> producer = kit.producer();
         long start = System.currentTimeMillis() - 50_000;
         long[] times = {start + 10, start + 900, start + 20, start + 30};
-        for (long time : times) producer.send(new ProducerRecord<>(topic, 0, time, null, bytes("v"))).get(20, TimeUnit.SECONDS);
+        for (long time : times) producer.send(new ProducerRecord<>(topic, 0, time, null, bytes("v"))).get(60, TimeUnit.SECONDS);
         same(0L, offset(kit, partition, OffsetSpec.earliest()).offset(), "earliest");
         same(4L, offset(kit, partition, OffsetSpec.latest()).offset(), "latest");
         same(1L, offset(kit, partition, OffsetSpec.maxTimestamp()).offset(), "max timestamp");
@@ -228,7 +228,7 @@ final class DataCases {
     private static void logAppendTime(Kit kit) throws Exception {
         String topic = kit.topicOrSkip(1, "message.timestamp.type", "LogAppendTime");
         long before = System.currentTimeMillis();
-        RecordMetadata answer = kit.producer().send(new ProducerRecord<>(topic, 0, 1_000L, null, bytes("v"))).get(20, TimeUnit.SECONDS);
+        RecordMetadata answer = kit.producer().send(new ProducerRecord<>(topic, 0, 1_000L, null, bytes("v"))).get(60, TimeUnit.SECONDS);
         check(answer.timestamp() >= before, "the broker's time is told to the producer, got " + answer.timestamp());
         ConsumerRecord<byte[], byte[]> record = kit.readAll(topic, 1, 1).get(0);
         same(TimestampType.LOG_APPEND_TIME, record.timestampType(), "timestamp type");

@@ -89,7 +89,7 @@ final class GroupCases {
 
         @Override public void close() throws Exception {
             leaving = true;
-            thread.join(20_000);
+            thread.join(60_000);
             check();
         }
     }

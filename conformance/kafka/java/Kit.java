@@ -28,7 +28,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 final class Kit implements AutoCloseable {
-    static final Duration DEADLINE = Duration.ofSeconds(30);
+    static final Duration DEADLINE = Duration.ofSeconds(60);
 
     final String bootstrap;
     private final String name;
@@ -53,15 +53,15 @@ final class Kit implements AutoCloseable {
 
     Admin admin() {
         if (admin == null) {
-            admin = Admin.create(config("default.api.timeout.ms", 20_000, "request.timeout.ms", 10_000));
+            admin = Admin.create(config("default.api.timeout.ms", 60_000, "request.timeout.ms", 30_000));
             open.add(admin);
         }
         return admin;
     }
 
     KafkaProducer<byte[], byte[]> producer(Object... pairs) {
-        Map<String, Object> config = config("delivery.timeout.ms", 20_000, "request.timeout.ms", 10_000,
-            "max.block.ms", 20_000, "linger.ms", 0);
+        Map<String, Object> config = config("delivery.timeout.ms", 60_000, "request.timeout.ms", 30_000,
+            "max.block.ms", 60_000, "linger.ms", 0);
         config.putAll(config(pairs));
         KafkaProducer<byte[], byte[]> producer =
             new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer());
@@ -78,7 +78,7 @@ final class Kit implements AutoCloseable {
     /** A consumer that its case closes itself (KafkaConsumer belongs to one thread). */
     KafkaConsumer<byte[], byte[]> looseConsumer(Object... pairs) {
         Map<String, Object> config = config("auto.offset.reset", "earliest", "enable.auto.commit", "false",
-            "session.timeout.ms", 10_000, "heartbeat.interval.ms", 500, "default.api.timeout.ms", 20_000);
+            "session.timeout.ms", 10_000, "heartbeat.interval.ms", 500, "default.api.timeout.ms", 60_000);
         config.putAll(config(pairs));
         return new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
@@ -135,7 +135,7 @@ final class Kit implements AutoCloseable {
         }
         producer.flush();
         List<RecordMetadata> answers = new ArrayList<>();
-        for (java.util.concurrent.Future<RecordMetadata> future : futures) answers.add(future.get(20, TimeUnit.SECONDS));
+        for (java.util.concurrent.Future<RecordMetadata> future : futures) answers.add(future.get(60, TimeUnit.SECONDS));
         return answers;
     }
 

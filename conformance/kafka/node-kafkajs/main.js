@@ -20,7 +20,7 @@ CompressionCodecs[CompressionTypes.ZSTD] = () => ({
   decompress: async buffer => zstd.decompress(buffer),
 })
 
-const DEADLINE_MS = 30_000
+const DEADLINE_MS = 60_000
 const unique = kind => `kafkajs-${kind}-${crypto.randomBytes(4).toString('hex')}`
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 

@@ -289,7 +289,7 @@ class Member(ConsumerRebalanceListener):
 
     async def leave(self):
         self.leaving = True
-        await asyncio.wait_for(self.task, 20)
+        await asyncio.wait_for(self.task, 60)
 
 
 async def await_shared(partitions, *members):

@@ -12,7 +12,7 @@ import time
 import traceback
 import uuid
 
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60
 
 
 class Skip(Exception):

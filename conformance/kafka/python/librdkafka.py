@@ -45,7 +45,7 @@ def result(future):
 
 
 def producer(bootstrap, **config):
-    settings = {"bootstrap.servers": bootstrap, "log_level": 3, "linger.ms": 0, "message.timeout.ms": 20000}
+    settings = {"bootstrap.servers": bootstrap, "log_level": 3, "linger.ms": 0, "message.timeout.ms": 60000}
     settings.update({name.replace("_", "."): value for name, value in config.items()})
     return Producer(settings)
 
@@ -63,7 +63,7 @@ def send(client, topic, values, partition=None, **more):
             arguments["partition"] = partition
         client.produce(topic, value=value, key=f"k{number}".encode(), on_delivery=report, **arguments)
         client.poll(0)
-    same(0, client.flush(30), "messages not delivered")
+    same(0, client.flush(60), "messages not delivered")
     if errors:
         raise KafkaException(errors[0])
     return delivered
@@ -196,7 +196,7 @@ def tombstones(bootstrap):
     pairs = [(b"k", None), (None, b"v"), (None, None), (b"", b"")]
     for key, value in pairs:
         client.produce(topic, key=key, value=value, partition=0)
-    same(0, client.flush(20), "messages not delivered")
+    same(0, client.flush(60), "messages not delivered")
     same(pairs, [(message.key(), message.value()) for message in read_all(bootstrap, topic, 1, 4)], "keys and values")
 
 
@@ -208,7 +208,7 @@ def seek_by_timestamp(bootstrap):
     for ten in range(10):
         for i in range(ten * 10, ten * 10 + 10):
             client.produce(topic, b"%d" % i, partition=0, timestamp=start + i * 100)
-        same(0, client.flush(20), "messages not delivered")
+        same(0, client.flush(60), "messages not delivered")
     reader = consumer(bootstrap)
     for i in (0, 1, 37, 50, 99):
         found = reader.offsets_for_times([TopicPartition(topic, 0, start + i * 100 - 50)], 10)[0]
@@ -227,7 +227,7 @@ def list_offsets(bootstrap):
     client = producer(bootstrap)
     for time_ms in (start + 10, start + 900, start + 20):
         client.produce(topic, b"v", partition=0, timestamp=time_ms)
-        same(0, client.flush(20), "messages not delivered")
+        same(0, client.flush(60), "messages not delivered")
 
     def ask(spec, **more):
         return result(admin(bootstrap).list_offsets({partition: spec}, **more)[partition])
@@ -267,7 +267,7 @@ def many_partitions(bootstrap):
     client = producer(bootstrap, linger_ms=5)
     for i in range(1000):
         client.produce(topic, b"%d" % i, partition=i % 100)
-    same(0, client.flush(30), "messages not delivered")
+    same(0, client.flush(60), "messages not delivered")
     messages = read_all(bootstrap, topic, 100, 1000)
     same(set(range(1000)), {int(message.value()) for message in messages}, "values")
 
@@ -364,7 +364,7 @@ class Member(threading.Thread):
 
     def leave(self):
         self.leaving = True
-        self.join(20)
+        self.join(60)
         if self.failure:
             raise self.failure
 
@@ -388,7 +388,7 @@ def rebalance(bootstrap, strategy):
     def produce():
         for i in range(300):
             client.produce(topic, b"%d-%d" % (phase[0], i), partition=i % 6)
-        same(0, client.flush(20), "messages not delivered")
+        same(0, client.flush(60), "messages not delivered")
         phase[0] += 1
 
     first = Member(bootstrap, group, topic, seen, partition_assignment_strategy=strategy)

@@ -80,8 +80,8 @@ def read(reader, count, seconds=kit.DEADLINE_SECONDS):
 
 def send(producer, topic, values, partition=0):
     futures = [producer.send(topic, value, key=b"k%d" % number, partition=partition) for number, value in enumerate(values)]
-    producer.flush(20)
-    return [future.get(20) for future in futures]
+    producer.flush(60)
+    return [future.get(60) for future in futures]
 
 
 def fails(wanted, what, call):
@@ -155,7 +155,7 @@ for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
 def headers(clients):
     topic = clients.topic(1)
     sent = [header for header in kit.HEADERS if header[1] is not None]  # this client sends no null values
-    clients.producer().send(topic, b"v", headers=sent).get(20)
+    clients.producer().send(topic, b"v", headers=sent).get(60)
     same(sent, list(clients.read_all(topic, 1, 1)[0].headers), "headers")
 
 
@@ -164,7 +164,7 @@ def tombstones(clients):
     topic, producer = clients.topic(1), clients.producer()
     pairs = [(b"k", None), (None, b"v"), (b"", b"")]
     for key, value in pairs:
-        producer.send(topic, value, key=key).get(20)
+        producer.send(topic, value, key=key).get(60)
     same(pairs, [(record.key, record.value) for record in clients.read_all(topic, 1, 3)], "keys and values")
 
 
@@ -175,7 +175,7 @@ def seek_by_timestamp(clients):
     producer, start = clients.producer(), int(time.time() * 1000) - 100_000
     for i in range(50):
         producer.send(topic, b"%d" % i, partition=0, timestamp_ms=start + i * 100)
-    producer.flush(20)
+    producer.flush(60)
     reader = clients.consumer()
     reader.assign([partition])
     for i in (0, 17, 49):
@@ -201,7 +201,7 @@ def many_partitions(clients):
     topic, producer = clients.topic(50), clients.producer(linger_ms=5)
     for i in range(1000):
         producer.send(topic, b"%d" % i, partition=i % 50)
-    producer.flush(20)
+    producer.flush(60)
     same(set(range(1000)), {int(record.value) for record in clients.read_all(topic, 50, 1000)}, "values")
 
 
@@ -261,7 +261,7 @@ class Member(threading.Thread, ConsumerRebalanceListener):
 
     def leave(self):
         self.leaving = True
-        self.join(20)
+        self.join(60)
         if self.failure:
             raise self.failure
 
@@ -285,7 +285,7 @@ def group_rebalance(clients):
     def produce():
         for i in range(300):
             producer.send(topic, b"%d-%d" % (phase[0], i), partition=i % 6)
-        producer.flush(20)
+        producer.flush(60)
         phase[0] += 1
 
     first = Member(clients, group, topic, seen)
@@ -392,9 +392,9 @@ def errors_create_topic(clients):
 @simple
 def errors_record_too_large(clients):
     topic, producer = clients.topic(1, {"max.message.bytes": "10000"}), clients.producer(max_request_size=10_000_000)
-    fails(MessageSizeTooLargeError, "50 kB into a topic of 10 kB", lambda: producer.send(topic, bytes(50_000), partition=0).get(20))
+    fails(MessageSizeTooLargeError, "50 kB into a topic of 10 kB", lambda: producer.send(topic, bytes(50_000), partition=0).get(60))
     # Another producer: this client's idempotent one repeats the failure for what follows, on Apache Kafka too.
-    same(0, clients.producer().send(topic, b"v", partition=0).get(20).offset, "offset of the next record")
+    same(0, clients.producer().send(topic, b"v", partition=0).get(60).offset, "offset of the next record")
 
 
 @simple
