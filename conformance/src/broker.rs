@@ -256,10 +256,12 @@ impl Broker {
 
     fn apache_properties(&self) -> Result<String> {
         let controller = free_port()?;
+        // Some suites want a certain broker id; the variable that tells PolyMQ tells the oracle too.
+        let node = std::env::var("POLYMQ_KAFKA_NODE_ID").unwrap_or_else(|_| "1".to_owned());
         Ok([
             "process.roles=broker,controller".to_owned(),
-            "node.id=1".to_owned(),
-            format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
+            format!("node.id={node}"),
+            format!("controller.quorum.voters={node}@127.0.0.1:{controller}"),
             format!("listeners=PLAINTEXT://{},CONTROLLER://127.0.0.1:{controller}", self.bootstrap),
             "controller.listener.names=CONTROLLER".to_owned(),
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
