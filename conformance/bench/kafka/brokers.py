@@ -139,7 +139,7 @@ class PolyMQ(Broker):
 
     def command(self):
         return [self.binary, "serve", "--gateways", "kafka", "--data", self.data, "--kafka-listen", self.address,
-                "--ready-file", self.ready]
+                "--core-listen", "127.0.0.1:0", "--ready-file", self.ready]
 
 
 def build_polymq(root):
