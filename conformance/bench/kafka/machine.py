@@ -6,27 +6,40 @@ import re
 import subprocess
 import time
 
+DISTURBED_CORES = 0.15
+
 NOTES = """\
-How: one broker at a time on an otherwise idle machine that it shares with the load generator (the official Java clients in one warm JVM;
+How: one broker at a time, on a machine that it shares with the load generator (the official Java clients in one warm JVM;
 acks=all, the client's defaults otherwise). Medians over the rounds, which alternate between the brokers, each round on a fresh
-directory after a warm-up. *Noisy* marks rows in which other programs took part of the machine. Where broker and client
-together use all cores, the machine is the limit and CPU-seconds per million records say more than records/s. End-to-end
+directory after a warm-up. *Noisy* marks rows in which other programs took part of the machine. Where the client uses a whole core, or
+broker and client all of them, the broker is not the limit and CPU-seconds per million records say more than records/s. End-to-end
 times count from when a record was due, so that waiting behind a stall is counted. The catch-up read is
 kafka-consumer-perf-test's, from the page cache. Start is measured by a client that is already running and tries every millisecond."""
 
 
-def describe(jars, polymq, folder, runs, seconds):
+def describe(jars, polymq, folder, results):
+    """`results`: report.Results, for the number of rounds and how much others disturbed them."""
     lines = [
         "# Apache Kafka and PolyMQ, side by side", "",
-        f"Made by `conformance/bench/kafka/run` on {time.strftime('%Y-%m-%d')}: {runs} round{'s' if runs > 1 else ''} "
-        f"of each, {seconds / 60:.0f} minutes.", "",
+        f"Made by `conformance/bench/kafka/run` on {time.strftime('%Y-%m-%d')}. Rounds of each broker: {rounds(results)}.", "",
         f"- Machine: {processor()}, {os.cpu_count()} cores, {memory_gib():.0f} GiB memory, Linux {platform.release().split('-')[0]}, "
         f"data on {disk(folder)}",
         f"- Apache Kafka {kafka_version(jars)} (KRaft, heap 1 GiB, {java_version()}); clients of the same version",
     ]
     if polymq:
         lines.append(f"- PolyMQ {git_version()}, release build")
+    others = results.others_cores()
+    if others and others > DISTURBED_CORES:
+        lines += ["", f"**This run was disturbed**: other programs kept {others:.1f} of {os.cpu_count()} cores busy (median over all "
+                  "measures). Both brokers ran under the same conditions, so the ratios hold better than the figures, which are too low."]
     return "\n".join(lines) + "\n\n" + NOTES + "\n"
+
+
+def rounds(results):
+    counts = results.rounds_by_section()
+    if len(set(counts.values())) == 1:
+        return str(next(iter(counts.values())))
+    return ", ".join(f"{section} {count}" for section, count in counts.items())
 
 
 def processor():
@@ -72,5 +85,7 @@ def java_version():
 
 def git_version():
     here = os.path.dirname(os.path.abspath(__file__))
-    return subprocess.run(["git", "-C", here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                          check=False).stdout.strip() or "unknown version"
+    root = os.path.join(here, "..", "..", "..")
+    # The last commit that changed the code: one that only changes a page makes no other binary.
+    return subprocess.run(["git", "-C", root, "log", "-1", "--format=%h", "--", "codec", "core", "gateways", "polymq", "Cargo.lock"],
+                          capture_output=True, text=True, check=False).stdout.strip() or "unknown version"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 import process
+from perf import Profile
 
 GIB = 1 << 30
 CREATE_SECONDS_MAX = 240  # for 10,000 partitions on a slow disk
@@ -41,6 +42,8 @@ class Session:
     """A running broker and the load generator beside it."""
 
     def __init__(self, broker, client, sizes):
+        self.profiled = None  # a folder for profiles of the broker, if they are wanted
+        self.title = ""
         self.broker = broker
         self.client = client
         self.sizes = sizes
@@ -58,7 +61,11 @@ class Session:
         """Runs a command of the load generator; adds what it cost: the processors that each party kept busy."""
         os.sync()  # so that what an earlier measure left unwritten is not written during this one
         before = self.clocks()
-        figures = self.client.call(command, **options)
+        if self.profiled:
+            with Profile(self.broker.child.pid, self.profiled, f"{self.broker.name} {self.title}"):
+                figures = self.client.call(command, **options)
+        else:
+            figures = self.client.call(command, **options)
         wall, broker, client, others = (late - early for late, early in zip(self.clocks(), before))
         figures["broker cores"] = broker / wall
         figures["client cores"] = client / wall

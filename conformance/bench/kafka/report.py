@@ -35,6 +35,18 @@ class Results:
                 return figures["failed"]
         return None
 
+    def rounds_by_section(self):
+        counts = {}
+        for key, rounds in self.rounds.items():
+            section = key.split("|")[1]
+            counts[section] = max(counts.get(section, 0), len(rounds))
+        return counts
+
+    def others_cores(self):
+        """Cores that other programs kept busy: the median over all measures; None if there are none."""
+        values = [figures["other cores"] for rounds in self.rounds.values() for figures in rounds if "other cores" in figures]
+        return median(values) if values else None
+
     def names(self, section):
         """The section's measures in the order they were taken."""
         return list(dict.fromkeys(key.split("|")[2] for key in self.rounds if key.split("|")[1] == section))
