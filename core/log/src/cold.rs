@@ -4,10 +4,11 @@ use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use codec_record::{Batch, BatchHeader, HEADER_BYTES};
 use core_rpc::{FetchError, PartitionId};
 
+use crate::buffers::{BUFFER_BYTES, read_into};
 use crate::pack::Pack;
 use crate::pack::entry::{ENTRY_BYTES, EntryHead};
 use crate::pack::index::IndexEntry;
@@ -17,7 +18,7 @@ use crate::partition::{Partition, Segment, State};
 const GAP_BYTES_MAX: u64 = 4 << 10;
 
 /// The most that one read takes, unless a single batch is larger: a reader who keeps one small batch keeps all of it.
-const READ_BYTES_MAX: u64 = 1 << 20;
+const READ_BYTES_MAX: u64 = BUFFER_BYTES as u64;
 
 /// How much a reader takes.
 #[derive(Clone, Copy, Debug)]
@@ -149,9 +150,7 @@ pub fn read_entries(
             end = next_end;
             until += 1;
         }
-        let mut bytes = BytesMut::zeroed((end - begin) as usize);
-        pack.file.read_at(begin, &mut bytes).map_err(failed)?;
-        let bytes = bytes.freeze();
+        let bytes = read_into((end - begin) as usize, |bytes| pack.file.read_at(begin, bytes)).map_err(failed)?;
         for entry in &entries[at..until] {
             let (entry_begin, entry_end) = entry.range();
             let bytes = bytes.slice((entry_begin - begin) as usize..(entry_end - begin) as usize);

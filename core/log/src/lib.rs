@@ -10,6 +10,7 @@
 //! [`meta`] is the other half of the core, a small key-value space with sessions and the topics; [`LocalCore`] is both.
 
 pub mod append;
+mod buffers;
 pub mod clean;
 pub mod clock;
 pub mod cold;
