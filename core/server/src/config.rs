@@ -42,7 +42,7 @@ pub struct Flags {
     #[arg(long, env = "POLYMQ_CORE_PACK_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 31))]
     pub pack_bytes: Option<u64>,
     /// Connects to the core at this address, makes one call and exits: 0 if it answers
-    #[arg(long, value_name = "ADDRESS", exclusive = true)]
+    #[arg(long, value_name = "ADDRESS")]
     pub check: Option<Address>,
 }
 
