@@ -5,9 +5,11 @@ pub mod config;
 pub mod identity;
 pub mod listener;
 pub mod logging;
+pub mod mirror;
 pub mod ready;
 pub mod signals;
 pub mod topic_cache;
 
 pub use identity::Identity;
+pub use mirror::Mirror;
 pub use topic_cache::{CachedTopic, TopicCache, TopicView};
