@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use core_rpc::{Cursor, GroupName, PartitionId, TopicId};
+use core_rpc::{Committed, Cursor, GroupName, PartitionId, TopicId};
 use serde::{Deserialize, Serialize};
 
 use crate::pack::entry::CursorBody;
@@ -50,9 +50,11 @@ impl Cursors {
         });
     }
 
-    pub fn of_group(&self, group: &GroupName) -> Vec<(PartitionId, Cursor)> {
+    pub fn of_group(&self, group: &GroupName) -> Vec<(PartitionId, Committed)> {
         let cursors = self.by_group.get(group).into_iter().flatten();
-        cursors.map(|(partition, kept)| (*partition, kept.cursor.clone())).collect()
+        cursors
+            .map(|(partition, kept)| (*partition, Committed { cursor: Some(kept.cursor.clone()), pending: false }))
+            .collect()
     }
 
     /// Adds the names of a namespace's groups.

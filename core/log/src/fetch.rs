@@ -99,7 +99,11 @@ impl Reading {
                     if asked.offset < bounds.start_offset || asked.offset > bounds.end_offset {
                         return Err(FetchError::OutOfRange(bounds));
                     }
-                    Ok(state.read_cached(asked.offset, &mut limit).map(|batches| Fetched { bounds, batches }))
+                    Ok(state.read_cached(asked.offset, &mut limit).map(|batches| Fetched {
+                        bounds,
+                        batches,
+                        aborted: Vec::new(),
+                    }))
                 })
             };
             let answer = match read {
@@ -107,7 +111,7 @@ impl Reading {
                 Err(error) => Err(error),
                 // Without room it need not be read; the caller sees the bounds.
                 Ok(None) if limit.bytes == 0 && !limit.first_free => {
-                    partition.bounds().map(|bounds| Fetched { bounds, batches: Vec::new() })
+                    partition.bounds().map(|bounds| Fetched { bounds, batches: Vec::new(), aborted: Vec::new() })
                 }
                 Ok(None) if !cold => return done,
                 Ok(None) => read_cold(&partition, asked.offset, limit),
@@ -136,7 +140,7 @@ impl Reading {
 fn read_cold(partition: &Partition, offset: u64, limit: Limit) -> Result<Fetched, FetchError> {
     let batches = cold::read(partition, offset, limit)?;
     // Bounds of afterwards: the end must not lie before a batch that was just read.
-    Ok(Fetched { bounds: partition.bounds()?, batches })
+    Ok(Fetched { bounds: partition.bounds()?, batches, aborted: Vec::new() })
 }
 
 fn bytes_of(answer: &Result<Fetched, FetchError>) -> u64 {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
-use core_rpc::{CommitAnswer, CommitRequest, Cursor, CursorError, GroupName, PartitionId};
+use core_rpc::{CommitAnswer, CommitRequest, Committed, Cursor, CursorError, GroupName, PartitionId};
 
 use crate::engine::Engine;
 use crate::pack::entry::CursorBody;
@@ -20,6 +20,8 @@ impl Engine {
         let mut accepted = Vec::with_capacity(slots);
         for (slot, (id, cursor)) in request.cursors.into_iter().enumerate() {
             match self.inner.partition(id) {
+                // Until the engine knows transactions.
+                Some(_) if request.transaction.is_some() => {}
                 Some(partition) => accepted.push((slot as u32, partition, cursor)),
                 None => answers[slot] = Err(CursorError::UnknownPartition),
             }
@@ -35,18 +37,18 @@ impl Engine {
         async move { receiver.await.unwrap_or_else(|_| vec![Err(CursorError::Unavailable); slots]) }
     }
 
-    /// The cursors of a group on these partitions, in order; None where it has none.
-    pub fn committed(&self, group: &GroupName, partitions: &[PartitionId]) -> Result<Vec<Option<Cursor>>, CursorError> {
+    /// The cursors of a group on these partitions, in order.
+    pub fn committed(&self, group: &GroupName, partitions: &[PartitionId]) -> Result<Vec<Committed>, CursorError> {
         let cursor = |id: &PartitionId| {
             let partition = self.inner.partition(*id).ok_or(CursorError::UnknownPartition)?;
             let cursors = self.inner.shards[partition.shard as usize].cursors.lock();
-            Ok(cursors.get(group, *id).map(|kept| kept.cursor.clone()))
+            Ok(Committed { cursor: cursors.get(group, *id).map(|kept| kept.cursor.clone()), pending: false })
         };
         partitions.iter().map(cursor).collect()
     }
 
     /// All cursors of a group, by partition.
-    pub fn cursors(&self, group: &GroupName) -> Vec<(PartitionId, Cursor)> {
+    pub fn cursors(&self, group: &GroupName) -> Vec<(PartitionId, Committed)> {
         let mut cursors: Vec<_> =
             self.inner.shards.iter().flat_map(|shard| shard.cursors.lock().of_group(group)).collect();
         cursors.sort_unstable_by_key(|(partition, _)| *partition);

@@ -97,19 +97,23 @@ impl Core for LocalCore {
         self.engine.inspect(partitions).await
     }
 
+    async fn transaction_end(&self, _: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError> {
+        Err(TransactionError::Unavailable)
+    }
+
+    async fn transactions_open(&self, _: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError> {
+        Err(TransactionError::Unavailable)
+    }
+
     fn commit(&self, request: CommitRequest) -> impl Future<Output = CommitAnswer> + Send {
         self.engine.commit(request)
     }
 
-    async fn committed(
-        &self,
-        group: GroupName,
-        partitions: Vec<PartitionId>,
-    ) -> Result<Vec<Option<Cursor>>, CursorError> {
+    async fn committed(&self, group: GroupName, partitions: Vec<PartitionId>) -> Result<Vec<Committed>, CursorError> {
         self.engine.committed(&group, &partitions)
     }
 
-    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
+    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Committed)>, CursorError> {
         Ok(self.engine.cursors(&group))
     }
 

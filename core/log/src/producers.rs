@@ -140,6 +140,7 @@ impl Producers {
             epoch: entry.epoch,
             last_sequence: entry.batches.last().map_or(-1, |batch| batch.last),
             last_time_ms: entry.last_time_ms,
+            transaction_start: None,
         };
         self.entries().into_iter().map(state).collect()
     }

@@ -17,20 +17,34 @@ pub trait Core: Clone + Send + Sync + 'static {
     fn trim(&self, request: TrimRequest) -> impl Future<Output = TrimAnswer> + Send;
     fn inspect(&self, partitions: Vec<PartitionId>) -> impl Future<Output = InspectAnswer> + Send;
 
+    // Log: transactions.
+    /// Ends a producer's transaction everywhere. Returns the partitions in which this call ended it.
+    fn transaction_end(
+        &self,
+        end: TransactionEnd,
+    ) -> impl Future<Output = Result<Vec<PartitionId>, TransactionError>> + Send;
+    /// The open transactions of one producer, or of all (None), one for each partition.
+    fn transactions_open(
+        &self,
+        producer_id: Option<i64>,
+    ) -> impl Future<Output = Result<Vec<OpenTransaction>, TransactionError>> + Send;
+
     // Groups: cursors.
     fn commit(&self, request: CommitRequest) -> impl Future<Output = CommitAnswer> + Send;
-    /// The cursors of a group on these partitions, in order; None where it has none.
+    /// The cursors of a group on these partitions, in order.
     fn committed(
         &self,
         group: GroupName,
         partitions: Vec<PartitionId>,
-    ) -> impl Future<Output = Result<Vec<Option<Cursor>>, CursorError>> + Send;
-    /// All cursors of a group.
-    fn cursors(&self, group: GroupName)
-    -> impl Future<Output = Result<Vec<(PartitionId, Cursor)>, CursorError>> + Send;
-    /// The groups of a namespace that have a cursor.
+    ) -> impl Future<Output = Result<Vec<Committed>, CursorError>> + Send;
+    /// All cursors of a group, and where it has only pending ones.
+    fn cursors(
+        &self,
+        group: GroupName,
+    ) -> impl Future<Output = Result<Vec<(PartitionId, Committed)>, CursorError>> + Send;
+    /// The groups of a namespace that have a cursor, or a pending one.
     fn groups(&self, namespace: String) -> impl Future<Output = Result<Vec<String>, CursorError>> + Send;
-    /// Removes a group's cursors on these partitions, or all (None), durably.
+    /// Removes a group's cursors on these partitions, or all (None), durably; pending ones too.
     fn forget(
         &self,
         group: GroupName,

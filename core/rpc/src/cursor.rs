@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::PartitionId;
+use crate::transaction::TransactionProducer;
 
 /// Names a group. Groups have no life of their own in the core: one exists while it has a cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,7 +31,19 @@ pub struct CommitRequest {
     /// Fences: a commit whose generation is lower than one seen before on that partition is refused.
     /// None commits unconditionally.
     pub generation: Option<u64>,
+    /// The cursors belong to this producer's transaction: they are kept durably, but nobody sees them until it commits,
+    /// and they are dropped when it aborts.
+    pub transaction: Option<TransactionProducer>,
     pub cursors: Vec<(PartitionId, Cursor)>,
+}
+
+/// What a group has on a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// None: no cursor.
+    pub cursor: Option<Cursor>,
+    /// An open transaction has a cursor for it, so that it may change without a commit.
+    pub pending: bool,
 }
 
 pub type CommitAnswer = Vec<Result<(), CursorError>>;
@@ -41,6 +54,11 @@ pub enum CursorError {
     UnknownPartition,
     #[error("a newer generation of the group has committed")]
     Fenced,
+    #[error("a newer epoch of this producer is known")]
+    ProducerFenced,
+    /// The producer's transaction of an older epoch is still open here: it must be ended first.
+    #[error("another transaction of this producer is open")]
+    TransactionOpen,
     #[error("the disk is full")]
     DiskFull,
     #[error("the storage failed")]

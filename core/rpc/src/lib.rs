@@ -1,7 +1,7 @@
 //! The contract between gateways and the log core: requests, answers, errors, and the [`Core`] trait.
 //!
-//! Four nouns: **log** (append, fetch, offsets, trim), **group** (here: cursors), **timer** (a later seat) and
-//! **meta** (a versioned key-value space with sessions); topics are entries of meta with verbs of their own.
+//! Four nouns: **log** (append, fetch, offsets, trim, transactions), **group** (here: cursors), **timer** (a later seat)
+//! and **meta** (a versioned key-value space with sessions); topics are entries of meta with verbs of their own.
 //! `LocalCore` (crate core-log) and `RemoteCore` (module client) implement the trait; a gateway takes `impl Core` and cannot tell
 //! which it has. No word here names a wire protocol.
 
@@ -12,6 +12,7 @@ pub mod log;
 pub mod meta;
 pub mod server;
 pub mod topic;
+pub mod transaction;
 pub mod wire;
 
 mod core_trait;
@@ -23,4 +24,5 @@ pub use ids::*;
 pub use log::*;
 pub use meta::*;
 pub use topic::*;
+pub use transaction::*;
 pub use wire::{Address, Listener};

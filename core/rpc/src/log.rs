@@ -6,6 +6,7 @@ use codec_record::Batch;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::PartitionId;
+use crate::transaction::AbortedTransaction;
 
 /// The largest payload of one batch, bytes: whatever a topic's settings say, a batch must fit a frame of the RPC.
 pub const BATCH_BYTES_MAX: u32 = 128 << 20;
@@ -44,8 +45,11 @@ pub enum AppendError {
     UnknownPartition,
     #[error("the batch is larger than the topic's limit of {bytes_max} bytes")]
     TooLarge { bytes_max: u32 },
-    #[error("a newer epoch of this producer has appended")]
+    #[error("a newer epoch of this producer is known")]
     ProducerFenced,
+    /// The producer has an open transaction here, and the batch is of a newer epoch or of no transaction.
+    #[error("another transaction of this producer is open")]
+    TransactionOpen,
     #[error("the batch's sequence does not follow the producer's last")]
     SequenceGap,
     #[error("the batch repeats sequences older than those remembered")]
@@ -86,7 +90,7 @@ pub struct FetchPartition {
 pub enum Isolation {
     /// Everything durable.
     All,
-    /// Only up to the stable offset.
+    /// Only batches before the stable offset, with the aborted transactions among them.
     Committed,
 }
 
@@ -97,6 +101,8 @@ pub type FetchAnswer = Vec<Result<Fetched, FetchError>>;
 pub struct Fetched {
     pub bounds: Bounds,
     pub batches: Vec<Batch>,
+    /// With [`Isolation::Committed`]: the aborted transactions that overlap the batches, by their first offset.
+    pub aborted: Vec<AbortedTransaction>,
 }
 
 /// The offsets between which a partition can be read.
@@ -134,7 +140,7 @@ pub struct OffsetsRequest {
 pub enum OffsetAt {
     Earliest,
     Latest,
-    /// The stable offset: as `Latest` when no transaction is open.
+    /// The stable offset: where the earliest open transaction begins; as `Latest` when none is open.
     Stable,
     /// The first record whose time is at or after this, ms since the Unix epoch.
     Time(i64),
@@ -181,4 +187,6 @@ pub struct ProducerState {
     pub epoch: i16,
     pub last_sequence: i32,
     pub last_time_ms: i64,
+    /// The first offset of its open transaction, if it has one.
+    pub transaction_start: Option<u64>,
 }

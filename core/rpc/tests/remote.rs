@@ -20,6 +20,13 @@ fn hasty() -> RemoteOptions {
     RemoteOptions { connection_wait_max: Duration::from_millis(200), ..RemoteOptions::default() }
 }
 
+fn end(outcome: Outcome) -> TransactionEnd {
+    let mut marker = codec_record::Batch::new(codec_record::FormatId::RAW, 1, 0, Bytes::from_static(b"marker"));
+    marker.header.flags = codec_record::BatchFlags(3);
+    marker.header.producer = Some(codec_record::Producer { id: 7, epoch: 3, sequence: -1 });
+    TransactionEnd { producer_id: 7, epoch: 3, outcome, marker }
+}
+
 #[tokio::test]
 async fn every_verb_gets_its_answer_on_both_kinds_of_socket() {
     let folder = tempfile::tempdir().unwrap();
@@ -32,16 +39,26 @@ async fn every_verb_gets_its_answer_on_both_kinds_of_socket() {
         assert_eq!(appended, [Ok(Appended { base_offset: 0, append_time_ms: 1, start_offset: 0, duplicate: false })]);
         let fetched = core.fetch(fetch(0, 0, 1000, Duration::ZERO)).await;
         assert_eq!(fetched[0].as_ref().unwrap().batches[0].payload, "one");
+        assert_eq!(fetched[0].as_ref().unwrap().aborted, [ABORTED]);
         assert_eq!(core.fetch(fetch(1, 0, 9, Duration::ZERO)).await, [Err(FetchError::UnknownPartition)]);
         let queries = vec![(partition(0), OffsetAt::Time(5)); 2];
         assert_eq!(core.offsets(OffsetsRequest { queries }).await.len(), 2);
         assert_eq!(core.trim(TrimRequest { trims: vec![(partition(0), Some(5))] }).await, [Ok(5)]);
         assert_eq!(core.inspect(vec![partition(0)]).await, [Err(FetchError::UnknownPartition)]);
         let cursor = Cursor { offset: 1, epoch: -1, metadata: "m".into(), time_ms: 0 };
-        let commit = CommitRequest { group: group(), generation: Some(1), cursors: vec![(partition(0), cursor)] };
+        let transaction = Some(TransactionProducer { id: 1, epoch: 2 });
+        let cursors = vec![(partition(0), cursor)];
+        let commit = CommitRequest { group: group(), generation: Some(1), transaction, cursors };
         assert_eq!(core.commit(commit).await, [Err(CursorError::Fenced)]);
-        assert_eq!(core.committed(group(), vec![partition(0)]).await, Ok(vec![None]));
+        assert_eq!(core.committed(group(), vec![partition(0)]).await, Ok(vec![Committed::default()]));
         assert_eq!(core.cursors(group()).await, Ok(vec![]));
+        let ended = PartitionId { topic: TopicId(7), index: 3 };
+        assert_eq!(core.transaction_end(end(Outcome::Commit)).await, Ok(vec![ended]));
+        assert_eq!(core.transaction_end(end(Outcome::Abort)).await, Err(TransactionError::ProducerFenced));
+        let bad = TransactionEnd { epoch: 4, ..end(Outcome::Commit) };
+        assert_eq!(core.transaction_end(bad).await, Err(TransactionError::Marker));
+        assert_eq!(core.transactions_open(None).await, Ok(vec![]));
+        assert_eq!(core.transactions_open(Some(9)).await.unwrap()[0].producer_id, 9);
         assert_eq!(core.groups("n".into()).await, Ok(vec!["n".into()]));
         assert_eq!(core.forget(group(), None).await, Ok(()));
         let create = TopicCreate {
@@ -230,11 +247,11 @@ async fn versions_that_do_not_meet_are_told_to_both_sides() {
     stream.write_all(b"PMQC\x07\x00\x09\x00").await.unwrap();
     let mut reply = Vec::new();
     within("the server hangs up", stream.read_to_end(&mut reply)).await.unwrap();
-    assert_eq!(reply, b"PMQC\x00\x00\x01\x00\x01\x00");
+    assert_eq!(reply, b"PMQC\x00\x00\x02\x00\x02\x00");
 
     // A server from the future, and one that is something else.
     for (reply, expected) in [
-        (&b"PMQC\x00\x00\x05\x00\x06\x00"[..], "this side speaks 1 to 1, the peer 5 to 6"),
+        (&b"PMQC\x00\x00\x05\x00\x06\x00"[..], "this side speaks 2 to 2, the peer 5 to 6"),
         (&b"HTTP/1.1 400"[..], "does not speak this RPC"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -260,7 +277,7 @@ async fn bad_bytes_end_only_their_connection() {
     core.meta_get("before".into()).await.unwrap();
     for junk in [&[0xff; 64][..], &[0; 64], b"\x0c\0\0\0\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n"] {
         let mut stream = TcpStream::connect(served.address.to_string()).await.unwrap();
-        stream.write_all(b"PMQC\x01\x00\x01\x00").await.unwrap();
+        stream.write_all(b"PMQC\x02\x00\x02\x00").await.unwrap();
         let _ = stream.write_all(junk).await;
         let _ = stream.shutdown().await;
         let mut reply = Vec::new();
@@ -281,7 +298,7 @@ async fn a_reader_that_does_not_read_holds_little_and_gets_everything_at_last() 
     let served = Served::start(memory.clone(), &loopback()).await;
     // By hand: asks for 256 MiB, one batch for each call, and reads nothing.
     let mut stream = TcpStream::connect(served.address.to_string()).await.unwrap();
-    stream.write_all(b"PMQC\x01\x00\x01\x00").await.unwrap();
+    stream.write_all(b"PMQC\x02\x00\x02\x00").await.unwrap();
     for call in 0..FETCHES {
         let request = wire::message::Request::Fetch(fetch(0, call, 1000, Duration::ZERO));
         stream.write_all(wire::frame::Frame::encode(call, &request, vec![]).unwrap().head()).await.unwrap();

@@ -143,6 +143,7 @@ impl From<&AppendError> for ErrorCode {
             AppendError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
             AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
             AppendError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            AppendError::TransactionOpen => ErrorCode::InvalidTxnState,
             AppendError::SequenceGap => ErrorCode::OutOfOrderSequenceNumber,
             AppendError::SequenceForgotten => ErrorCode::DuplicateSequenceNumber,
             AppendError::Corrupt => ErrorCode::CorruptMessage,
@@ -185,6 +186,8 @@ impl From<&CursorError> for ErrorCode {
         match error {
             CursorError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
             CursorError::Fenced => ErrorCode::IllegalGeneration,
+            CursorError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            CursorError::TransactionOpen => ErrorCode::InvalidTxnState,
             CursorError::DiskFull | CursorError::StorageFailed | CursorError::Unavailable => {
                 ErrorCode::CoordinatorNotAvailable
             }

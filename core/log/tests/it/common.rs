@@ -169,6 +169,11 @@ pub fn cursor(offset: u64) -> Cursor {
     Cursor { offset, epoch: -1, metadata: format!("at {offset}"), time_ms: 5 }
 }
 
+/// A group that has this cursor and no pending one.
+pub fn at(offset: u64) -> Committed {
+    Committed { cursor: Some(cursor(offset)), pending: false }
+}
+
 pub async fn commit(
     engine: &Engine,
     name: &str,
@@ -176,6 +181,7 @@ pub async fn commit(
     partition: PartitionId,
     offset: u64,
 ) -> Result<(), CursorError> {
-    let request = CommitRequest { group: group(name), generation, cursors: vec![(partition, cursor(offset))] };
+    let request =
+        CommitRequest { group: group(name), generation, transaction: None, cursors: vec![(partition, cursor(offset))] };
     engine.commit(request).await.remove(0)
 }

@@ -194,7 +194,7 @@ async fn a_damaged_sealed_pack_loses_only_what_is_damaged() {
                     }
                     assert_eq!(corrupt, 1);
                     let committed = engine.committed(&group("a"), &[partition(0)]).unwrap();
-                    assert_eq!(committed, [Some(cursor(50))]);
+                    assert_eq!(committed, [at(50)]);
                     engine.stop();
                 }
             }
@@ -216,7 +216,7 @@ async fn damaged_indexes_and_snapshots_are_done_without() {
             let engine = setup(false).open(Arc::new(disk.clone())).unwrap();
             let read = read_all(&engine, partition(0), 5000).await.unwrap();
             assert_eq!(read.len() as u64, end, "{name} at {offset}");
-            assert_eq!(engine.committed(&group("a"), &[partition(0)]).unwrap(), [Some(cursor(50))]);
+            assert_eq!(engine.committed(&group("a"), &[partition(0)]).unwrap(), [at(50)]);
         }
     }
 }

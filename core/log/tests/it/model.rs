@@ -237,7 +237,7 @@ impl Model {
         for ((name, at), cursor) in &mut self.cursors {
             let name = name.to_string();
             let found = engine.committed(&group(&name), &[partition_id(*at)]).unwrap().remove(0);
-            let offset = found.map(|cursor| cursor.offset);
+            let offset = found.cursor.map(|cursor| cursor.offset);
             assert!(cursor.may_be.contains(&offset), "cursor {offset:?} is none of {:?}", cursor.may_be);
             cursor.may_be = vec![offset];
             if offset.is_none() {

@@ -370,7 +370,8 @@ async fn producers_are_idempotent_over_restarts(disk: Reopen<'_>) {
     let gap = append(&engine, partition(0), from_producer(9, 1, 41, 1)).await;
     assert_eq!(gap, Err(AppendError::SequenceGap));
     let state = engine.inspect(vec![partition(0)]).await.remove(0).unwrap();
-    let producer = ProducerState { id: 9, epoch: 1, last_sequence: 39, last_time_ms: 1_000_000 };
+    let producer =
+        ProducerState { id: 9, epoch: 1, last_sequence: 39, last_time_ms: 1_000_000, transaction_start: None };
     assert_eq!(state.producers, [producer]);
     // Two of the same in one request: one is kept.
     let twice = || Append { partition: partition(1), batch: from_producer(5, 0, 0, 2) };
@@ -397,8 +398,8 @@ async fn cursors_are_fenced_and_kept(disk: Reopen<'_>) {
         commit(&engine, "a", None, partition(0), 21).await.unwrap();
         assert_eq!(commit(&engine, "a", None, partition(9), 1).await, Err(CursorError::UnknownPartition));
         let committed = engine.committed(&group("a"), &[partition(0), partition(1), partition(2)]).unwrap();
-        assert_eq!(committed, [Some(cursor(21)), Some(cursor(11)), None]);
-        assert_eq!(engine.cursors(&group("a")), [(partition(0), cursor(21)), (partition(1), cursor(11))]);
+        assert_eq!(committed, [at(21), at(11), Committed::default()]);
+        assert_eq!(engine.cursors(&group("a")), [(partition(0), at(21)), (partition(1), at(11))]);
         assert_eq!(engine.groups("default"), ["a", "b", "c"]);
         assert_eq!(engine.groups("other"), [""; 0]);
         for _ in 0..40 {
@@ -412,11 +413,13 @@ async fn cursors_are_fenced_and_kept(disk: Reopen<'_>) {
     let older = engine.commit(CommitRequest {
         group: group("a"),
         generation: Some(8),
+        transaction: None,
         cursors: vec![(partition(2), cursor(1))],
     });
     let newer = engine.commit(CommitRequest {
         group: group("a"),
         generation: Some(7),
+        transaction: None,
         cursors: vec![(partition(2), cursor(2))],
     });
     assert_eq!((older.await, newer.await), (vec![Ok(())], vec![Err(CursorError::Fenced)]));
@@ -426,7 +429,7 @@ async fn cursors_are_fenced_and_kept(disk: Reopen<'_>) {
     setup.topics.pop();
     for _ in 0..2 {
         assert_eq!(engine.groups("default"), ["a"]);
-        assert_eq!(engine.cursors(&group("a")), [(partition(1), cursor(11)), (partition(2), cursor(1))]);
+        assert_eq!(engine.cursors(&group("a")), [(partition(1), at(11)), (partition(2), at(1))]);
         engine.stop();
         drop(engine);
         engine = setup.open(disk()).unwrap();

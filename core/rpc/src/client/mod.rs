@@ -1,8 +1,8 @@
 //! [`RemoteCore`]: a core in another process, behind the RPC.
 //!
 //! It connects when it is first used and connects again, after growing pauses, when the connection breaks. What is
-//! asked meanwhile waits for a while. Of the calls that a break finds in flight, those that only read are made
-//! again, appends whose batches all bear a producer are sent again once and in their order (their sequences keep
+//! asked meanwhile waits for a while. Of the calls that a break finds in flight, those that may be made twice (those that only
+//! read, the end of a transaction) are made again, appends whose batches all bear a producer are sent again once and in their order (their sequences keep
 //! them from being kept twice); all others answer `Unavailable`: nobody knows what became of them.
 
 mod calls;

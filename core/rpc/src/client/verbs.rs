@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use codec_record::Batch;
 use tokio::time::Instant;
 
 use super::RemoteCore;
@@ -63,6 +64,7 @@ impl Core for RemoteCore {
                         head.map(|head| Fetched {
                             bounds: head.bounds,
                             batches: batches.by_ref().take(head.batches as usize).collect(),
+                            aborted: head.aborted,
                         })
                     })
                     .collect()
@@ -87,23 +89,32 @@ impl Core for RemoteCore {
         one_each(count, FetchError::Unavailable, answer)
     }
 
+    async fn transaction_end(&self, end: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError> {
+        let TransactionEnd { producer_id, epoch, outcome, marker } = end;
+        let request = Request::TransactionEnd { producer_id, epoch, outcome };
+        // Ending it twice is ending it.
+        let result = self.call_again(request, vec![marker]).await;
+        answer!(result, TransactionEnd, Err(TransactionError::Unavailable))
+    }
+
+    async fn transactions_open(&self, producer_id: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError> {
+        let request = Request::TransactionsOpen(producer_id);
+        answer!(self.read(request).await, TransactionsOpen, Err(TransactionError::Unavailable))
+    }
+
     async fn commit(&self, request: CommitRequest) -> CommitAnswer {
         let count = request.cursors.len();
         one_each(count, CursorError::Unavailable, answer!(self.change(Request::Commit(request)).await, Commit, vec![]))
     }
 
-    async fn committed(
-        &self,
-        group: GroupName,
-        partitions: Vec<PartitionId>,
-    ) -> Result<Vec<Option<Cursor>>, CursorError> {
+    async fn committed(&self, group: GroupName, partitions: Vec<PartitionId>) -> Result<Vec<Committed>, CursorError> {
         let count = partitions.len();
         let request = Request::Committed(group, partitions);
         let answer = answer!(self.read(request).await, Committed, Err(CursorError::Unavailable));
         answer.and_then(|cursors| if cursors.len() == count { Ok(cursors) } else { Err(CursorError::Unavailable) })
     }
 
-    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
+    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Committed)>, CursorError> {
         answer!(self.read(Request::Cursors(group)).await, Cursors, Err(CursorError::Unavailable))
     }
 
@@ -179,13 +190,18 @@ impl RemoteCore {
         self.calls.call(&request, Vec::new(), OnBreak::Fail).await
     }
 
+    /// A call that only reads.
+    async fn read(&self, request: Request) -> CallResult {
+        self.call_again(request, Vec::new()).await
+    }
+
     /// A call that may be made again: it is, for as long as a call may wait for a connection.
-    async fn read(&self, mut request: Request) -> CallResult {
+    async fn call_again(&self, mut request: Request, batches: Vec<Batch>) -> CallResult {
         let started = Instant::now();
         let asked_wait = wait_of(&mut request).map(|wait| *wait);
         let mut broke = None;
         loop {
-            let result = self.calls.call(&request, Vec::new(), OnBreak::Fail).await;
+            let result = self.calls.call(&request, batches.clone(), OnBreak::Fail).await;
             let now = Instant::now();
             if result.is_ok() || now - *broke.get_or_insert(now) >= self.calls.options.connection_wait_max {
                 return result;

@@ -56,6 +56,13 @@ pub async fn answer(core: &impl Core, request: Request, batches: Vec<Batch>, bud
         Request::SessionOpen(time_to_live) => Answer::SessionOpen(core.session_open(time_to_live).await),
         Request::SessionRenew(session) => Answer::SessionRenew(core.session_renew(session).await),
         Request::SessionClose(session) => Answer::SessionClose(core.session_close(session).await),
+        Request::TransactionEnd { producer_id, epoch, outcome } => Answer::TransactionEnd(
+            match batches.into_iter().next().map(|marker| TransactionEnd { producer_id, epoch, outcome, marker }) {
+                Some(end) if end.marker_is_valid() => core.transaction_end(end).await,
+                _ => Err(TransactionError::Marker),
+            },
+        ),
+        Request::TransactionsOpen(producer_id) => Answer::TransactionsOpen(core.transactions_open(producer_id).await),
     };
     answer.into()
 }
@@ -112,7 +119,11 @@ fn fetch_answer(fetched: FetchAnswer, permit: Option<OwnedSemaphorePermit>) -> A
         .into_iter()
         .map(|partition| {
             partition.map(|fetched| {
-                let head = FetchedHead { bounds: fetched.bounds, batches: fetched.batches.len() as u32 };
+                let head = FetchedHead {
+                    bounds: fetched.bounds,
+                    batches: fetched.batches.len() as u32,
+                    aborted: fetched.aborted,
+                };
                 batches.extend(fetched.batches);
                 head
             })

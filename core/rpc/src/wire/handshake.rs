@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// The versions of the RPC that this build speaks. Version 1 is the first.
-pub const VERSIONS: RangeInclusive<u16> = 1..=1;
+/// The versions of the RPC that this build speaks. Version 2 knows transactions,
+/// and what it says of cursors and fetches has another layout than in version 1, which no build speaks any more.
+pub const VERSIONS: RangeInclusive<u16> = 2..=2;
 
 /// How long either side waits for the other's half.
 pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);

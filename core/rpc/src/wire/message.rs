@@ -39,6 +39,13 @@ pub enum Request {
     SessionOpen(Duration),
     SessionRenew(SessionId),
     SessionClose(SessionId),
+    /// The marker is the frame's only batch.
+    TransactionEnd {
+        producer_id: i64,
+        epoch: i16,
+        outcome: Outcome,
+    },
+    TransactionsOpen(Option<i64>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,8 +59,8 @@ pub enum Answer {
     Trim(TrimAnswer),
     Inspect(InspectAnswer),
     Commit(CommitAnswer),
-    Committed(Result<Vec<Option<Cursor>>, CursorError>),
-    Cursors(Result<Vec<(PartitionId, Cursor)>, CursorError>),
+    Committed(Result<Vec<Committed>, CursorError>),
+    Cursors(Result<Vec<(PartitionId, Committed)>, CursorError>),
     Groups(Result<Vec<String>, CursorError>),
     Forget(Result<(), CursorError>),
     TopicCreate(Result<Topic, TopicError>),
@@ -67,14 +74,17 @@ pub enum Answer {
     SessionOpen(Result<SessionId, MetaError>),
     SessionRenew(Result<(), MetaError>),
     SessionClose(Result<(), MetaError>),
+    TransactionEnd(Result<Vec<PartitionId>, TransactionError>),
+    TransactionsOpen(Result<Vec<OpenTransaction>, TransactionError>),
 }
 
 /// A partition's answer to a fetch, without its batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchedHead {
     pub bounds: Bounds,
     /// How many of the frame's batches are this partition's.
     pub batches: u32,
+    pub aborted: Vec<AbortedTransaction>,
 }
 
 impl Request {

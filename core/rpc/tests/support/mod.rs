@@ -16,6 +16,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// What every fetch says is aborted.
+pub const ABORTED: AbortedTransaction = AbortedTransaction { producer_id: 1, first_offset: 2, last_offset: 3 };
+
 #[derive(Clone)]
 pub struct MemoryCore {
     pub logs: Arc<Mutex<HashMap<PartitionId, Vec<Batch>>>>,
@@ -88,7 +91,7 @@ impl Core for MemoryCore {
                     })
                     .cloned()
                     .collect();
-                Ok(Fetched { bounds, batches })
+                Ok(Fetched { bounds, batches, aborted: vec![ABORTED] })
             };
             request.partitions.iter().map(one).collect()
         };
@@ -122,15 +125,31 @@ impl Core for MemoryCore {
         partitions.iter().map(|_| Err(FetchError::UnknownPartition)).collect()
     }
 
+    async fn transaction_end(&self, end: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError> {
+        match end.outcome {
+            Outcome::Commit => {
+                Ok(vec![PartitionId { topic: TopicId(end.producer_id as u128), index: end.epoch as u32 }])
+            }
+            Outcome::Abort => Err(TransactionError::ProducerFenced),
+        }
+    }
+
+    async fn transactions_open(&self, producer_id: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError> {
+        let partition = PartitionId { topic: TopicId(1), index: 2 };
+        let open =
+            |producer_id| OpenTransaction { producer_id, epoch: 3, partition, first_offset: None, last_time_ms: 4 };
+        Ok(producer_id.map(open).into_iter().collect())
+    }
+
     async fn commit(&self, request: CommitRequest) -> CommitAnswer {
         request.cursors.iter().map(|_| Err(CursorError::Fenced)).collect()
     }
 
-    async fn committed(&self, _: GroupName, partitions: Vec<PartitionId>) -> Result<Vec<Option<Cursor>>, CursorError> {
-        Ok(vec![None; partitions.len()])
+    async fn committed(&self, _: GroupName, partitions: Vec<PartitionId>) -> Result<Vec<Committed>, CursorError> {
+        Ok(vec![Committed::default(); partitions.len()])
     }
 
-    async fn cursors(&self, _: GroupName) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
+    async fn cursors(&self, _: GroupName) -> Result<Vec<(PartitionId, Committed)>, CursorError> {
         Ok(vec![])
     }
 

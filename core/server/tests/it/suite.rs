@@ -239,19 +239,20 @@ async fn cursors_are_kept_and_fenced(core: impl Core) {
     let topic = topic(&core, "t", 3).await;
     let group = |name: &str| GroupName { namespace: "default".into(), group: name.into() };
     let cursor = |offset| Cursor { offset, epoch: 3, metadata: "note".into(), time_ms: 5 };
-    let commit = |generation, cursors| CommitRequest { group: group("g"), generation, cursors };
+    let commit = |generation, cursors| CommitRequest { group: group("g"), generation, transaction: None, cursors };
     let at = |index| part(&topic, index);
 
     let both = vec![(at(0), cursor(10)), (PartitionId { topic: TopicId(9), index: 0 }, cursor(1)), (at(1), cursor(20))];
     assert_eq!(core.commit(commit(Some(5), both)).await, [Ok(()), Err(CursorError::UnknownPartition), Ok(())]);
     assert_eq!(core.commit(commit(Some(4), vec![(at(0), cursor(11))])).await, [Err(CursorError::Fenced)]);
     assert_eq!(core.commit(commit(None, vec![(at(0), cursor(12))])).await, [Ok(())]);
+    let committed_at = |offset| Committed { cursor: Some(cursor(offset)), pending: false };
     let committed = core.committed(group("g"), vec![at(1), at(2), at(0)]).await.unwrap();
-    assert_eq!(committed, [Some(cursor(20)), None, Some(cursor(12))]);
+    assert_eq!(committed, [committed_at(20), Committed::default(), committed_at(12)]);
 
     let mut all = core.cursors(group("g")).await.unwrap();
     all.sort_unstable_by_key(|(partition, _)| *partition);
-    assert_eq!(all, [(at(0), cursor(12)), (at(1), cursor(20))]);
+    assert_eq!(all, [(at(0), committed_at(12)), (at(1), committed_at(20))]);
     assert_eq!(core.groups("default".into()).await.unwrap(), ["g"]);
     assert!(core.groups("other".into()).await.unwrap().is_empty());
 

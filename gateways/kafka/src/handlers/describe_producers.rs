@@ -59,6 +59,8 @@ fn described(producer: &core_rpc::ProducerState) -> ProducerState {
         last_sequence: producer.last_sequence,
         last_timestamp: producer.last_time_ms,
         coordinator_epoch: -1,
-        current_txn_start_offset: -1,
+        current_txn_start_offset: producer
+            .transaction_start
+            .map_or(-1, |offset| i64::try_from(offset).unwrap_or(i64::MAX)),
     }
 }

@@ -81,7 +81,7 @@ impl Log {
             bytes += batch.payload.len();
             first || bytes <= bytes_max
         });
-        Ok(Fetched { bounds: self.bounds(), batches: batches.cloned().collect() })
+        Ok(Fetched { bounds: self.bounds(), batches: batches.cloned().collect(), aborted: Vec::new() })
     }
 
     fn find(&self, at: OffsetAt) -> FoundOffset {
@@ -210,7 +210,13 @@ impl Core for MemoryCore {
             let producers = log.batches.iter().filter_map(|batch| {
                 let producer = batch.header.producer?;
                 let last_sequence = producer.sequence + batch.header.count as i32 - 1;
-                Some(ProducerState { id: producer.id, epoch: producer.epoch, last_sequence, last_time_ms: 1 })
+                Some(ProducerState {
+                    id: producer.id,
+                    epoch: producer.epoch,
+                    last_sequence,
+                    last_time_ms: 1,
+                    transaction_start: None,
+                })
             });
             Ok(PartitionState {
                 bounds: log.bounds(),
@@ -219,6 +225,14 @@ impl Core for MemoryCore {
             })
         };
         partitions.iter().map(inspect).collect()
+    }
+
+    async fn transaction_end(&self, _: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError> {
+        Err(TransactionError::Unavailable)
+    }
+
+    async fn transactions_open(&self, _: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError> {
+        Err(TransactionError::Unavailable)
     }
 
     async fn commit(&self, request: CommitRequest) -> CommitAnswer {
@@ -235,19 +249,17 @@ impl Core for MemoryCore {
         })
     }
 
-    async fn committed(
-        &self,
-        group: GroupName,
-        partitions: Vec<PartitionId>,
-    ) -> Result<Vec<Option<Cursor>>, CursorError> {
+    async fn committed(&self, group: GroupName, partitions: Vec<PartitionId>) -> Result<Vec<Committed>, CursorError> {
         let state = self.state.lock();
         let group = state.cursors.get(&(group.namespace, group.group));
-        Ok(partitions.iter().map(|partition| group?.get(partition).cloned()).collect())
+        let cursor = |partition: &PartitionId| group?.get(partition).cloned();
+        Ok(partitions.iter().map(|partition| Committed { cursor: cursor(partition), pending: false }).collect())
     }
 
-    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
+    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Committed)>, CursorError> {
         let group = self.state.lock().cursors.get(&(group.namespace, group.group)).cloned();
-        Ok(group.unwrap_or_default().into_iter().collect())
+        let committed = |cursor| Committed { cursor: Some(cursor), pending: false };
+        Ok(group.unwrap_or_default().into_iter().map(|(id, cursor)| (id, committed(cursor))).collect())
     }
 
     async fn groups(&self, namespace: String) -> Result<Vec<String>, CursorError> {

@@ -73,6 +73,7 @@ impl<C: Core> Groups<C> {
             group: self.name(group),
             // A member of an older generation that was slow must not overwrite what its successor has committed.
             generation: u64::try_from(generation).ok(),
+            transaction: None,
             cursors: cursors.collect(),
         };
         Ok(self.shared.core.commit(request).await)
@@ -84,12 +85,14 @@ impl<C: Core> Groups<C> {
         group: &str,
         partitions: Vec<PartitionId>,
     ) -> Result<Vec<Option<Cursor>>, CursorError> {
-        self.shared.core.committed(self.name(group), partitions).await
+        let committed = self.shared.core.committed(self.name(group), partitions).await?;
+        Ok(committed.into_iter().map(|committed| committed.cursor).collect())
     }
 
     /// All committed offsets of a group.
     pub async fn all_committed(&self, group: &str) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
-        self.shared.core.cursors(self.name(group)).await
+        let committed = self.shared.core.cursors(self.name(group)).await?;
+        Ok(committed.into_iter().filter_map(|(id, committed)| Some((id, committed.cursor?))).collect())
     }
 
     /// Deletes offsets of topics that the group does not read (any more): for each topic its partitions or why not.

@@ -85,6 +85,14 @@ impl Core for CoreInMemory {
         partitions.iter().map(|_| Err(FetchError::UnknownPartition)).collect()
     }
 
+    async fn transaction_end(&self, _: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError> {
+        Err(TransactionError::Unavailable)
+    }
+
+    async fn transactions_open(&self, _: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError> {
+        Err(TransactionError::Unavailable)
+    }
+
     async fn commit(&self, request: CommitRequest) -> CommitAnswer {
         let mut state = self.state.lock();
         let mut answers = Vec::new();
@@ -102,20 +110,20 @@ impl Core for CoreInMemory {
         answers
     }
 
-    async fn committed(
-        &self,
-        group: GroupName,
-        partitions: Vec<PartitionId>,
-    ) -> Result<Vec<Option<Cursor>>, CursorError> {
+    async fn committed(&self, group: GroupName, partitions: Vec<PartitionId>) -> Result<Vec<Committed>, CursorError> {
         let state = self.state.lock();
-        let cursor = |partition| state.cursors.get(&(group.clone(), partition)).map(|(cursor, _)| cursor.clone());
+        let cursor = |partition| {
+            let cursor = state.cursors.get(&(group.clone(), partition)).map(|(cursor, _)| cursor.clone());
+            Committed { cursor, pending: false }
+        };
         Ok(partitions.into_iter().map(cursor).collect())
     }
 
-    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
+    async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Committed)>, CursorError> {
         let state = self.state.lock();
         let own = state.cursors.iter().filter(|((name, _), _)| *name == group);
-        Ok(own.map(|((_, partition), (cursor, _))| (*partition, cursor.clone())).collect())
+        let committed = |cursor: &Cursor| Committed { cursor: Some(cursor.clone()), pending: false };
+        Ok(own.map(|((_, partition), (cursor, _))| (*partition, committed(cursor))).collect())
     }
 
     async fn groups(&self, namespace: String) -> Result<Vec<String>, CursorError> {

@@ -67,6 +67,7 @@ async fn a_generation_fences_those_before_it() {
 
     // What was under way in the first generation meets the core's fence.
     let late = core_rpc::CommitRequest {
+        transaction: None,
         group: gateway.name("g"),
         generation: Some(1),
         cursors: vec![(partition(topic), gateway.all_committed("g").await.unwrap().remove(0).1)],
