@@ -5,7 +5,7 @@
 //!  ├ crc  ──┼ length ┼ p.crc ─┼ count ─┤   crc: CRC-32C of bytes 4..64; length, p.crc: of the payload
 //!  ├ base offset ────┼ max time ms ────┤32 count: offsets the batch spans, at least 1
 //!  ├ append time ms ─┼ producer id ────┤48 producer id -1: none
-//!  ├ seq ───┼ep┼fm┼fl┼ reserved, 0 ───┤64 ep: producer epoch, fm: format, fl: flags
+//!  ├ seq ───┼ep┼fm┼fl┼ horizon ms ────┤64 ep: producer epoch, fm: format, fl: flags; horizon 0: none
 //!  ├ payload …
 //! ```
 //! All integers are little-endian. The header's CRC and the payload's are apart so that the payload's can be
@@ -41,6 +41,9 @@ pub struct BatchHeader {
     /// When the core appended it, ms since the Unix epoch; assigned by the core.
     pub append_time_ms: i64,
     pub producer: Option<Producer>,
+    /// Set by compaction only: from this time on, ms since the Unix epoch, the batch's tombstones may go. It is set when
+    /// the batch is compacted for the first time, which is when what the tombstones delete goes. Never 0.
+    pub tombstones_until_ms: Option<i64>,
     pub payload_length: u32,
     pub payload_crc: u32,
 }
@@ -88,6 +91,7 @@ impl Batch {
             max_time_ms,
             append_time_ms: 0,
             producer: None,
+            tombstones_until_ms: None,
             payload_length: payload.len() as u32,
             payload_crc: crc32c::crc32c(&payload),
         };
@@ -126,6 +130,7 @@ impl BatchHeader {
         bytes[52..54].copy_from_slice(&producer.epoch.to_le_bytes());
         bytes[54] = self.format.0;
         bytes[55] = self.flags.0;
+        bytes[56..64].copy_from_slice(&self.tombstones_until_ms.unwrap_or(0).to_le_bytes());
         let crc = crc32c::crc32c(&bytes[4..]);
         bytes[0..4].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -152,6 +157,7 @@ impl BatchHeader {
             max_time_ms: u64_at(bytes, 24) as i64,
             append_time_ms: u64_at(bytes, 32) as i64,
             producer,
+            tombstones_until_ms: Some(u64_at(bytes, 56) as i64).filter(|until_ms| *until_ms != 0),
             payload_length: u32_at(bytes, 4),
             payload_crc: u32_at(bytes, 8),
         })
@@ -175,12 +181,14 @@ mod tests {
         #[test]
         fn header_survives_encoding(
             offset: u64, count in 1u32.., max_time_ms: i64, append_time_ms: i64,
-            producer in proptest::option::of((0i64.., any::<i16>(), 0i32..)), format: u8, flags: u8, payload: Vec<u8>,
+            producer in proptest::option::of((0i64.., any::<i16>(), 0i32..)), format: u8, flags: u8,
+            tombstones_until_ms in proptest::option::of(1i64..), payload: Vec<u8>,
         ) {
             let mut batch = Batch::new(FormatId(format), count, max_time_ms, Bytes::from(payload));
             batch.header.base_offset = offset;
             batch.header.append_time_ms = append_time_ms;
             batch.header.flags = BatchFlags(flags);
+            batch.header.tombstones_until_ms = tombstones_until_ms;
             batch.header.producer = producer.map(|(id, epoch, sequence)| Producer { id, epoch, sequence });
             prop_assert_eq!(BatchHeader::decode(&batch.header.encode()), Ok(batch.header));
             prop_assert!(batch.payload_is_intact());

@@ -1,5 +1,7 @@
 //! What the log core may ask of a payload, and the registry of formats it is given at start.
 
+use bytes::Bytes;
+
 use crate::batch::BatchHeader;
 
 /// Names the native form of a payload in the stored batch header.
@@ -18,6 +20,31 @@ impl FormatId {
 #[error("the payload is not a valid batch of its format")]
 pub struct FormatError;
 
+/// What compaction wants to know of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordKey<'a> {
+    pub position: u32,
+    /// None: it has none, though its format knows keys.
+    pub key: Option<&'a [u8]>,
+    /// It deletes its key.
+    pub tombstone: bool,
+}
+
+/// What is left of a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retained {
+    /// Every record: the payload stays as it is.
+    All,
+    /// This payload, with at least one record.
+    Some {
+        payload: Bytes,
+        /// The greatest time of a record that is left, ms since the Unix epoch; -1 if the format has none.
+        max_time_ms: i64,
+    },
+    /// No record. This payload has none, and what readers need to know of the batch's offsets.
+    None { payload: Bytes },
+}
+
 /// The few verbs that the log core may ask of a payload. Positions are offsets relative to the batch's base.
 pub trait Format: Send + Sync {
     /// The first record whose time is at or after `time_ms`: (position, its time). None if there is none.
@@ -30,6 +57,34 @@ pub trait Format: Send + Sync {
 
     /// The first record that has the batch's greatest time: (position, its time).
     fn max_time(&self, header: &BatchHeader, payload: &[u8]) -> Result<(u32, i64), FormatError>;
+
+    /// Whether records have keys, by which they can be compacted. Without, the two verbs below are not called.
+    fn has_keys(&self) -> bool {
+        false
+    }
+
+    /// Shows the keys of all records, in order.
+    fn keys(
+        &self,
+        header: &BatchHeader,
+        payload: &[u8],
+        visit: &mut dyn FnMut(RecordKey<'_>),
+    ) -> Result<(), FormatError> {
+        let _ = (header, payload, visit);
+        Err(FormatError)
+    }
+
+    /// The payload with only those records that `keep` wants, which is asked for each in order. Records keep their
+    /// positions, times and all else; so does the batch, its last position and its producer's sequence included.
+    fn retain(
+        &self,
+        header: &BatchHeader,
+        payload: &[u8],
+        keep: &mut dyn FnMut(RecordKey<'_>) -> bool,
+    ) -> Result<Retained, FormatError> {
+        let _ = (header, payload, keep);
+        Err(FormatError)
+    }
 }
 
 /// The formats a core knows, by id. An id that is not registered is treated as [`FormatId::RAW`].

@@ -2,7 +2,7 @@
 //! core may ask of a payload), the protocols' native payloads, and the neutral [`Message`] between them.
 //!
 //! Pure: no I/O and no clock. A payload is stored as its protocol wrote it and is decoded only when another
-//! protocol reads it, or when an offset is looked up by time inside a batch.
+//! protocol reads it, when an offset is looked up by time inside a batch, or when a batch is compacted.
 
 pub mod batch;
 pub mod format;
@@ -10,5 +10,5 @@ pub mod kafka_batch;
 pub mod message;
 
 pub use batch::{Batch, BatchFlags, BatchHeader, HEADER_BYTES, Producer};
-pub use format::{Format, FormatError, FormatId, Formats};
+pub use format::{Format, FormatError, FormatId, Formats, RecordKey, Retained};
 pub use message::Message;

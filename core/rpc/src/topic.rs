@@ -45,12 +45,28 @@ impl Topic {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicSettings {
     pub durability: Durability,
+    /// None: records are not compacted by key.
+    pub compaction: Option<Compaction>,
     /// Batches whose greatest time (append time where the format has none) is older are dropped. None: kept.
     pub retention_ms: Option<u64>,
     /// The oldest batches of a partition are dropped while it is larger. None: no limit.
     pub retention_bytes: Option<u64>,
     /// The largest payload of one batch; at most [`crate::BATCH_BYTES_MAX`].
     pub batch_bytes_max: u32,
+}
+
+/// Of the records with one key, only the last is kept. Retention by time and size goes on beside it, where it is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compaction {
+    /// How long a tombstone is kept after what it deletes was removed, ms: so long a reader may take to come from there to
+    /// the tombstone.
+    pub tombstone_retention_ms: u64,
+    /// Records whose time is less long ago are left alone, ms.
+    pub lag_ms_min: u64,
+    /// Records whose time is longer ago are compacted however few they are, ms. None: no limit.
+    pub lag_ms_max: Option<u64>,
+    /// Compacted when the part that was not compacted yet is so much of the whole, bytes by bytes in parts per million.
+    pub dirty_ppm_min: u32,
 }
 
 /// When an append is answered.
@@ -68,6 +84,7 @@ impl Default for TopicSettings {
     fn default() -> Self {
         TopicSettings {
             durability: Durability::Fsync,
+            compaction: None,
             retention_ms: None,
             retention_bytes: None,
             batch_bytes_max: 64 << 20,

@@ -1,7 +1,8 @@
-//! What the log core asks of a payload of this format: offsets by time.
+//! What the log core asks of a payload of this format: offsets by time, and compaction.
 
-use super::{BatchHeader, HEADER_BYTES, TimestampType, record_views};
-use crate::format::{Format, FormatError};
+use super::retain::retained;
+use super::{BatchHeader, HEADER_BYTES, RecordView, TimestampType, record_views};
+use crate::format::{Format, FormatError, RecordKey, Retained};
 
 /// What a stored batch may decompress to when it is searched. Above any batch that clients make: the limit of a
 /// request is 100 MiB compressed or not, and the common one of a batch is 1 MiB.
@@ -32,6 +33,41 @@ impl Format for KafkaBatchFormat {
         let found = batch.first(|time| time >= max_timestamp)?;
         Ok(found.unwrap_or((batch.header.last_offset_delta.max(0) as u32, max_timestamp)))
     }
+
+    fn has_keys(&self) -> bool {
+        true
+    }
+
+    fn keys(
+        &self,
+        _header: &crate::BatchHeader,
+        payload: &[u8],
+        visit: &mut dyn FnMut(RecordKey<'_>),
+    ) -> Result<(), FormatError> {
+        let batch = Batch::read(payload)?;
+        let decompressed = batch.decompressed()?;
+        for view in record_views(&batch.header, decompressed.as_deref().unwrap_or(batch.data()?)) {
+            visit(key_of(&view.map_err(|_| FormatError)?)?);
+        }
+        Ok(())
+    }
+
+    fn retain(
+        &self,
+        _header: &crate::BatchHeader,
+        payload: &[u8],
+        keep: &mut dyn FnMut(RecordKey<'_>) -> bool,
+    ) -> Result<Retained, FormatError> {
+        let batch = Batch::read(payload)?;
+        let decompressed = batch.decompressed()?;
+        let data = decompressed.as_deref().unwrap_or(batch.data()?);
+        retained(&batch.header, data, &mut |view| Ok(keep(key_of(view)?)))
+    }
+}
+
+fn key_of<'a>(view: &RecordView<'a>) -> Result<RecordKey<'a>, FormatError> {
+    let position = u32::try_from(view.offset_delta).map_err(|_| FormatError)?;
+    Ok(RecordKey { position, key: view.key, tombstone: view.value.is_none() })
 }
 
 struct Batch<'a> {
@@ -44,6 +80,17 @@ impl<'a> Batch<'a> {
         Ok(Batch { header: BatchHeader::parse(payload).map_err(|_| FormatError)?, payload })
     }
 
+    /// The records as they are stored.
+    fn data(&self) -> Result<&'a [u8], FormatError> {
+        self.payload.get(HEADER_BYTES..self.header.batch_bytes()).ok_or(FormatError)
+    }
+
+    /// The records decompressed; None if they are not compressed.
+    fn decompressed(&self) -> Result<Option<Vec<u8>>, FormatError> {
+        let codec = self.header.attributes.codec().map_err(|_| FormatError)?;
+        codec.decompress_slice(self.data()?, DECOMPRESSED_BYTES_MAX).map_err(|_| FormatError)
+    }
+
     /// Position and time of the first record whose time is `wanted`.
     fn first(&self, wanted: impl Fn(i64) -> bool) -> Result<Option<(u32, i64)>, FormatError> {
         let header = &self.header;
@@ -51,10 +98,8 @@ impl<'a> Batch<'a> {
             // All records have one time: no need to look into them.
             return Ok(wanted(header.max_timestamp).then_some((0, header.max_timestamp)));
         }
-        let codec = header.attributes.codec().map_err(|_| FormatError)?;
-        let data = self.payload.get(HEADER_BYTES..header.batch_bytes()).ok_or(FormatError)?;
-        let decompressed = codec.decompress_slice(data, DECOMPRESSED_BYTES_MAX).map_err(|_| FormatError)?;
-        for view in record_views(header, decompressed.as_deref().unwrap_or(data)) {
+        let decompressed = self.decompressed()?;
+        for view in record_views(header, decompressed.as_deref().unwrap_or(self.data()?)) {
             let view = view.map_err(|_| FormatError)?;
             if wanted(view.timestamp_ms) {
                 let position = u32::try_from(view.offset_delta).map_err(|_| FormatError)?;

@@ -16,7 +16,8 @@
 //!  bit  3    timestamp type: 0 given by the producer, 1 time of append (the max time is then every record's)
 //!  bit  4    part of a transaction
 //!  bit  5    control batch: markers of the broker, no data
-//!  bit  6    the base time is when tombstones may be dropped (KIP-534); set by compaction only
+//!  bit  6    the base time is when tombstones may be dropped (KIP-534); set by Kafka's compaction only, the core's keeps
+//!            that time in its own header
 //! ```
 //!
 //! A record, inside the (decompressed) records; varints are zigzag, -1 as a length is null:
@@ -36,6 +37,7 @@ mod header;
 mod headers;
 mod produced;
 mod records;
+mod retain;
 mod rewrite;
 mod varint;
 

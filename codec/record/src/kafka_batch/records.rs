@@ -99,6 +99,13 @@ pub struct RecordViews<'a> {
     cursor: Cursor<'a>,
 }
 
+impl RecordViews<'_> {
+    /// How many bytes are left to be read: what was read so far ends where they begin.
+    pub(super) fn left_bytes(&self) -> usize {
+        self.cursor.rest.len()
+    }
+}
+
 impl<'a> Iterator for RecordViews<'a> {
     type Item = Result<RecordView<'a>, BatchError>;
 

@@ -115,6 +115,7 @@ pub fn with_durability(mut labels: Labels, durability: Durability) -> Labels {
 pub fn settings_of(labels: &Labels) -> TopicSettings {
     TopicSettings {
         durability: durability_of(value(labels, DURABILITY)).unwrap_or(Durability::Fsync),
+        compaction: None,
         // -1 stands for no limit.
         retention_ms: u64::try_from(number(labels, "retention.ms")).ok(),
         retention_bytes: u64::try_from(number(labels, "retention.bytes")).ok(),

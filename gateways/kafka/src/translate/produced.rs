@@ -245,6 +245,7 @@ fn core_batch(header: &BatchHeader, payload: Bytes) -> Batch {
                 epoch: header.producer_epoch,
                 sequence: header.base_sequence,
             }),
+            tombstones_until_ms: None,
             payload_length: payload.len() as u32,
             payload_crc,
         },
