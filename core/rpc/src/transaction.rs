@@ -18,8 +18,12 @@ use crate::ids::PartitionId;
 #[derive(Clone, Debug)]
 pub struct TransactionEnd {
     pub producer_id: i64,
-    /// The epoch from now on. The producer's transaction is ended whatever its epoch, up to this one.
+    /// The epoch from now on.
     pub epoch: i16,
+    /// The producer's transaction is ended if its epoch is this one or lower; at most `epoch`. Who raises the epoch with each
+    /// end names the one before here, so that a call that comes late (repeated, or of a coordinator that was replaced) cannot end
+    /// the transaction that came after it.
+    pub ended_epoch_max: i16,
     pub outcome: Outcome,
     /// Appended wherever batches are to be ended: of count 1, with the flags `CONTROL` and `TRANSACTIONAL`, and this
     /// producer and epoch with sequence -1 in its header. Its offsets and times are the core's to set.
@@ -65,7 +69,7 @@ pub struct AbortedTransaction {
 pub enum TransactionError {
     #[error("a newer epoch of this producer is known")]
     ProducerFenced,
-    /// The marker's header or payload is not what it must be.
+    /// The marker's header or payload is not what it must be; or epochs are to be ended that are yet to come.
     #[error("the marker is not one of this producer and epoch")]
     Marker,
     /// It may have been ended in some partitions; the same call ends it in the others.
@@ -80,12 +84,13 @@ pub enum TransactionError {
 }
 
 impl TransactionEnd {
-    /// Whether the marker is whole and of this producer and epoch.
+    /// Whether the marker is whole and of this producer and epoch, and no later epoch is to be ended.
     pub fn marker_is_valid(&self) -> bool {
         use codec_record::{BatchFlags, Producer};
         let header = &self.marker.header;
         let producer = Producer { id: self.producer_id, epoch: self.epoch, sequence: -1 };
-        header.count == 1
+        self.ended_epoch_max <= self.epoch
+            && header.count == 1
             && header.flags.contains(BatchFlags::CONTROL)
             && header.flags.contains(BatchFlags::TRANSACTIONAL)
             && header.producer == Some(producer)

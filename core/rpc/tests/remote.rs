@@ -24,7 +24,7 @@ fn end(outcome: Outcome) -> TransactionEnd {
     let mut marker = codec_record::Batch::new(codec_record::FormatId::RAW, 1, 0, Bytes::from_static(b"marker"));
     marker.header.flags = codec_record::BatchFlags(3);
     marker.header.producer = Some(codec_record::Producer { id: 7, epoch: 3, sequence: -1 });
-    TransactionEnd { producer_id: 7, epoch: 3, outcome, marker }
+    TransactionEnd { producer_id: 7, epoch: 3, ended_epoch_max: 2, outcome, marker }
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn every_verb_gets_its_answer_on_both_kinds_of_socket() {
         assert_eq!(core.commit(commit).await, [Err(CursorError::Fenced)]);
         assert_eq!(core.committed(group(), vec![partition(0)]).await, Ok(vec![Committed::default()]));
         assert_eq!(core.cursors(group()).await, Ok(vec![]));
-        let ended = PartitionId { topic: TopicId(7), index: 3 };
+        let ended = PartitionId { topic: TopicId(7), index: 2 };
         assert_eq!(core.transaction_end(end(Outcome::Commit)).await, Ok(vec![ended]));
         assert_eq!(core.transaction_end(end(Outcome::Abort)).await, Err(TransactionError::ProducerFenced));
         let bad = TransactionEnd { epoch: 4, ..end(Outcome::Commit) };

@@ -43,6 +43,7 @@ pub enum Request {
     TransactionEnd {
         producer_id: i64,
         epoch: i16,
+        ended_epoch_max: i16,
         outcome: Outcome,
     },
     TransactionsOpen(Option<i64>),

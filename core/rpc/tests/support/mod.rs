@@ -128,7 +128,7 @@ impl Core for MemoryCore {
     async fn transaction_end(&self, end: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError> {
         match end.outcome {
             Outcome::Commit => {
-                Ok(vec![PartitionId { topic: TopicId(end.producer_id as u128), index: end.epoch as u32 }])
+                Ok(vec![PartitionId { topic: TopicId(end.producer_id as u128), index: end.ended_epoch_max as u32 }])
             }
             Outcome::Abort => Err(TransactionError::ProducerFenced),
         }
