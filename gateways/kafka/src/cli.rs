@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{ArgAction, Parser};
 use core_rpc::{Address, Durability, RemoteCore};
-use gateway_runtime::{ready, signals};
+use gateway_runtime::{NodeId, ready, signals};
 
 use crate::configs::durability_of;
 use crate::state::GroupConfig;
@@ -28,9 +28,15 @@ pub struct Flags {
     /// HOST:PORT that clients are told to connect to; by default the address that is listened on.
     #[arg(long, env = "POLYMQ_KAFKA_ADVERTISED", value_parser = host_and_port)]
     advertised: Option<(String, u16)>,
-    /// This gateway's broker id.
-    #[arg(long, env = "POLYMQ_KAFKA_NODE_ID", default_value_t = 1)]
-    node_id: i32,
+    /// This gateway's broker id, or auto: the lowest that no other gateway has.
+    #[arg(long, env = "POLYMQ_KAFKA_NODE_ID", default_value = "auto")]
+    node_id: NodeId,
+    /// Where the gateway stands: told to clients that prefer what is near.
+    #[arg(long, env = "POLYMQ_KAFKA_RACK")]
+    rack: Option<String>,
+    /// Milliseconds without a sign of life after which other gateways take over from this one.
+    #[arg(long, env = "POLYMQ_KAFKA_SESSION_TIMEOUT_MS", default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(300..))]
+    session_timeout_ms: u32,
     /// The namespace whose topics clients see.
     #[arg(long, env = "POLYMQ_KAFKA_NAMESPACE", default_value = "default")]
     namespace: String,
@@ -85,6 +91,8 @@ impl Flags {
             listen: self.listen,
             advertised: self.advertised.clone(),
             node_id: self.node_id,
+            rack: self.rack.clone(),
+            session_timeout: Duration::from_millis(u64::from(self.session_timeout_ms)),
             namespace: self.namespace.clone(),
             num_partitions: self.num_partitions,
             auto_create_topics: self.auto_create_topics,

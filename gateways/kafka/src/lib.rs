@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! socket → session (frames, order, flow) → handlers (one file per request) → Core
-//!                                             ├ state      what connections share: groups, producer ids
+//!                                             ├ state      what connections share: brokers, groups, producer ids
 //!                                             ├ translate  names, batches and topics ↔ the core's
 //!                                             ├ configs    the configurations that topics and brokers have
 //!                                             └ errors     the only place that knows error codes
@@ -25,11 +25,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use core_rpc::{Core, Durability, TopicId};
 use gateway_runtime::listener::{self, Server};
-use gateway_runtime::{CachedTopic, Identity, TopicCache};
+use gateway_runtime::{CachedTopic, Identity, Membership, NodeId, Registration, TopicCache};
 use tokio_util::sync::CancellationToken;
 
 use crate::configs::TopicConfig;
-use crate::state::{GroupConfig, Groups, ProducerIds};
+use crate::state::{Brokers, GroupConfig, Groups, ProducerIds};
 
 /// How the gateway is set up.
 #[derive(Clone, Debug)]
@@ -37,7 +37,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The host and port that clients are told to connect to. None: the address that is listened on.
     pub advertised: Option<(String, u16)>,
-    pub node_id: i32,
+    pub node_id: NodeId,
+    /// Where the gateway stands, for clients that prefer what is near.
+    pub rack: Option<String>,
+    /// After what time without a sign of life the other gateways take over (at most half as long again).
+    pub session_timeout: Duration,
     /// The core's namespace whose topics these clients see.
     pub namespace: String,
     /// Partitions of a topic that is created without saying how many.
@@ -59,7 +63,9 @@ impl Default for Config {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 9092)),
             advertised: None,
-            node_id: 1,
+            node_id: NodeId::Lowest,
+            rack: None,
+            session_timeout: Duration::from_secs(6),
             namespace: "default".into(),
             num_partitions: 1,
             auto_create_topics: true,
@@ -87,6 +93,8 @@ pub struct Gateway<C> {
     pub topics: Arc<Topics<C>>,
     pub producer_ids: ProducerIds<C>,
     pub groups: Groups<C>,
+    /// The live gateways, and who of them is responsible for what.
+    pub brokers: Brokers,
 }
 
 impl<C: Core> Gateway<C> {
@@ -105,6 +113,7 @@ impl<C: Core> Gateway<C> {
 #[derive(Debug)]
 pub struct Handle {
     server: Server,
+    brokers: Brokers,
     stop: CancellationToken,
     drain: Duration,
 }
@@ -117,6 +126,8 @@ impl Handle {
 
     /// Answers what has been asked, closes all connections, and ends.
     pub async fn stop(self) {
+        // First, so that others take the groups over while requests are still answered.
+        self.brokers.leave().await;
         self.server.stop(self.drain).await;
         self.stop.cancel();
     }
@@ -126,13 +137,16 @@ impl Handle {
 pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handle> {
     let stop = CancellationToken::new();
     let topics = Topics::start(core.clone(), stop.clone()).await.context("cannot read the topics")?;
-    let identity = Identity::establish(&core, config.node_id).await.context("cannot learn the cluster's id")?;
-    let groups = Groups::start(core.clone(), config.namespace.clone(), config.groups, stop.clone())
-        .await
-        .context("cannot read the groups")?;
+    // Bound before it is registered: whoever was registered at this address lives no more.
     let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     config.listen = listener.local_addr()?;
     let advertised = advertised(&config)?;
+    let membership = Membership::start(core.clone(), registration(&config, &advertised), stop.clone()).await?;
+    let brokers = Brokers::new(membership);
+    let identity = Identity::establish(&core, brokers.own_id()).await.context("cannot learn the cluster's id")?;
+    let groups = Groups::start(core.clone(), config.namespace.clone(), config.groups, brokers.clone(), stop.clone())
+        .await
+        .context("cannot read the groups")?;
     let (connections_max, drain) = (config.connections_max, config.drain);
     let gateway = Arc::new(Gateway {
         producer_ids: ProducerIds::new(core.clone()),
@@ -142,12 +156,26 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         advertised,
         topics,
         groups,
+        brokers: brokers.clone(),
     });
     let server = listener::serve(listener, connections_max, move |stream, peer, draining| {
         session::run(gateway.clone(), stream, peer, draining)
     })?;
-    tracing::info!(address = %server.address(), "the Kafka gateway listens");
-    Ok(Handle { server, stop, drain })
+    tracing::info!(address = %server.address(), node_id = brokers.own_id(), "the Kafka gateway listens");
+    Ok(Handle { server, brokers, stop, drain })
+}
+
+/// How this gateway makes itself known to the others of its namespace.
+fn registration(config: &Config, advertised: &(String, u16)) -> Registration {
+    Registration {
+        prefix: format!("gateway/kafka/{}/", config.namespace.replace('%', "%25").replace('/', "%2F")),
+        node_id: config.node_id,
+        host: advertised.0.clone(),
+        port: advertised.1,
+        rack: config.rack.clone(),
+        started_ms: now_ms(),
+        time_to_live: config.session_timeout,
+    }
 }
 
 /// What clients are told to connect to.

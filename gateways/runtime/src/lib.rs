@@ -1,15 +1,18 @@
 //! What every gateway shares: configuration, logging, signals, the listener with its drain, the ready file, the
-//! cluster's identity, and a cache of the topics. No wire protocol is known here.
+//! cluster's identity, who of its kind lives, a mirror of a part of meta, and a cache of the topics. No wire protocol is
+//! known here.
 
 pub mod config;
 pub mod identity;
 pub mod listener;
 pub mod logging;
+pub mod membership;
 pub mod mirror;
 pub mod ready;
 pub mod signals;
 pub mod topic_cache;
 
 pub use identity::Identity;
+pub use membership::{Member, Members, Membership, NodeId, Registration};
 pub use mirror::Mirror;
 pub use topic_cache::{CachedTopic, TopicCache, TopicView};

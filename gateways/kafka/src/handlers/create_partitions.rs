@@ -10,6 +10,7 @@ use super::Context;
 use super::create_topics::duplicates;
 use crate::Gateway;
 use crate::errors::{ErrorCode, Refusal};
+use crate::state::brokers::View;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
@@ -61,7 +62,7 @@ async fn grow<C: Core>(
             return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
         }
         for assignment in assignments {
-            check_assignment(&assignment.broker_ids, gateway.identity.node_id)?;
+            check_assignment(&assignment.broker_ids, &gateway.brokers.live())?;
         }
     }
     if !validate_only {
@@ -77,17 +78,22 @@ async fn grow<C: Core>(
     Ok(())
 }
 
-/// Checks the replicas that a client assigns to a partition: this broker is the only one there is.
-pub fn check_assignment(broker_ids: &[i32], node_id: i32) -> Result<(), Refusal> {
+/// Checks the replicas that a client assigns to a partition. Where there is one broker, it can only be that one; among
+/// several the leader follows from who lives, and nobody can assign it.
+pub fn check_assignment(broker_ids: &[i32], brokers: &View) -> Result<(), Refusal> {
     let refused = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
     if broker_ids.is_empty() {
         return refused("The manual partition assignment includes an empty replica list.".into());
     }
-    if let Some(other) = broker_ids.iter().find(|id| **id != node_id) {
+    if let Some(other) = broker_ids.iter().find(|id| !brokers.has(**id)) {
         return refused(format!("The manual partition assignment includes broker {other}, but no such broker is registered."));
     }
-    match broker_ids.len() {
-        1 => Ok(()),
-        _ => refused(format!("The manual partition assignment includes the broker {node_id} more than once.")),
+    match broker_ids {
+        [_] if brokers.members().len() == 1 => Ok(()),
+        [_] => refused("The brokers of this cluster share its partitions by themselves; assign none.".into()),
+        [id, others @ ..] if others.contains(id) => {
+            refused(format!("The manual partition assignment includes the broker {id} more than once."))
+        }
+        _ => refused("The manual partition assignment includes several brokers, but a partition has one replica.".into()),
     }
 }

@@ -1,6 +1,6 @@
 //! CreateTopics (19), versions 2 to 7: creates topics.
 //!
-//! - A partition has one replica, on this broker: other replication factors and assignments are refused.
+//! - A partition has one replica, served by any gateway: other replication factors and assignments are refused.
 //! - `timeout_ms` bounds waiting for other brokers; there are none.
 
 use std::collections::HashSet;
@@ -127,8 +127,8 @@ fn partitions_of<C: Core>(gateway: &Gateway<C>, asked: &CreatableTopic) -> Resul
         }
         factor => {
             let message = format!(
-                "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} \
-                 cannot be reached because only 1 broker(s) are registered."
+                "Unable to replicate the partition {factor} time(s): a partition has one replica here, whose safety \
+                 is the core's matter (polymq.durability)."
             );
             return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message));
         }
@@ -167,7 +167,7 @@ fn assigned<C: Core>(gateway: &Gateway<C>, asked: &CreatableTopic) -> Result<u32
         return refused(ErrorCode::InvalidReplicaAssignment, message);
     }
     for assignment in &asked.assignments {
-        super::create_partitions::check_assignment(&assignment.broker_ids, gateway.identity.node_id)?;
+        super::create_partitions::check_assignment(&assignment.broker_ids, &gateway.brokers.live())?;
     }
     match i32::try_from(indexes.len()) {
         Ok(count) if count <= PARTITIONS_MAX => Ok(count as u32),

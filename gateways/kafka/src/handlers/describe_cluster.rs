@@ -1,9 +1,10 @@
-//! DescribeCluster (60), versions 0 to 2: describes the cluster, which is this one broker.
+//! DescribeCluster (60), versions 0 to 2: describes the cluster: the live gateways.
 
 use codec_kafka::messages::describe_cluster::{
     DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
 };
 use core_rpc::Core;
+use gateway_runtime::Member;
 
 use super::Context;
 use crate::Gateway;
@@ -25,22 +26,26 @@ pub async fn handle<C: Core>(
             ..Default::default()
         };
     }
-    let node_id = gateway.identity.node_id;
+    let brokers = gateway.brokers.live();
     DescribeClusterResponse {
         cluster_id: gateway.identity.cluster_id.clone(),
-        controller_id: node_id,
-        brokers: vec![DescribeClusterBroker {
-            broker_id: node_id,
-            host: gateway.advertised.0.clone(),
-            port: i32::from(gateway.advertised.1),
-            rack: None,
-            is_fenced: false,
-        }],
+        controller_id: brokers.controller_id(),
+        brokers: brokers.members().iter().map(broker).collect(),
         cluster_authorized_operations: match request.include_cluster_authorized_operations {
             true => CLUSTER_OPERATIONS,
             false => i32::MIN,
         },
         ..Default::default()
+    }
+}
+
+fn broker(member: &Member) -> DescribeClusterBroker {
+    DescribeClusterBroker {
+        broker_id: member.node_id,
+        host: member.host.clone(),
+        port: i32::from(member.port),
+        rack: member.rack.clone(),
+        is_fenced: false,
     }
 }
 

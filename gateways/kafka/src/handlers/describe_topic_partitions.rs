@@ -6,10 +6,11 @@ use codec_kafka::messages::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
     DescribeTopicPartitionsResponseTopic,
 };
-use core_rpc::Core;
+use core_rpc::{Core, PartitionId};
 
 use super::Context;
 use crate::errors::ErrorCode;
+use crate::state::brokers::View;
 use crate::translate::names::check_topic_name;
 use crate::translate::{LEADER_EPOCH, TOPIC_OPERATIONS, uuid};
 use crate::{Gateway, Topic};
@@ -33,6 +34,7 @@ pub async fn handle<C: Core>(
     if from_index < 0 || (!all && request.cursor.is_some() && !asked.contains(from_name)) {
         return refused(&request);
     }
+    let brokers = gateway.brokers.live();
     let mut response = DescribeTopicPartitionsResponse::default();
     let mut room = request.response_partition_limit.clamp(1, PARTITIONS_MAX);
     for name in asked.range(from_name.to_owned()..) {
@@ -49,7 +51,7 @@ pub async fn handle<C: Core>(
         let first = if name == from_name { from_index } else { 0 };
         let partitions = topic.topic.partitions as i32;
         let end = partitions.min(first.saturating_add(room));
-        response.topics.push(described(&topic, first..end, gateway.identity.node_id));
+        response.topics.push(described(&topic, first..end, &brokers));
         if end < partitions {
             response.next_cursor = Some(Cursor { topic_name: name.clone(), partition_index: end });
             break;
@@ -84,16 +86,19 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     }
 }
 
-fn described(topic: &Topic, indexes: std::ops::Range<i32>, node_id: i32) -> DescribeTopicPartitionsResponseTopic {
-    let partition = |partition_index| DescribeTopicPartitionsResponsePartition {
-        partition_index,
-        leader_id: node_id,
-        leader_epoch: LEADER_EPOCH,
-        replica_nodes: vec![node_id],
-        isr_nodes: vec![node_id],
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
-        ..Default::default()
+fn described(topic: &Topic, indexes: std::ops::Range<i32>, brokers: &View) -> DescribeTopicPartitionsResponseTopic {
+    let partition = |partition_index| {
+        let leader_id = brokers.leader_id(PartitionId { topic: topic.topic.id, index: partition_index as u32 });
+        DescribeTopicPartitionsResponsePartition {
+            partition_index,
+            leader_id,
+            leader_epoch: LEADER_EPOCH,
+            replica_nodes: vec![leader_id],
+            isr_nodes: vec![leader_id],
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
+            ..Default::default()
+        }
     };
     DescribeTopicPartitionsResponseTopic {
         name: Some(topic.topic.name.clone()),

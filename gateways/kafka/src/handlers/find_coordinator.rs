@@ -1,4 +1,4 @@
-//! FindCoordinator (10), versions 0 to 6: tells who coordinates a group. It is this gateway.
+//! FindCoordinator (10), versions 0 to 6: tells which of the live gateways coordinates a group.
 //!
 //! - Transactions (key type 1) are refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which clients take as final: after
 //!   COORDINATOR_NOT_AVAILABLE they would ask again until their time is up.
@@ -6,10 +6,12 @@
 
 use codec_kafka::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use core_rpc::Core;
+use gateway_runtime::Member;
 
 use super::Context;
 use crate::Gateway;
 use crate::errors::{ErrorCode, Refusal};
+use crate::state::brokers::{CoordinatorKey, View};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -22,12 +24,13 @@ pub async fn handle<C: Core>(
     context: &Context,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
-    let find = |key: String| match check(request.key_type) {
-        Ok(()) => Coordinator {
+    let brokers = gateway.brokers.live();
+    let find = |key: String| match coordinator(&brokers, request.key_type, &key) {
+        Ok(coordinator) => Coordinator {
             key,
-            node_id: gateway.identity.node_id,
-            host: gateway.advertised.0.clone(),
-            port: i32::from(gateway.advertised.1),
+            node_id: coordinator.node_id,
+            host: coordinator.host.clone(),
+            port: i32::from(coordinator.port),
             ..Default::default()
         },
         Err(refusal) => Coordinator {
@@ -54,9 +57,12 @@ pub async fn handle<C: Core>(
     }
 }
 
-fn check(key_type: i8) -> Result<(), Refusal> {
+fn coordinator<'a>(brokers: &'a View, key_type: i8, key: &str) -> Result<&'a Member, Refusal> {
     match key_type {
-        GROUP => Ok(()),
+        GROUP => {
+            let coordinator = brokers.coordinator(CoordinatorKey::Group(key));
+            coordinator.ok_or_else(|| ErrorCode::CoordinatorNotAvailable.into())
+        }
         TRANSACTION => Err(Refusal::new(
             ErrorCode::TransactionalIdAuthorizationFailed,
             "transactions are not supported by this broker",

@@ -1,6 +1,6 @@
 //! Metadata (3), versions 0 to 13: describes the broker and topics, and creates unknown topics where that is allowed.
 //!
-//! - This gateway is the only broker it tells of, and the leader of every partition.
+//! - The brokers are the live gateways. Any of them serves any partition; leaders only spread the load.
 //! - A topic that is created here is described at once; Kafka answers LEADER_NOT_AVAILABLE first.
 
 use std::collections::HashSet;
@@ -11,10 +11,12 @@ use codec_kafka::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
 };
-use core_rpc::{Core, TopicCreate, TopicError};
+use core_rpc::{Core, PartitionId, TopicCreate, TopicError};
+use gateway_runtime::Member;
 
 use super::Context;
 use crate::errors::ErrorCode;
+use crate::state::brokers::View;
 use crate::translate::names::check_topic_name;
 use crate::translate::{LEADER_EPOCH, TOPIC_OPERATIONS, CLUSTER_OPERATIONS, topic_id, uuid};
 use crate::{Gateway, Topic, configs};
@@ -23,12 +25,14 @@ use crate::{Gateway, Topic, configs};
 const BY_ID_VERSION: i16 = 12;
 
 pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: MetadataRequest) -> MetadataResponse {
-    let node_id = gateway.identity.node_id;
+    let brokers = gateway.brokers.live();
     let mut topics = match &request.topics {
-        None => all(gateway),
+        None => all(gateway, &brokers),
         // Version 0 has no null.
-        Some(topics) if topics.is_empty() && context.version == 0 => all(gateway),
-        Some(topics) => named(gateway, context.version, topics, request.allow_auto_topic_creation).await,
+        Some(topics) if topics.is_empty() && context.version == 0 => all(gateway, &brokers),
+        Some(topics) => {
+            named(gateway, &brokers, context.version, topics, request.allow_auto_topic_creation).await
+        }
     };
     if request.include_topic_authorized_operations {
         for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
@@ -36,14 +40,9 @@ pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: M
         }
     }
     let mut response = MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id,
-            host: gateway.advertised.0.clone(),
-            port: i32::from(gateway.advertised.1),
-            rack: None,
-        }],
+        brokers: brokers.members().iter().map(broker).collect(),
         cluster_id: Some(gateway.identity.cluster_id.clone()),
-        controller_id: node_id,
+        controller_id: brokers.controller_id(),
         topics,
         ..Default::default()
     };
@@ -53,13 +52,23 @@ pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: M
     response
 }
 
-fn all<C: Core>(gateway: &Gateway<C>) -> Vec<MetadataResponseTopic> {
+fn broker(member: &Member) -> MetadataResponseBroker {
+    MetadataResponseBroker {
+        node_id: member.node_id,
+        host: member.host.clone(),
+        port: i32::from(member.port),
+        rack: member.rack.clone(),
+    }
+}
+
+fn all<C: Core>(gateway: &Gateway<C>, brokers: &View) -> Vec<MetadataResponseTopic> {
     let topics = gateway.topics.all(&gateway.config.namespace);
-    topics.iter().map(|topic| described(topic, gateway.identity.node_id)).collect()
+    topics.iter().map(|topic| described(topic, brokers)).collect()
 }
 
 async fn named<C: Core>(
     gateway: &Gateway<C>,
+    brokers: &View,
     version: i16,
     asked: &[MetadataRequestTopic],
     may_create: bool,
@@ -75,7 +84,7 @@ async fn named<C: Core>(
             continue;
         }
         topics.push(match find(gateway, topic, may_create).await {
-            Ok(found) => described(&found, gateway.identity.node_id),
+            Ok(found) => described(&found, brokers),
             Err(code) => failed(topic, code),
         });
     }
@@ -118,21 +127,24 @@ async fn create<C: Core>(gateway: &Gateway<C>, name: &str) -> Result<Arc<Topic>,
     }
 }
 
-fn described(topic: &Topic, node_id: i32) -> MetadataResponseTopic {
+fn described(topic: &Topic, brokers: &View) -> MetadataResponseTopic {
     let topic = &topic.topic;
-    let partition = |index| MetadataResponsePartition {
-        error_code: 0,
-        partition_index: index,
-        leader_id: node_id,
-        leader_epoch: LEADER_EPOCH,
-        replica_nodes: vec![node_id],
-        isr_nodes: vec![node_id],
-        offline_replicas: Vec::new(),
+    let partition = |index| {
+        let leader_id = brokers.leader_id(PartitionId { topic: topic.id, index });
+        MetadataResponsePartition {
+            error_code: 0,
+            partition_index: index as i32,
+            leader_id,
+            leader_epoch: LEADER_EPOCH,
+            replica_nodes: vec![leader_id],
+            isr_nodes: vec![leader_id],
+            offline_replicas: Vec::new(),
+        }
     };
     MetadataResponseTopic {
         name: Some(topic.name.clone()),
         topic_id: uuid(topic.id),
-        partitions: (0..topic.partitions as i32).map(partition).collect(),
+        partitions: (0..topic.partitions).map(partition).collect(),
         ..Default::default()
     }
 }

@@ -47,19 +47,22 @@ pub async fn handle<C: Core>(
 }
 
 async fn fetch_group<C: Core>(gateway: &Gateway<C>, asked: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    if !gateway.groups.coordinates(&asked.group_id) {
+        return refused(asked, ErrorCode::NotCoordinator);
+    }
     let fetched = match &asked.topics {
         None => fetch_all(gateway, &asked.group_id).await,
         Some(topics) => fetch_topics(gateway, &asked.group_id, topics).await,
     };
-    let (topics, error) = match fetched {
-        Ok(topics) => (topics, ErrorCode::None),
-        Err(error) => (Vec::new(), ErrorCode::from(&error)),
-    };
-    // Version 1 has nowhere else to put the error but the partitions it asked for.
-    let topics = match error {
-        ErrorCode::None => topics,
-        error => failed(asked.topics.unwrap_or_default(), error),
-    };
+    match fetched {
+        Ok(topics) => OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: 0 },
+        Err(error) => refused(asked, ErrorCode::from(&error)),
+    }
+}
+
+/// Version 1 has nowhere else to put the error but the partitions it asked for.
+fn refused(asked: OffsetFetchRequestGroup, error: ErrorCode) -> OffsetFetchResponseGroup {
+    let topics = failed(asked.topics.unwrap_or_default(), error);
     OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: error.code() }
 }
 

@@ -1,7 +1,9 @@
 //! What connections share.
 
+pub mod brokers;
 pub mod groups;
 mod producer_ids;
 
+pub use brokers::{Brokers, CoordinatorKey};
 pub use groups::{GroupConfig, Groups};
 pub use producer_ids::ProducerIds;

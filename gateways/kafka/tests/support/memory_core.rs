@@ -24,6 +24,8 @@ struct State {
     events: Vec<MetaEvent>,
     revision: u64,
     next_topic: u128,
+    last_session: u64,
+    sessions: std::collections::BTreeSet<SessionId>,
     cursors: BTreeMap<(String, String), BTreeMap<PartitionId, Cursor>>,
 }
 
@@ -332,6 +334,9 @@ impl Core for MemoryCore {
                 MetaCondition::Absent => current.is_none(),
                 MetaCondition::Version(version) => current.as_ref().is_some_and(|entry| entry.version == version),
             };
+            if put.session.is_some_and(|session| !state.sessions.contains(&session)) {
+                return Err(MetaError::UnknownSession);
+            }
             match holds {
                 true => Ok(state.put_meta(put.key, put.value, put.session)),
                 false => Err(MetaError::Conflict(current)),
@@ -359,15 +364,26 @@ impl Core for MemoryCore {
         Ok(changes.await)
     }
 
+    /// Sessions live until they are closed.
     async fn session_open(&self, _: Duration) -> Result<SessionId, MetaError> {
-        Ok(SessionId(1))
+        let mut state = self.state.lock();
+        state.last_session += 1;
+        let session = SessionId(state.last_session);
+        state.sessions.insert(session);
+        Ok(session)
     }
 
-    async fn session_renew(&self, _: SessionId) -> Result<(), MetaError> {
-        Ok(())
+    async fn session_renew(&self, session: SessionId) -> Result<(), MetaError> {
+        self.state.lock().sessions.contains(&session).then_some(()).ok_or(MetaError::UnknownSession)
     }
 
-    async fn session_close(&self, _: SessionId) -> Result<(), MetaError> {
+    async fn session_close(&self, session: SessionId) -> Result<(), MetaError> {
+        self.change(|state| {
+            state.sessions.remove(&session);
+            let of_session = state.meta.values().filter(|entry| entry.session == Some(session));
+            let keys: Vec<String> = of_session.map(|entry| entry.key.clone()).collect();
+            keys.iter().for_each(|key| state.delete_meta(key));
+        });
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ pub struct ListedGroup {
 }
 
 impl<C: Core> Groups<C> {
-    /// All groups by name: those with members or a record, and those that only have offsets.
+    /// The groups that this gateway coordinates, by name: those with members or a record, and those that only have offsets.
     pub async fn list(&self) -> Result<Vec<ListedGroup>, GroupError> {
         let with_offsets = self.shared.core.groups(self.shared.namespace.clone()).await;
         let mut with_offsets = with_offsets.map_err(|_| GroupError::CoordinatorNotAvailable)?;
@@ -33,6 +33,7 @@ impl<C: Core> Groups<C> {
             });
         }
         listed.sort_by(|a, b| a.id.cmp(&b.id));
+        with_offsets.retain(|id| self.coordinates(id));
         with_offsets.retain(|id| listed.binary_search_by(|group| group.id.cmp(id)).is_err());
         listed.extend(with_offsets.into_iter().map(|id| ListedGroup {
             id,

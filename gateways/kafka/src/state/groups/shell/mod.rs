@@ -11,6 +11,7 @@
 mod admin;
 mod clock;
 mod offsets;
+mod ownership;
 mod retention;
 mod slot;
 mod store;
@@ -36,6 +37,7 @@ use super::error::GroupError;
 use super::join::JoinRequest;
 use super::leave::Leaver;
 use super::sync::SyncRequest;
+use crate::state::brokers::Brokers;
 
 pub use admin::ListedGroup;
 pub use offsets::{Commit, Committer};
@@ -46,7 +48,7 @@ use slot::{Parked, Slot};
 /// How long to wait before asking a core again that could not answer.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// All groups of a namespace that this gateway coordinates. Cheap to clone; every clone is the same.
+/// The groups of a namespace that this gateway coordinates. Cheap to clone; every clone is the same.
 pub struct Groups<C> {
     shared: Arc<Shared<C>>,
 }
@@ -61,6 +63,8 @@ struct Shared<C> {
     core: C,
     namespace: String,
     config: GroupConfig,
+    /// Which of the groups are this gateway's.
+    brokers: Brokers,
     clock: Clock,
     slots: DashMap<String, Arc<Slot>>,
     /// When a slot wants to be ticked, earliest first. An entry may be outdated; a tick too many does no harm.
@@ -71,12 +75,13 @@ struct Shared<C> {
 }
 
 impl<C: Core> Groups<C> {
-    /// Loads the groups that are stored, giving their members a fresh session, and starts the timer. Waits until the
+    /// Loads the groups that are stored and this gateway's to coordinate, giving their members a fresh session, and starts the timer. Waits until the
     /// core answers. The tasks end with `stop`.
     pub async fn start(
         core: C,
         namespace: String,
         config: GroupConfig,
+        brokers: Brokers,
         stop: CancellationToken,
     ) -> Result<Self, MetaError> {
         let groups = Groups {
@@ -84,6 +89,7 @@ impl<C: Core> Groups<C> {
                 core,
                 namespace,
                 config,
+                brokers: brokers.clone(),
                 clock: Clock::start(),
                 slots: DashMap::new(),
                 deadlines: Mutex::new(BinaryHeap::new()),
@@ -91,6 +97,8 @@ impl<C: Core> Groups<C> {
                 tickets: AtomicU64::new(0),
             }),
         };
+        // From before the loading on, so that no change is missed.
+        let changes = brokers.changes();
         loop {
             match groups.load_all().await {
                 Ok(()) => break,
@@ -98,12 +106,13 @@ impl<C: Core> Groups<C> {
                 Err(error) => return Err(error),
             }
         }
-        let (timer, sweeper) = (groups.clone(), groups.clone());
+        let (timer, sweeper, owner) = (groups.clone(), groups.clone(), groups.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = timer.run_timer() => {}
                 () = sweeper.run_retention() => {}
+                () = owner.run_ownership(changes) => {}
             }
         });
         Ok(groups)

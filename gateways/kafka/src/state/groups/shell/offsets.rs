@@ -64,6 +64,7 @@ impl<C: Core> Groups<C> {
             return Err(GroupError::GroupNotFound);
         }
         checked?;
+        self.check_sure_owner(group)?;
         let time_ms = wall_ms();
         let cursors = commits.into_iter().map(|commit| {
             let Commit { partition, offset, leader_epoch: epoch, metadata } = commit;

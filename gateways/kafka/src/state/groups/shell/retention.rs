@@ -30,7 +30,7 @@ impl<C: Core> Groups<C> {
             self.shared.core.groups(self.shared.namespace.clone()).await.map_err(unavailable)?.into_iter().collect();
         ids.extend(self.shared.slots.iter().map(|entry| entry.key().clone()));
         let topic_names = self.topic_names().await?;
-        for id in ids {
+        for id in ids.into_iter().filter(|id| self.coordinates(id)) {
             // One group that cannot be swept must not keep the others.
             if let Err(error) = self.sweep_group(&id, &topic_names, now_ms).await {
                 tracing::warn!(group = id, %error, "cannot remove expired offsets");

@@ -106,6 +106,8 @@ impl<C: Core> Groups<C> {
     /// Locks a slot whose group is loaded (the option is set).
     pub(super) async fn lock(&self, slot: &Arc<Slot>) -> Result<Locked, GroupError> {
         let mut locked = slot.state.clone().lock_owned().await;
+        // Under the lock: who gives the group up takes it too.
+        self.check_owner(&slot.id)?;
         if locked.is_none() {
             *locked = Some(self.load(&slot.id).await?);
         }

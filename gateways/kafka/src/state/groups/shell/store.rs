@@ -4,7 +4,7 @@ use bytes::Bytes;
 use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut};
 
 use super::Groups;
-use super::slot::{Loaded, Slot};
+use super::slot::Loaded;
 use crate::state::groups::error::{GroupError, StoreError};
 use crate::state::groups::group::Group;
 use crate::state::groups::record::GroupRecord;
@@ -18,22 +18,29 @@ impl<C: Core> Groups<C> {
         self.prefix() + group
     }
 
+    /// Loads what is stored of the groups that are this gateway's, but not loaded yet.
     pub(super) async fn load_all(&self) -> Result<(), MetaError> {
         let prefix = self.prefix();
         let list = self.shared.core.meta_list(prefix.clone()).await?;
-        let count = list.entries.len();
+        let mut count = 0;
         for entry in list.entries {
             let Some(id) = entry.key.strip_prefix(&prefix).map(str::to_owned) else { continue };
+            if !self.coordinates(&id) {
+                continue;
+            }
             // What cannot be read is refused when somebody asks for it.
             let Ok(mut loaded) = self.restore(&id, &entry) else { continue };
-            let slot = std::sync::Arc::new(Slot::new(id.clone()));
-            self.schedule(&slot, &mut loaded);
-            if let Ok(mut state) = slot.state.try_lock() {
+            let slot = self.slot(&id);
+            // Somebody asked for it already, or it was ours before: then it is loaded, and newer than the list.
+            if let Ok(mut state) = slot.state.try_lock()
+                && state.is_none()
+            {
+                self.schedule(&slot, &mut loaded);
                 *state = Some(loaded);
+                count += 1;
             }
-            self.shared.slots.insert(id, slot);
         }
-        tracing::info!(count, "loaded the groups");
+        tracing::info!(count, "loaded groups");
         Ok(())
     }
 

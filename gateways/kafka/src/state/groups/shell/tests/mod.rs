@@ -2,6 +2,7 @@
 
 mod core_in_memory;
 mod offsets;
+mod ownership;
 mod records;
 
 use std::time::Duration;
@@ -11,6 +12,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::core_in_memory::CoreInMemory;
 use super::Groups;
+use crate::state::brokers::Brokers;
+use crate::state::brokers::tests::brokers;
 use crate::state::groups::*;
 
 /// A gateway's groups, until it is dropped.
@@ -33,8 +36,12 @@ fn config() -> GroupConfig {
 }
 
 async fn gateway(core: &CoreInMemory) -> Gateway {
+    gateway_among(core, brokers(1, &[1]).0).await
+}
+
+async fn gateway_among(core: &CoreInMemory, brokers: Brokers) -> Gateway {
     let stop = CancellationToken::new();
-    let groups = Groups::start(core.clone(), "default".into(), config(), stop.clone()).await.expect("starts");
+    let groups = Groups::start(core.clone(), "default".into(), config(), brokers, stop.clone()).await.expect("starts");
     Gateway { groups, _stop: stop.drop_guard() }
 }
 

@@ -1,0 +1,54 @@
+//! Rendezvous hashing: each thing goes to the node that scores highest for it. When a node comes or goes, only what
+//! goes to it or was its own moves.
+//!
+//! All gateways must come to the same result, those of other builds too: the function never changes.
+
+/// A hash of some bytes: FNV-1a, 64 bits.
+pub(super) fn hash(parts: &[&[u8]]) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let bytes = parts.iter().flat_map(|part| part.iter());
+    bytes.fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+}
+
+/// The node that a key's hash goes to; None only if there are no nodes.
+pub(super) fn pick(key_hash: u64, nodes: impl Iterator<Item = i32>) -> Option<i32> {
+    nodes.max_by_key(|node| (score(key_hash, *node), *node))
+}
+
+fn score(key_hash: u64, node: i32) -> u64 {
+    mix(key_hash ^ mix(node as u32 as u64))
+}
+
+/// The finalizer of SplitMix64: every bit of the input moves half of the output's.
+fn mix(value: u64) -> u64 {
+    let mut mixed = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_function_stays_what_it_is() {
+        assert_eq!(hash(&[b""]), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(hash(&[b"foo", b"bar"]), 0x8594_4171_f739_67e8);
+        assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
+    }
+
+    #[test]
+    fn keys_spread_and_move_only_where_they_must() {
+        let before: Vec<i32> = (0..10_000).map(|key: u32| pick(hash(&[&key.to_be_bytes()]), 1..=4).unwrap()).collect();
+        for node in 1..=4 {
+            let share = before.iter().filter(|owner| **owner == node).count();
+            assert!((2_300..2_700).contains(&share), "node {node} has {share}");
+        }
+        for (key, owner) in before.iter().enumerate() {
+            let after = pick(hash(&[&(key as u32).to_be_bytes()]), [1, 2, 4].into_iter()).unwrap();
+            assert!(*owner == 3 || after == *owner);
+        }
+    }
+}
