@@ -4,6 +4,7 @@
 
 use core_rpc::{AppendError, CursorError, FetchError, MetaError, TopicError};
 
+use crate::state::fetch_sessions::SessionError;
 use crate::state::groups::GroupError;
 
 macro_rules! error_codes {
@@ -226,6 +227,16 @@ impl From<GroupError> for ErrorCode {
             // As Kafka, whose record of a group is bounded too.
             GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
             GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        }
+    }
+}
+
+impl From<SessionError> for ErrorCode {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::NotFound => ErrorCode::FetchSessionIdNotFound,
+            SessionError::InvalidEpoch => ErrorCode::InvalidFetchSessionEpoch,
+            SessionError::TopicNaming => ErrorCode::FetchSessionTopicIdError,
         }
     }
 }

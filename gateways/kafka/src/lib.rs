@@ -29,7 +29,7 @@ use gateway_runtime::{CachedTopic, Identity, Membership, NodeId, Registration, T
 use tokio_util::sync::CancellationToken;
 
 use crate::configs::TopicConfig;
-use crate::state::{Brokers, GroupConfig, Groups, ProducerIds};
+use crate::state::{Brokers, FetchSessions, GroupConfig, Groups, ProducerIds};
 
 /// How the gateway is set up.
 #[derive(Clone, Debug)]
@@ -93,6 +93,7 @@ pub struct Gateway<C> {
     pub topics: Arc<Topics<C>>,
     pub producer_ids: ProducerIds<C>,
     pub groups: Groups<C>,
+    pub fetch_sessions: FetchSessions,
     /// The live gateways, and who of them is responsible for what.
     pub brokers: Brokers,
 }
@@ -156,6 +157,7 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         advertised,
         topics,
         groups,
+        fetch_sessions: FetchSessions::new(Default::default()),
         brokers: brokers.clone(),
     });
     let server = listener::serve(listener, connections_max, move |stream, peer, draining| {

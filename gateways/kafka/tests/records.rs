@@ -2,7 +2,7 @@
 
 mod support;
 
-use codec_kafka::messages::fetch::FetchRequest;
+use codec_kafka::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic};
 use codec_kafka::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use codec_kafka::messages::metadata::MetadataRequestTopic;
 use codec_kafka::messages::{InitProducerIdRequest, MetadataRequest};
@@ -17,9 +17,11 @@ const INVALID_REQUIRED_ACKS: i16 = 21;
 const INVALID_TIMESTAMP: i16 = 32;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
 const UNKNOWN_LEADER_EPOCH: i16 = 75;
 const INVALID_RECORD: i16 = 87;
 const UNKNOWN_TOPIC_ID: i16 = 100;
+const FETCH_SESSION_TOPIC_ID_ERROR: i16 = 106;
 
 #[tokio::test]
 async fn what_is_produced_is_fetched() {
@@ -211,17 +213,59 @@ async fn a_fetch_waits_for_records() {
 }
 
 #[tokio::test]
-async fn fetch_sessions_and_epochs_are_refused_as_clients_expect() {
+async fn a_newer_epoch_is_refused() {
     let (gateway, mut client) = gateway().await;
     create(&mut client, "t", 1, &[]).await;
-    let begun = FetchRequest { session_epoch: 0, ..fetch_request("t", 0) };
-    let response = client.ask(12, &begun).await;
-    assert_eq!((response.error_code, response.session_id, response.responses.len()), (0, 0, 1));
-    let going_on = FetchRequest { session_id: 5, session_epoch: 1, ..fetch_request("t", 0) };
-    assert_eq!(client.ask(12, &going_on).await.error_code, FETCH_SESSION_ID_NOT_FOUND);
     let mut newer = fetch_request("t", 0);
     newer.topics[0].partitions[0].current_leader_epoch = 1;
     assert_eq!(client.ask(12, &newer).await.responses[0].partitions[0].error_code, UNKNOWN_LEADER_EPOCH);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn fetch_sessions_tell_what_is_new() {
+    let (gateway, mut client) = gateway().await;
+    create(&mut client, "t", 3, &[]).await;
+    let metadata = client.ask(12, &MetadataRequest { topics: None, ..Default::default() }).await;
+    let id = metadata.topics[0].topic_id;
+    for version in [7, 12, 13, 18] {
+        let mut begin = FetchRequest { session_epoch: 0, ..fetch_request("t", 0) };
+        begin.topics[0].topic_id = id;
+        let template = begin.topics[0].partitions[0].clone();
+        let at = |partition, fetch_offset| FetchPartition { partition, fetch_offset, ..template.clone() };
+        let end = client.ask(12, &fetch_request("t", 0)).await.responses[0].partitions[0].high_watermark;
+        begin.topics[0].partitions = vec![at(0, end), at(1, 0), at(2, 0)];
+        let response = client.ask(version, &begin).await;
+        let session_id = response.session_id;
+        assert_eq!((response.error_code, response.responses[0].partitions.len()), (0, 3));
+        assert!(session_id > 0);
+        // Nothing new, nothing said.
+        let go_on = |session_epoch| FetchRequest { session_id, session_epoch, topics: Vec::new(), ..begin.clone() };
+        let response = client.ask(version, &go_on(1)).await;
+        assert_eq!((response.error_code, response.session_id, response.responses.len()), (0, session_id, 0));
+        produce(&mut client, "t", batch(&["x"])).await;
+        let mut response = client.ask(version, &go_on(2)).await;
+        assert_eq!(response.responses.len(), 1);
+        let told = response.responses.remove(0);
+        assert_eq!((told.topic_id == id, told.topic == "t"), (version >= 13, version < 13));
+        assert_eq!((told.partitions.len(), told.partitions[0].high_watermark), (1, end + 1));
+        assert!(told.partitions[0].records.as_ref().is_some_and(|records| records.len() > 0));
+        // The offset moves on, and one partition is forgotten.
+        let mut next = go_on(3);
+        next.topics = vec![FetchTopic { partitions: vec![at(0, end + 1)], ..begin.topics[0].clone() }];
+        next.forgotten_topics_data = vec![ForgottenTopic { topic: "t".into(), topic_id: id, partitions: vec![1] }];
+        assert_eq!(client.ask(version, &next).await.responses, []);
+        // Errors of the session.
+        assert_eq!(client.ask(version, &go_on(3)).await.error_code, INVALID_FETCH_SESSION_EPOCH);
+        let unknown = FetchRequest { session_id: session_id ^ 1, ..go_on(4) };
+        assert_eq!(client.ask(version, &unknown).await.error_code, FETCH_SESSION_ID_NOT_FOUND);
+        let other_naming = if version < 13 { 13 } else { 12 };
+        assert_eq!(client.ask(other_naming, &go_on(4)).await.error_code, FETCH_SESSION_TOPIC_ID_ERROR);
+        // Closed by a last full fetch.
+        let close = FetchRequest { session_id, session_epoch: -1, ..begin.clone() };
+        assert_eq!(client.ask(version, &close).await.session_id, 0);
+        assert_eq!(client.ask(version, &go_on(4)).await.error_code, FETCH_SESSION_ID_NOT_FOUND);
+    }
     gateway.stop().await;
 }
 

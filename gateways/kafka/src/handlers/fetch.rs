@@ -1,22 +1,23 @@
 //! Fetch (1), versions 4 to 18: reads record batches, waiting for them if there are none yet.
 //!
-//! - No fetch sessions are kept: every answer has session id 0, after which clients go on with full fetches. A request
-//!   that goes on in a session is answered FETCH_SESSION_ID_NOT_FOUND, after which they begin anew.
+//! - Version 7 (KIP-227): fetch sessions; see [`crate::state::fetch_sessions`].
 //! - There are no followers: a fetch with a replica id is refused.
 //! - The leader epoch of every partition is 0.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use codec_kafka::RecordChunks;
 use codec_kafka::messages::fetch::{
-    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, ForgottenTopic, PartitionData,
 };
+use codec_kafka::{RecordChunks, Uuid};
 use core_rpc::{Core, FetchError, Fetched, Isolation, PartitionId};
 
 use super::Context;
-use crate::Gateway;
 use crate::errors::ErrorCode;
+use crate::state::fetch_sessions::{Asked, Forgotten, Told, TopicKey, Wanted};
 use crate::translate::{LEADER_EPOCH, check_leader_epoch, fetched, partition_of, topic_id};
+use crate::{Gateway, Topic, now_ms};
 
 /// The first version that names topics by id.
 const TOPIC_ID_VERSION: i16 = 13;
@@ -24,100 +25,166 @@ const TOPIC_ID_VERSION: i16 = 13;
 /// The greatest answer, whatever the client asks for: Kafka's default of `fetch.max.bytes`.
 const RESPONSE_BYTES_MAX: i32 = 55 << 20;
 
-/// What a client says that has or wants no session, or wants a new one.
-const FINAL_EPOCH: i32 = -1;
-const INITIAL_EPOCH: i32 = 0;
-
-pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: FetchRequest) -> FetchResponse {
-    if !matches!(request.session_epoch, FINAL_EPOCH | INITIAL_EPOCH) {
-        return FetchResponse { error_code: ErrorCode::FetchSessionIdNotFound.code(), ..Default::default() };
-    }
+pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, mut request: FetchRequest) -> FetchResponse {
+    let failed = |code: ErrorCode| FetchResponse { error_code: code.code(), ..Default::default() };
     let isolation = match request.isolation_level {
         0 => Isolation::All,
         1 => Isolation::Committed,
-        _ => return FetchResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() },
+        _ => return failed(ErrorCode::InvalidRequest),
     };
-    let (mut response, asked) = prepare(gateway, context.version, &request);
-    if asked.partitions.is_empty() {
-        return response;
+    let asked = asked(&mut request, context.version >= TOPIC_ID_VERSION);
+    let fetching = match gateway.fetch_sessions.begin(asked, now_ms()) {
+        Ok(fetching) => fetching,
+        Err(error) => return failed(error.into()),
+    };
+    let places = read(gateway, &request, &fetching.wanted, isolation).await;
+    let told: Vec<Told> = places.iter().map(told).collect();
+    let topics: Vec<TopicKey> = fetching.wanted.iter().map(|wanted| wanted.topic.clone()).collect();
+    let finished = match gateway.fetch_sessions.finish(fetching, &told, now_ms()) {
+        Ok(finished) => finished,
+        Err(error) => return failed(error.into()),
+    };
+    let is_sent = |index: usize| finished.sent.as_ref().is_none_or(|sent| sent[index]);
+    let places = topics.into_iter().zip(places).enumerate().filter(|(index, _)| is_sent(*index));
+    FetchResponse {
+        session_id: finished.session_id,
+        responses: by_topic(places.map(|(_, place)| place)),
+        ..Default::default()
     }
-    let bytes_max = request.max_bytes.clamp(0, RESPONSE_BYTES_MAX) as u32;
+}
+
+/// Takes what concerns sessions out of a request.
+fn asked(request: &mut FetchRequest, uses_ids: bool) -> Asked {
+    let key = |name: &str, id: Uuid| if uses_ids { TopicKey::Id(id) } else { TopicKey::Name(Arc::from(name)) };
+    let mut wanted = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
+    for topic in std::mem::take(&mut request.topics) {
+        let key = key(&topic.topic, topic.topic_id);
+        wanted.extend(topic.partitions.into_iter().map(|partition| Wanted {
+            topic: key.clone(),
+            partition: partition.partition,
+            current_leader_epoch: partition.current_leader_epoch,
+            fetch_offset: partition.fetch_offset,
+            last_fetched_epoch: partition.last_fetched_epoch,
+            bytes_max: partition.partition_max_bytes,
+        }));
+    }
+    let forgotten = std::mem::take(&mut request.forgotten_topics_data).into_iter().flat_map(|topic: ForgottenTopic| {
+        let key = key(&topic.topic, topic.topic_id);
+        topic.partitions.into_iter().map(move |partition| Forgotten { topic: key.clone(), partition })
+    });
+    Asked {
+        session_id: request.session_id,
+        epoch: request.session_epoch,
+        uses_ids,
+        wanted,
+        forgotten: forgotten.collect(),
+    }
+}
+
+/// Reads all partitions; the answers are in their order.
+async fn read<C: Core>(
+    gateway: &Gateway<C>,
+    request: &FetchRequest,
+    wanted: &[Wanted],
+    isolation: Isolation,
+) -> Vec<PartitionData> {
+    let is_follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
+    let mut places: Vec<PartitionData> = wanted.iter().map(|wanted| empty(wanted.partition)).collect();
+    let mut partitions = Vec::with_capacity(wanted.len());
+    let mut indexes = Vec::with_capacity(wanted.len());
+    let mut refused = false;
+    let mut found: Option<(&TopicKey, Result<Arc<Topic>, ErrorCode>)> = None;
+    for (index, wanted) in wanted.iter().enumerate() {
+        // Partitions of one topic usually follow each other.
+        if found.as_ref().is_none_or(|(key, _)| *key != &wanted.topic) {
+            found = Some((&wanted.topic, topic(gateway, &wanted.topic)));
+        }
+        let checked = match &found {
+            Some((_, Ok(_))) if is_follower => Err(ErrorCode::NotLeaderOrFollower),
+            Some((_, Ok(topic))) => check(partition_of(topic, wanted.partition), wanted),
+            Some((_, Err(code))) => Err(*code),
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+        };
+        let place = &mut places[index];
+        match checked {
+            Ok(_) if wanted.last_fetched_epoch > LEADER_EPOCH => {
+                // There never was such an epoch: what the client has of it, it must forget.
+                place.diverging_epoch = EpochEndOffset { epoch: LEADER_EPOCH, end_offset: wanted.fetch_offset };
+                refused = true;
+            }
+            Ok(partition) => {
+                partitions.push(partition);
+                indexes.push(index);
+            }
+            Err(code) => {
+                place.error_code = code.code();
+                refused = true;
+            }
+        }
+    }
+    if partitions.is_empty() {
+        return places;
+    }
     let fetch = core_rpc::FetchRequest {
-        partitions: asked.partitions,
+        partitions,
         bytes_min: request.min_bytes.max(0) as u32,
-        bytes_max,
+        bytes_max: request.max_bytes.clamp(0, RESPONSE_BYTES_MAX) as u32,
         // An error is told at once.
-        wait: if asked.refused { Duration::ZERO } else { Duration::from_millis(request.max_wait_ms.max(0) as u64) },
+        wait: if refused { Duration::ZERO } else { Duration::from_millis(request.max_wait_ms.max(0) as u64) },
         isolation,
     };
     let answers = gateway.core.fetch(fetch).await;
-    for ((topic, partition), answer) in asked.places.into_iter().zip(answers) {
-        let place = &mut response.responses[topic].partitions[partition];
+    for (index, answer) in indexes.into_iter().zip(answers) {
         match answer {
-            Ok(fetched) => fill_fetched(place, fetched, isolation),
-            Err(error) => fill_error(place, &error),
+            Ok(fetched) => fill_fetched(&mut places[index], fetched, isolation),
+            Err(error) => fill_error(&mut places[index], &error),
         }
     }
-    response
+    places
 }
 
-/// What is asked of the core, and where in the response each answer goes.
-#[derive(Default)]
-struct Asked {
-    partitions: Vec<core_rpc::FetchPartition>,
-    places: Vec<(usize, usize)>,
-    /// Whether a partition was refused here.
-    refused: bool,
+fn topic<C: Core>(gateway: &Gateway<C>, key: &TopicKey) -> Result<Arc<Topic>, ErrorCode> {
+    match key {
+        TopicKey::Name(name) => gateway.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+        TopicKey::Id(id) => gateway.topic_by_id(topic_id(*id)).ok_or(ErrorCode::UnknownTopicId),
+    }
 }
 
-fn prepare<C: Core>(gateway: &Gateway<C>, version: i16, request: &FetchRequest) -> (FetchResponse, Asked) {
-    let mut asked = Asked::default();
-    let mut response = FetchResponse::default();
-    let follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
-    for topic_request in &request.topics {
-        let topic = match version >= TOPIC_ID_VERSION {
-            true => gateway.topic_by_id(topic_id(topic_request.topic_id)).ok_or(ErrorCode::UnknownTopicId),
-            false => gateway.topic(&topic_request.topic).ok_or(ErrorCode::UnknownTopicOrPartition),
-        };
-        let mut partitions = Vec::with_capacity(topic_request.partitions.len());
-        for partition in &topic_request.partitions {
-            let found = match &topic {
-                Err(code) => Err(*code),
-                Ok(_) if follower => Err(ErrorCode::NotLeaderOrFollower),
-                Ok(topic) => check(partition_of(topic, partition.partition), partition),
+fn told(place: &PartitionData) -> Told {
+    Told {
+        high_watermark: place.high_watermark,
+        last_stable_offset: place.last_stable_offset,
+        log_start_offset: place.log_start_offset,
+        has_records: place.records.as_ref().is_some_and(|records| !records.0.is_empty()),
+        is_error: place.error_code != 0 || place.diverging_epoch != EpochEndOffset::default(),
+    }
+}
+
+/// Puts partitions of one topic that follow each other together.
+fn by_topic(places: impl Iterator<Item = (TopicKey, PartitionData)>) -> Vec<FetchableTopicResponse> {
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mut last: Option<TopicKey> = None;
+    for (key, place) in places {
+        if last.as_ref() != Some(&key) {
+            let (topic, topic_id) = match &key {
+                TopicKey::Name(name) => (name.to_string(), Uuid::ZERO),
+                TopicKey::Id(id) => (String::new(), *id),
             };
-            let mut place = empty(partition.partition);
-            match found {
-                Ok(_) if partition.last_fetched_epoch > LEADER_EPOCH => {
-                    // There never was such an epoch: what the client has of it, it must forget.
-                    place.diverging_epoch = EpochEndOffset { epoch: LEADER_EPOCH, end_offset: partition.fetch_offset };
-                    asked.refused = true;
-                }
-                Ok(asked_partition) => {
-                    asked.partitions.push(asked_partition);
-                    asked.places.push((response.responses.len(), partitions.len()));
-                }
-                Err(code) => {
-                    place.error_code = code.code();
-                    asked.refused = true;
-                }
-            }
-            partitions.push(place);
+            responses.push(FetchableTopicResponse { topic, topic_id, partitions: Vec::new() });
+            last = Some(key);
         }
-        response.responses.push(FetchableTopicResponse {
-            topic: topic_request.topic.clone(),
-            topic_id: topic_request.topic_id,
-            partitions,
-        });
+        if let Some(response) = responses.last_mut() {
+            response.partitions.push(place);
+        }
     }
-    (response, asked)
+    responses
 }
 
-fn check(partition: Option<PartitionId>, asked: &FetchPartition) -> Result<core_rpc::FetchPartition, ErrorCode> {
+fn check(partition: Option<PartitionId>, asked: &Wanted) -> Result<core_rpc::FetchPartition, ErrorCode> {
     let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     check_leader_epoch(asked.current_leader_epoch)?;
     let offset = u64::try_from(asked.fetch_offset).map_err(|_| ErrorCode::OffsetOutOfRange)?;
-    let bytes_max = asked.partition_max_bytes.max(0) as u32;
+    let bytes_max = asked.bytes_max.max(0) as u32;
     Ok(core_rpc::FetchPartition { partition, offset, bytes_max })
 }
 

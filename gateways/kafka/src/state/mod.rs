@@ -1,9 +1,11 @@
 //! What connections share.
 
 pub mod brokers;
+pub mod fetch_sessions;
 pub mod groups;
 mod producer_ids;
 
 pub use brokers::{Brokers, CoordinatorKey};
+pub use fetch_sessions::FetchSessions;
 pub use groups::{GroupConfig, Groups};
 pub use producer_ids::ProducerIds;
