@@ -22,8 +22,8 @@ pub struct Config {
     pub producer_expiry_ms: i64,
     /// How often retention is looked after. Zero: only when [`crate::Engine::clean`] is called.
     pub clean_interval: Duration,
-    /// Prepare, seal and reclaim packs on a thread of their own. Off, the writers do it: slower, but one append is one
-    /// fixed sequence of disk operations, which is what tests of crashes need.
+    /// Prepare, seal and reclaim packs, and sync what nobody waits for, on threads of their own. Off, the writers do it, and
+    /// sync only when they must: one append is one fixed sequence of disk operations, which is what tests of crashes need.
     pub background: bool,
 }
 

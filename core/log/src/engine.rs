@@ -76,6 +76,7 @@ struct Facts {
 struct Stopper {
     inner: Arc<Inner>,
     writers: Mutex<Vec<JoinHandle<()>>>,
+    syncers: Mutex<Vec<JoinHandle<()>>>,
     housekeeper: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -109,9 +110,16 @@ impl Engine {
         let stopper = Arc::new(Stopper {
             inner: inner.clone(),
             writers: Mutex::default(),
+            syncers: Mutex::default(),
             housekeeper: Mutex::new(housekeeper.transpose()?),
         });
         for writer in recover_all(&inner)? {
+            if background {
+                let (inner, shard) = (inner.clone(), writer.shard.clone());
+                let name = format!("log-sync-{}", shard.number);
+                let thread = thread::Builder::new().name(name).spawn(move || inner.keep_synced(&shard))?;
+                stopper.syncers.lock().push(thread);
+            }
             let name = format!("log-shard-{}", writer.shard.number);
             let thread = thread::Builder::new().name(name).spawn(move || writer.run())?;
             stopper.writers.lock().push(thread);
@@ -247,7 +255,12 @@ impl Stopper {
         for thread in self.writers.lock().drain(..) {
             panicked |= thread.join().is_err();
         }
-        // The writers wait for it, so it ends last.
+        // They end after the writers; those that have none because the engine could not be opened, now.
+        self.inner.shards.iter().for_each(|shard| shard.syncer.stop());
+        for thread in self.syncers.lock().drain(..) {
+            panicked |= thread.join().is_err();
+        }
+        // The others wait for it, so it ends last.
         self.inner.housekeeper.stop();
         if let Some(thread) = self.housekeeper.lock().take() {
             panicked |= thread.join().is_err();

@@ -71,6 +71,12 @@ pub trait DiskFile: Send + Sync {
     /// Asks that the writes in a range begin to go to the disk, so that a later sync has less to do. Promises nothing.
     fn begin_write_back(&self, _offset: u64, _length: u64) {}
 
+    /// Takes room for a range that lies behind the end, without writing to it: at once, but a sync of what is written
+    /// there first costs more than one of what lies over [`DiskFile::zero`]s.
+    fn reserve(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.set_len(offset + length)
+    }
+
     /// Writes zeros over a range, growing the file if needed, so that later writes there need no new blocks.
     fn zero(&self, offset: u64, length: u64) -> io::Result<()>;
 }

@@ -149,6 +149,11 @@ impl DiskFile for RealFile {
         };
     }
 
+    fn reserve(&self, offset: u64, length: u64) -> io::Result<()> {
+        reserve(&self.file, offset, length)?;
+        if self.len()? < offset + length { self.set_len(offset + length) } else { Ok(()) }
+    }
+
     fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
         // Asked for at once, the blocks lie together, and a full disk says so before anything is written.
         reserve(&self.file, offset, length)?;

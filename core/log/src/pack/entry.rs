@@ -17,6 +17,7 @@
 //! | 4 forget | partition | postcard of the group's name |
 //! | 5 start | 0 | empty: the first entry of each run |
 //! | 6 seal | 0 | empty: the pack's last entry; the journal goes on in the next pack |
+//! | 7 synced | 0 | empty: written after all packs before this one were synced |
 //! | 16.. | | seats for lease maps (16–31), timers (32–47) and transactions (48–63) |
 //!
 //! The pack's number keeps the old bytes of a recycled file from being replayed. The run keeps the bytes behind a torn
@@ -41,9 +42,15 @@ pub enum Kind {
     Forget = 4,
     Start = 5,
     Seal = 6,
+    Synced = 7,
 }
 
 impl Kind {
+    /// Whether an entry of this kind is only written when all packs before its own are synced.
+    pub fn follows_sync(self) -> bool {
+        matches!(self, Kind::Start | Kind::Synced)
+    }
+
     pub fn of(byte: u8) -> Option<Kind> {
         Some(match byte {
             1 => Kind::Batch,
@@ -52,6 +59,7 @@ impl Kind {
             4 => Kind::Forget,
             5 => Kind::Start,
             6 => Kind::Seal,
+            7 => Kind::Synced,
             _ => return None,
         })
     }

@@ -13,7 +13,7 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// Why a scan ended, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanEnd {
-    /// After the seal: all that is there was synced.
+    /// After the seal: the journal goes on in the next pack.
     Sealed,
     /// Before bytes that are not an entry: a torn tail, or damage.
     Bad { position: u64 },

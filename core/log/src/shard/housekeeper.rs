@@ -29,9 +29,18 @@ const ZERO_STEP_BYTES: u64 = 8 << 20;
 
 /// What there is to do.
 pub enum Job {
-    Prepare { shard: Arc<Shard>, number: u32, capacity: u64 },
+    Prepare { shard: Arc<Shard>, number: u32, capacity: u64, fill: Fill },
     Seal(SealJob),
     Reclaim { shard: Arc<Shard> },
+}
+
+/// What a new pack's file is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Zeros, written and synced: each later sync costs less.
+    Zeros,
+    /// Nothing: it is there at once, and the disk writes each byte only once.
+    Nothing,
 }
 
 /// Write the index of a sealed pack, then the snapshot of the shard behind it.
@@ -111,8 +120,8 @@ impl Inner {
 
     fn do_job(&self, job: Job) {
         match job {
-            Job::Prepare { shard, number, capacity } => {
-                let made = self.prepare(&shard, number, capacity);
+            Job::Prepare { shard, number, capacity, fill } => {
+                let made = self.prepare(&shard, number, capacity, fill);
                 *shard.next.lock() = match made {
                     Ok(pack) => Next::Ready(pack),
                     Err(error) => {
@@ -131,7 +140,7 @@ impl Inner {
     }
 
     /// Has the next pack prepared, unless it is.
-    pub fn ask_next(&self, shard: &Arc<Shard>, number: u32, capacity: u64) {
+    pub fn ask_next(&self, shard: &Arc<Shard>, number: u32, capacity: u64, fill: Fill) {
         {
             let mut next = shard.next.lock();
             if !matches!(*next, Next::Idle) {
@@ -139,11 +148,19 @@ impl Inner {
             }
             *next = Next::Asked;
         }
-        self.housekeep(Job::Prepare { shard: shard.clone(), number, capacity });
+        self.housekeep(Job::Prepare { shard: shard.clone(), number, capacity, fill });
     }
 
-    /// The next pack, with at least the needed capacity. Waits until it is prepared; `capacity` is for one that is not.
-    pub fn take_next(&self, shard: &Arc<Shard>, number: u32, capacity: u64, needed: u64) -> Result<Pack, Refusal> {
+    /// The next pack, with at least the needed capacity. Waits until it is prepared; `capacity` and `fill` are for one that
+    /// is not.
+    pub fn take_next(
+        &self,
+        shard: &Arc<Shard>,
+        number: u32,
+        capacity: u64,
+        needed: u64,
+        fill: Fill,
+    ) -> Result<Pack, Refusal> {
         {
             let mut next = shard.next.lock();
             if matches!(*next, Next::Failed { .. }) {
@@ -151,7 +168,7 @@ impl Inner {
                 *next = Next::Idle;
             }
         }
-        self.ask_next(shard, number, capacity);
+        self.ask_next(shard, number, capacity, fill);
         let pack = {
             let mut next = shard.next.lock();
             loop {
@@ -187,8 +204,8 @@ impl Inner {
         }
     }
 
-    /// Makes a pack file whose blocks are all written: a spare one, or a new one full of zeros.
-    pub fn prepare(&self, shard: &Shard, number: u32, capacity: u64) -> io::Result<Pack> {
+    /// Makes a pack file: a spare one, whose blocks were all written, or a new one.
+    pub fn prepare(&self, shard: &Shard, number: u32, capacity: u64, fill: Fill) -> io::Result<Pack> {
         let directory = &shard.directory;
         let name = log_name(directory, number);
         let spare = {
@@ -204,7 +221,10 @@ impl Inner {
         let temporary = format!("{name}.tmp");
         let pack = Pack::new(number, capacity, self.disk.open(&temporary)?);
         let made = (pack.file.set_len(0))
-            .and_then(|()| zero(&pack, 0, capacity))
+            .and_then(|()| match fill {
+                Fill::Zeros => zero(&pack, 0, capacity),
+                Fill::Nothing => pack.file.reserve(0, capacity).and_then(|()| pack.file.sync_data()),
+            })
             .and_then(|()| self.disk.rename(&temporary, &name))
             .and_then(|()| self.disk.sync_directory(directory));
         if let Err(error) = made {

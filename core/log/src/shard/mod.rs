@@ -8,6 +8,7 @@ pub mod group;
 pub mod housekeeper;
 pub mod recover;
 pub mod rewrite;
+pub mod syncer;
 pub mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +24,7 @@ use crate::pack::Pack;
 use crate::pack::entry::CursorBody;
 use crate::partition::Partition;
 use crate::wait::Answers;
+use syncer::Syncer;
 
 /// The shard of a partition: the topic's hash chooses where its partitions begin, then they go around, so that a topic's
 /// partitions are spread evenly.
@@ -51,6 +53,8 @@ pub struct Shard {
     pub spares: Mutex<Vec<(u32, u64)>>,
     pub next: Mutex<Next>,
     pub next_changed: Condvar,
+    /// What is to be synced that nobody waits for.
+    pub syncer: Syncer,
 }
 
 /// The pack that the journal goes on in.
@@ -124,6 +128,7 @@ impl Shard {
             spares: Mutex::default(),
             next: Mutex::new(Next::Idle),
             next_changed: Condvar::new(),
+            syncer: Syncer::default(),
         }
     }
 
@@ -153,6 +158,13 @@ impl Shard {
     /// Lets the writer finish what waits, and then end.
     pub fn stop(&self) {
         self.queue.lock().stopping = true;
+        self.ready.notify_one();
+    }
+
+    /// Has the writer look how things are.
+    pub fn wake(&self) {
+        // With the lock, or it could come between the writer's look and its wait.
+        let _queue = self.queue.lock();
         self.ready.notify_one();
     }
 }

@@ -1,15 +1,17 @@
 //! Opening a shard: the newest snapshot, then the journal from there.
 //!
-//! A pack is known to be sealed when it ends with its seal, or when the pack after it has been begun; what is damaged in
-//! it is lost, and reads of it say so, but recovery goes on behind. The first pack that is not sealed is the active one: it is
-//! cut at the first entry that is not whole, because only what was not synced can be torn.
+//! A pack that is whole up to its seal is sealed. One that is not was torn by a power cut, or is damaged. A later
+//! pack tells, by an entry that is only written when all packs before it are synced: then what is damaged is lost, and reads
+//! of it say so, but recovery goes on behind. Without such an entry the pack is the active one: it is cut at the first
+//! entry that is not whole, because only what was not synced can be torn; nobody was promised what comes behind, and the
+//! packs there are removed.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shard;
-use super::housekeeper::{Job, SealJob};
+use super::housekeeper::{Fill, Job, SealJob};
 use super::writer::Writer;
 use crate::cursors::Cursors;
 use crate::engine::{Inner, OpenError};
@@ -46,7 +48,7 @@ pub fn recover(inner: &Arc<Inner>, shard: &Arc<Shard>) -> Result<Writer, OpenErr
     let (active, position) = match recovery.replay(numbers)? {
         Some(found) => found,
         None if numbers.is_empty() => {
-            let pack = inner.prepare(shard, 1, inner.config.pack_bytes_first)?;
+            let pack = inner.prepare(shard, 1, inner.config.pack_bytes_first, Fill::Zeros)?;
             let pack = Arc::new(pack);
             shard.packs.lock().insert(1, pack.clone());
             (pack, 0)
@@ -195,10 +197,10 @@ impl Recovery<'_> {
             })?;
             self.check_refused()?;
             let ScanEnd::Bad { position } = end else {
-                self.seal(pack);
+                self.seal(pack)?;
                 return Ok(None);
             };
-            if self.is_sealed(pack, position, numbers)? {
+            if self.is_sealed(pack, numbers)? {
                 self.read_damaged(pack, position)?;
                 return Ok(None);
             }
@@ -212,18 +214,25 @@ impl Recovery<'_> {
         }
     }
 
-    /// Whether a pack with bytes at `position` that are no entry is sealed all the same: the pack after it is begun, or
-    /// there is a seal behind, which is written after all before it was synced.
-    fn is_sealed(&self, pack: &Pack, position: u64, numbers: &[u32]) -> io::Result<bool> {
-        let next = pack.number + 1;
-        if numbers.binary_search(&next).is_ok() {
-            let file = self.inner.disk.open(&log_name(&self.shard.directory, next))?;
-            if is_begun(&*file, next)? {
+    /// Whether a pack with bytes that are no entry is sealed and synced all the same: a later one says so.
+    fn is_sealed(&self, pack: &Pack, numbers: &[u32]) -> io::Result<bool> {
+        for number in pack.number + 1.. {
+            if numbers.binary_search(&number).is_err() {
+                break;
+            }
+            let file = self.inner.disk.open(&log_name(&self.shard.directory, number))?;
+            if !is_begun(&*file, number)? {
+                break;
+            }
+            let mut says = false;
+            scan(&*file, number, &mut None, 0, false, &mut |_, head, _| {
+                says |= Kind::of(head.kind).is_some_and(Kind::follows_sync);
+            })?;
+            if says {
                 return Ok(true);
             }
         }
-        let end = scan(&*pack.file, pack.number, &mut None, position, false, &mut |_, _, _| {})?;
-        Ok(end == ScanEnd::Sealed)
+        Ok(false)
     }
 
     /// A pack whose state is in the snapshot, for its index only.
@@ -240,7 +249,7 @@ impl Recovery<'_> {
             self.say_damaged(pack, from);
         }
         self.check_refused()?;
-        self.seal(pack);
+        self.seal(pack)?;
         Ok(())
     }
 
@@ -253,23 +262,29 @@ impl Recovery<'_> {
         );
     }
 
-    /// Has the index of a sealed pack made.
-    fn seal(&mut self, pack: &Arc<Pack>) {
+    /// Has the index of a sealed pack made. Whoever wrote the pack may have had no time to sync it.
+    fn seal(&mut self, pack: &Arc<Pack>) -> io::Result<()> {
+        pack.file.sync_data()?;
         let touched = std::mem::take(&mut self.touched);
         let shard = self.shard.clone();
         self.inner.housekeep(Job::Seal(SealJob { shard, pack: pack.clone(), touched, snapshot: None, indexed: false }));
+        Ok(())
     }
 
-    /// The packs behind the active one were prepared and not used: the next one still can be.
+    /// The next pack, if it was prepared and not used, still can be. What else is behind the active one goes, durably:
+    /// what it holds comes behind what was cut, and must not be found when the journal gets there again.
     fn keep_prepared(&self, active: u32, numbers: &[u32]) -> io::Result<()> {
+        let mut removed = false;
         for number in numbers.iter().copied().filter(|number| *number > active) {
-            if number == active + 1 {
-                *self.shard.next.lock() = Next::Ready(Pack::open(&*self.inner.disk, &self.shard.directory, number)?);
+            let pack = Pack::open(&*self.inner.disk, &self.shard.directory, number)?;
+            if number == active + 1 && !is_begun(&*pack.file, number)? {
+                *self.shard.next.lock() = Next::Ready(pack);
             } else {
                 self.inner.disk.remove(&log_name(&self.shard.directory, number))?;
+                removed = true;
             }
         }
-        Ok(())
+        if removed { self.inner.disk.sync_directory(&self.shard.directory) } else { Ok(()) }
     }
 
     fn check_refused(&self) -> Result<(), OpenError> {
@@ -287,7 +302,7 @@ impl Recovery<'_> {
             self.refused = Some(head.kind);
             return;
         };
-        if matches!(kind, Kind::Start | Kind::Seal) || (in_snapshot && kind != Kind::Batch) {
+        if matches!(kind, Kind::Start | Kind::Seal | Kind::Synced) || (in_snapshot && kind != Kind::Batch) {
             return;
         }
         let Some(partition) = self.inner.partition(head.partition) else { return };
@@ -295,7 +310,7 @@ impl Recovery<'_> {
             Kind::Batch => self.apply_batch(&partition, pack, position, body, in_snapshot),
             Kind::Trim => apply_trim(&partition, body),
             Kind::Cursor | Kind::Forget => apply_cursor(&mut self.shard.cursors.lock(), &partition, kind, body),
-            Kind::Start | Kind::Seal => {}
+            Kind::Start | Kind::Seal | Kind::Synced => {}
         }
     }
 

@@ -1,4 +1,8 @@
 //! A shard's writer: takes what waits in the queue, writes it as one group, syncs once, publishes, answers.
+//!
+//! It waits for a sync only where somebody in the group does; the rest is left to the [`super::syncer`]. So a pack may be
+//! begun while the one before is not on the disk. A `synced` entry in it says that it is, and is written before, or with,
+//! the first group of the pack whose durability is promised.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,7 +13,8 @@ use codec_record::Batch;
 use core_rpc::{AppendError, Appended, CursorError, Durability, FetchError, GroupName, PartitionId};
 
 use super::group::{Group, Refusal, Staged, entry_bytes};
-use super::housekeeper::{Job, SealJob};
+use super::housekeeper::{Fill, Job, SealJob};
+use super::syncer::SyncJob;
 use super::{Answer, Command, Shard};
 use crate::disk::is_full;
 use crate::engine::Inner;
@@ -27,6 +32,9 @@ const END_BYTES: u64 = 4 << 10;
 
 /// The disk is asked to begin writing after so many bytes that nobody waits for.
 const WRITE_BACK_BYTES: u64 = 4 << 20;
+
+/// Zeros are worth their writing if there is a sync for each so many bytes: each saves it a part of its time.
+const FILL_BYTES_PER_SYNC: u64 = 256 << 10;
 
 /// The memory that a batch in the cache takes beside its payload.
 const CACHED_BATCH_BYTES: u64 = 128;
@@ -47,20 +55,25 @@ pub struct Writer {
     cached: VecDeque<(Arc<Partition>, u64, u64)>,
     cached_bytes: u64,
     cached_bytes_max: u64,
-    /// Since when something is written but not synced.
+    /// Since when something is written to the active pack that no sync was asked for.
     unsynced: Option<Instant>,
+    /// The active pack says that those before it are synced.
+    marked: bool,
+    /// Syncs that somebody waited for, since the active pack was begun.
+    syncs: u64,
     /// To where the disk was asked to begin writing.
     written_back: u64,
     /// A write or sync failed: nobody knows what is on the disk, so nothing is written any more.
     failed: bool,
 }
 
-/// Takes no more commands, and drops those that wait, when the writer ends.
+/// Takes no more commands, and drops those that wait, when the writer ends; the syncer ends with it.
 struct Closing(Arc<Shard>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
         self.0.close();
+        self.0.syncer.stop();
     }
 }
 
@@ -87,14 +100,19 @@ impl Writer {
             cached_bytes: 0,
             cached_bytes_max,
             unsynced: None,
+            marked: false,
+            syncs: 0,
             written_back: position,
             failed: false,
         }
     }
 
-    /// Begins the run: durably, before anything else is written.
+    /// Begins the run: durably, before anything else is written. All packs before the active one are synced.
     pub fn start(&mut self) -> std::io::Result<()> {
         self.write_mark(Kind::Start)?;
+        self.active.file.sync_data()?;
+        self.unsynced = None;
+        self.marked = true;
         if self.position + END_BYTES / 2 > self.active.capacity {
             // Otherwise restarts alone could fill the pack.
             if let Err(Refusal::StorageFailed) = self.roll(0) {
@@ -127,8 +145,12 @@ impl Writer {
         loop {
             let due = self.unsynced.map(|since| since + self.inner.config.relaxed_sync);
             if due.is_some_and(|due| due <= Instant::now()) {
-                self.sync();
+                self.unsynced = None;
+                self.written_back = self.position;
+                // Should it fail, the shard does, by what the syncer says.
+                let _ = self.inner.ask_sync(&shard, SyncJob::Sync { pack: self.active.clone() });
             }
+            self.check_syncer();
             let mut queue = shard.queue.lock();
             if !queue.commands.is_empty() {
                 std::mem::swap(&mut queue.commands, pending);
@@ -276,8 +298,16 @@ impl Writer {
         if self.group.is_empty() {
             return;
         }
+        self.check_syncer();
         if self.failed {
             return self.refuse(Refusal::StorageFailed);
+        }
+        let mark = !self.marked && self.may_mark();
+        if self.failed {
+            return;
+        }
+        if mark {
+            self.group.push_entry(self.active.number, self.run, Kind::Synced, NO_PARTITION, &[]);
         }
         if self.group.has_memory {
             self.publish_memory();
@@ -290,10 +320,11 @@ impl Writer {
                 return self.fail("write", &error);
             }
             self.position += self.group.bytes;
+            self.marked |= mark;
             self.unsynced.get_or_insert_with(Instant::now);
             self.begin_write_back();
         }
-        if self.group.needs_sync && self.unsynced.is_some() && !self.sync() {
+        if self.group.needs_sync && !self.is_synced() && !self.sync() {
             return self.refuse(Refusal::StorageFailed);
         }
         let mut staged = std::mem::take(&mut self.group.staged);
@@ -311,8 +342,36 @@ impl Writer {
     fn begin_write_back(&mut self) {
         let length = self.position - self.written_back;
         if !self.group.needs_sync && length >= WRITE_BACK_BYTES {
-            self.active.file.begin_write_back(self.written_back, length);
+            let (pack, position) = (self.active.clone(), self.written_back);
             self.written_back = self.position;
+            // An error is an earlier one's, which the next look finds.
+            let _ = self.inner.ask_sync(&self.shard, SyncJob::WriteBack { pack, position, length });
+        }
+    }
+
+    /// Whether the group can say that the packs before the active one are synced. It waits until they are, and the shard
+    /// may fail, if the group needs that.
+    fn may_mark(&mut self) -> bool {
+        if self.group.needs_sync
+            && let Err(error) = self.inner.settle(&self.shard)
+        {
+            self.fail("sync", &error);
+            return false;
+        }
+        self.shard.syncer.is_settled()
+    }
+
+    /// Whether all that was written is on the disk.
+    fn is_synced(&self) -> bool {
+        self.unsynced.is_none() && self.shard.syncer.is_settled()
+    }
+
+    /// Fails if a sync has failed that nobody waited for.
+    fn check_syncer(&mut self) {
+        if !self.failed
+            && let Err(error) = self.shard.syncer.result()
+        {
+            self.fail("sync", &error);
         }
     }
 
@@ -401,8 +460,13 @@ impl Writer {
     /// Has the next pack prepared before it is needed.
     fn look_ahead(&self) {
         if self.inner.config.background && self.position > self.active.capacity / 4 {
-            self.inner.ask_next(&self.shard, self.active.number + 1, self.next_capacity());
+            self.inner.ask_next(&self.shard, self.active.number + 1, self.next_capacity(), self.next_fill());
         }
+    }
+
+    /// Whether the next pack is to be filled: where syncs are rare, that costs more than it saves.
+    fn next_fill(&self) -> Fill {
+        if self.syncs * FILL_BYTES_PER_SYNC >= self.position { Fill::Zeros } else { Fill::Nothing }
     }
 
     /// Capacity of the next pack.
@@ -415,10 +479,8 @@ impl Writer {
         // The reserves are an eighth of a pack or less; a batch that is larger than a usual pack gets one of its own.
         let needed = length * 8 / 7 + 1;
         let capacity = self.next_capacity().max(needed);
-        let next = self.inner.take_next(&self.shard, self.active.number + 1, capacity, needed)?;
-        if self.unsynced.is_some() && !self.sync() {
-            return Err(Refusal::StorageFailed);
-        }
+        let fill = self.next_fill();
+        let next = self.inner.take_next(&self.shard, self.active.number + 1, capacity, needed, fill)?;
         if let Err(error) = self.write_mark(Kind::Seal) {
             self.fail("seal", &error);
             return Err(Refusal::StorageFailed);
@@ -427,22 +489,28 @@ impl Writer {
         let sealed = std::mem::replace(&mut self.active, next.clone());
         self.position = 0;
         self.written_back = 0;
+        self.unsynced = None;
+        self.marked = false;
+        self.syncs = 0;
         self.shard.packs.lock().insert(next.number, next);
         let snapshot = Some(self.snapshot());
         let touched = std::mem::take(&mut self.touched);
         let shard = self.shard.clone();
-        self.inner.housekeep(Job::Seal(SealJob { shard, pack: sealed, touched, snapshot, indexed: false }));
+        let seal = SealJob { shard, pack: sealed, touched, snapshot, indexed: false };
+        if let Err(error) = self.inner.ask_sync(&self.shard, SyncJob::Seal(seal)) {
+            self.fail("sync", &error);
+            return Err(Refusal::StorageFailed);
+        }
         Ok(())
     }
 
-    /// Writes and syncs an entry that says only what it is.
+    /// Writes an entry that says only what it is.
     fn write_mark(&mut self, kind: Kind) -> std::io::Result<()> {
         self.group.push_entry(self.active.number, self.run, kind, NO_PARTITION, &[]);
-        let written = (self.group.write(&*self.active.file, self.position, self.active.capacity))
-            .and_then(|()| self.active.file.sync_data());
+        let written = self.group.write(&*self.active.file, self.position, self.active.capacity);
         if written.is_ok() {
             self.position += self.group.bytes;
-            self.unsynced = None;
+            self.unsynced.get_or_insert_with(Instant::now);
         }
         self.group.clear();
         written
@@ -464,10 +532,11 @@ impl Writer {
         Snapshot { place, run: self.run, partitions, cursors: self.shard.cursors.lock().entries() }
     }
 
-    /// Syncs the active pack. False: it failed, and so has the shard.
+    /// Syncs the active pack, and waits for those before it. False: it failed, and so has the shard.
     fn sync(&mut self) -> bool {
-        match self.active.file.sync_data() {
+        match self.inner.settle(&self.shard).and_then(|()| self.active.file.sync_data()) {
             Ok(()) => {
+                self.syncs += 1;
                 self.unsynced = None;
                 self.written_back = self.position;
                 true
@@ -500,6 +569,7 @@ impl Writer {
     fn undo(&mut self) -> std::io::Result<()> {
         let blank = [0; ENTRY_BYTES];
         self.active.file.write_at(self.position, &[std::io::IoSlice::new(&blank)])?;
+        self.inner.settle(&self.shard)?;
         self.active.file.sync_data()?;
         for (partition, id, entry) in self.group.undo.drain(..).rev() {
             partition.producers.lock().restore(id, entry);
@@ -515,7 +585,7 @@ impl Writer {
 
     /// The last things: everything to the disk, and a snapshot so that the next start is quick.
     fn finish(mut self) {
-        if self.failed || (self.unsynced.is_some() && !self.sync()) {
+        if self.failed || (!self.is_synced() && !self.sync()) {
             return;
         }
         if let Err(error) = snapshot::write(&*self.inner.disk, &self.shard.directory, &self.snapshot()) {
