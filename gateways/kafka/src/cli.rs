@@ -9,11 +9,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{ArgAction, Parser};
 use core_rpc::{Address, Durability, RemoteCore};
+use gateway_runtime::tls::TlsFiles;
 use gateway_runtime::{NodeId, ready, signals};
 
 use crate::configs::durability_of;
 use crate::state::GroupConfig;
-use crate::{Config, check, start};
+use crate::state::security::{Mechanism, SecurityConfig};
+use crate::{Config, TlsConfig, check, start};
 
 /// The Kafka gateway of PolyMQ. Each flag is also a key of the TOML file (--config) and an environment variable.
 #[derive(Debug, Parser)]
@@ -73,6 +75,39 @@ pub struct Flags {
     /// Minutes that the offsets of a group without members are kept.
     #[arg(long, env = "POLYMQ_KAFKA_OFFSETS_RETENTION_MINUTES", default_value_t = 10_080, value_parser = clap::value_parser!(u32).range(1..))]
     offsets_retention_minutes: u32,
+    /// Where to listen with TLS; port 0 is picked. Needs --tls-certificate and --tls-key.
+    #[arg(long, env = "POLYMQ_KAFKA_LISTEN_TLS", requires = "tls_certificate", requires = "tls_key")]
+    listen_tls: Option<SocketAddr>,
+    /// HOST:PORT that clients of the TLS listener are told to connect to; by default the address that is listened on.
+    #[arg(long, env = "POLYMQ_KAFKA_ADVERTISED_TLS", value_parser = host_and_port)]
+    advertised_tls: Option<(String, u16)>,
+    /// The server's certificate and its intermediates, a PEM file.
+    #[arg(long, env = "POLYMQ_KAFKA_TLS_CERTIFICATE")]
+    tls_certificate: Option<PathBuf>,
+    /// The server's private key, a PEM file.
+    #[arg(long, env = "POLYMQ_KAFKA_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+    /// Authorities whose client certificates are believed, a PEM file; a client is then User:<its certificate's subject>.
+    #[arg(long, env = "POLYMQ_KAFKA_TLS_CLIENT_CA")]
+    tls_client_ca: Option<PathBuf>,
+    /// Whether TLS clients must show a certificate: required or requested.
+    #[arg(long, env = "POLYMQ_KAFKA_TLS_CLIENT_AUTH", default_value = "required", value_parser = ["required", "requested"])]
+    tls_client_auth: String,
+    /// SASL mechanisms, by one of which every client must authenticate: PLAIN,SCRAM-SHA-256,SCRAM-SHA-512.
+    #[arg(long, env = "POLYMQ_KAFKA_SASL_MECHANISMS", value_delimiter = ',', value_parser = mechanism)]
+    sasl_mechanisms: Vec<Mechanism>,
+    /// Users beside those that are stored: NAME=PASSWORD;NAME=PASSWORD.
+    #[arg(long, env = "POLYMQ_KAFKA_USERS", value_delimiter = ';', value_parser = name_and_password, hide_env_values = true)]
+    users: Vec<(String, String)>,
+    /// Whether access rules (ACLs) are applied.
+    #[arg(long, env = "POLYMQ_KAFKA_AUTHORIZER", default_value_t = false, action = ArgAction::Set)]
+    authorizer: bool,
+    /// Principals that may do everything: User:admin;User:CN=ops.
+    #[arg(long, env = "POLYMQ_KAFKA_SUPER_USERS", value_delimiter = ';')]
+    super_users: Vec<String>,
+    /// Whether everybody may use what no access rule is about.
+    #[arg(long, env = "POLYMQ_KAFKA_ALLOW_EVERYONE_IF_NO_ACL_FOUND", default_value_t = false, action = ArgAction::Set)]
+    allow_everyone_if_no_acl_found: bool,
     /// A file to write once the gateway listens: {"kafka":"ADDRESS"}.
     #[arg(long, env = "POLYMQ_KAFKA_READY_FILE")]
     ready_file: Option<PathBuf>,
@@ -108,7 +143,30 @@ impl Flags {
                 offsets_retention: Duration::from_secs(u64::from(self.offsets_retention_minutes) * 60),
                 ..GroupConfig::default()
             },
+            security: SecurityConfig {
+                sasl_mechanisms: self.sasl_mechanisms.clone(),
+                users: self.users.clone(),
+                authorizer: self.authorizer,
+                super_users: self.super_users.clone(),
+                allow_everyone_if_no_acl_found: self.allow_everyone_if_no_acl_found,
+            },
+            tls: self.tls(),
         }
+    }
+}
+
+impl Flags {
+    fn tls(&self) -> Option<TlsConfig> {
+        Some(TlsConfig {
+            listen: self.listen_tls?,
+            advertised: self.advertised_tls.clone(),
+            files: TlsFiles {
+                certificate: self.tls_certificate.clone()?,
+                key: self.tls_key.clone()?,
+                client_authorities: self.tls_client_ca.clone(),
+                client_required: self.tls_client_auth == "required",
+            },
+        })
     }
 }
 
@@ -121,13 +179,28 @@ pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let gateway = start(RemoteCore::new(flags.core.clone()), flags.to_config()).await?;
     let address = gateway.address().to_string();
     println!("kafka {address}");
+    let mut addresses = BTreeMap::from([("kafka".to_string(), address)]);
+    if let Some(address) = gateway.tls_address() {
+        println!("kafka-tls {address}");
+        addresses.insert("kafka-tls".into(), address.to_string());
+    }
     if let Some(path) = &flags.ready_file {
-        ready::write(path, &BTreeMap::from([("kafka".to_string(), address)]))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        ready::write(path, &addresses).with_context(|| format!("cannot write {}", path.display()))?;
     }
     signals::terminated().await?;
     gateway.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn mechanism(text: &str) -> Result<Mechanism, String> {
+    Mechanism::of(text).ok_or_else(|| "expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512".into())
+}
+
+fn name_and_password(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, password)) if !name.is_empty() && !password.is_empty() => Ok((name.into(), password.into())),
+        _ => Err("expected NAME=PASSWORD".into()),
+    }
 }
 
 fn durability(text: &str) -> Result<Durability, String> {

@@ -6,6 +6,7 @@ use core_rpc::{AppendError, CursorError, FetchError, MetaError, TopicError};
 
 use crate::state::fetch_sessions::SessionError;
 use crate::state::groups::GroupError;
+use crate::state::security::Resource;
 
 macro_rules! error_codes {
     ($($name:ident = $code:literal $message:literal)*) => {
@@ -107,6 +108,7 @@ error_codes! {
     ProducerFenced = 90 "another producer with this transactional id is active"
     ResourceNotFound = 91 "there is no such resource"
     DuplicateResource = 92 "the resource was named twice"
+    UnacceptableCredential = 93 "the credential does not meet the requirements"
     UnknownTopicId = 100 "this server does not host this topic id"
     InconsistentTopicId = 103 "the topic id is not that of the log"
     InconsistentClusterId = 104 "the cluster id is not this cluster's"
@@ -237,6 +239,18 @@ impl From<SessionError> for ErrorCode {
             SessionError::NotFound => ErrorCode::FetchSessionIdNotFound,
             SessionError::InvalidEpoch => ErrorCode::InvalidFetchSessionEpoch,
             SessionError::TopicNaming => ErrorCode::FetchSessionTopicIdError,
+        }
+    }
+}
+
+impl Resource<'_> {
+    /// What a client is told that may not use the resource.
+    pub fn refusal(self) -> ErrorCode {
+        match self {
+            Resource::Topic(_) => ErrorCode::TopicAuthorizationFailed,
+            Resource::Group(_) => ErrorCode::GroupAuthorizationFailed,
+            Resource::TransactionalId(_) => ErrorCode::TransactionalIdAuthorizationFailed,
+            Resource::Cluster => ErrorCode::ClusterAuthorizationFailed,
         }
     }
 }

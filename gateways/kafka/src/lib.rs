@@ -25,10 +25,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use core_rpc::{Core, Durability, TopicId};
 use gateway_runtime::listener::{self, Server};
-use gateway_runtime::{CachedTopic, Identity, Membership, NodeId, Registration, TopicCache};
+use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
+use gateway_runtime::{CachedTopic, Identity, Membership, NodeId, Registration, Stream, TopicCache};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::configs::TopicConfig;
+use crate::errors::ErrorCode;
+use crate::state::security::{Listener, Operation, Peer, Resource, Security, SecurityConfig};
 use crate::state::{Brokers, FetchSessions, GroupConfig, Groups, ProducerIds};
 
 /// How the gateway is set up.
@@ -56,6 +60,18 @@ pub struct Config {
     /// How long open requests may take when the gateway is stopped.
     pub drain: Duration,
     pub groups: GroupConfig,
+    pub security: SecurityConfig,
+    /// A second listener, with TLS.
+    pub tls: Option<TlsConfig>,
+}
+
+/// The listener with TLS.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    pub listen: SocketAddr,
+    /// The host and port that its clients are told to connect to. None: the address that is listened on.
+    pub advertised: Option<(String, u16)>,
+    pub files: TlsFiles,
 }
 
 impl Default for Config {
@@ -74,6 +90,8 @@ impl Default for Config {
             connections_max_idle: Duration::from_secs(600),
             drain: Duration::from_secs(5),
             groups: GroupConfig::default(),
+            security: SecurityConfig::default(),
+            tls: None,
         }
     }
 }
@@ -96,12 +114,47 @@ pub struct Gateway<C> {
     pub fetch_sessions: FetchSessions,
     /// The live gateways, and who of them is responsible for what.
     pub brokers: Brokers,
+    pub security: Security<C>,
 }
 
 impl<C: Core> Gateway<C> {
     /// The topic of this name in the namespace that this gateway shows.
     pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
         self.topics.by_name(&self.config.namespace, name)
+    }
+
+    /// Whether the client may do this; if not, the resource's error.
+    pub fn check(
+        &self,
+        context: &handlers::Context,
+        operation: Operation,
+        resource: Resource<'_>,
+    ) -> Result<(), ErrorCode> {
+        if self.security.allows(&context.peer, operation, resource) { Ok(()) } else { Err(resource.refusal()) }
+    }
+
+    /// The topic of this name, if there is one and the client may do this with it. Who may not does not learn whether
+    /// there is one.
+    pub fn topic_for(
+        &self,
+        context: &handlers::Context,
+        operation: Operation,
+        name: &str,
+    ) -> Result<Arc<Topic>, ErrorCode> {
+        self.check(context, operation, Resource::Topic(name))?;
+        self.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    /// The topic of this id, if there is one and the client may do this with it.
+    pub fn topic_by_id_for(
+        &self,
+        context: &handlers::Context,
+        operation: Operation,
+        id: TopicId,
+    ) -> Result<Arc<Topic>, ErrorCode> {
+        let topic = self.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?;
+        self.check(context, operation, Resource::Topic(&topic.topic.name))?;
+        Ok(topic)
     }
 
     /// The topic of this id, if it is in the namespace that this gateway shows.
@@ -115,6 +168,7 @@ impl<C: Core> Gateway<C> {
 pub struct Handle {
     server: Server,
     brokers: Brokers,
+    tls_server: Option<Server>,
     stop: CancellationToken,
     drain: Duration,
 }
@@ -125,11 +179,21 @@ impl Handle {
         self.server.address()
     }
 
+    /// Where it listens with TLS.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_server.as_ref().map(Server::address)
+    }
+
     /// Answers what has been asked, closes all connections, and ends.
     pub async fn stop(self) {
         // First, so that others take the groups over while requests are still answered.
         self.brokers.leave().await;
-        self.server.stop(self.drain).await;
+        let tls_stops = async {
+            if let Some(server) = self.tls_server {
+                server.stop(self.drain).await;
+            }
+        };
+        tokio::join!(self.server.stop(self.drain), tls_stops);
         self.stop.cancel();
     }
 }
@@ -141,14 +205,17 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
     // Bound before it is registered: whoever was registered at this address lives no more.
     let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     config.listen = listener.local_addr()?;
-    let advertised = advertised(&config)?;
-    let membership = Membership::start(core.clone(), registration(&config, &advertised), stop.clone()).await?;
+    let advertised = advertised(config.listen, config.advertised.as_ref())?;
+    let tls = config.tls.as_mut().map(bind_tls).transpose()?;
+    let registration = registration(&config, &advertised, tls.as_ref().map(|tls| &tls.advertised));
+    let membership = Membership::start(core.clone(), registration, stop.clone()).await?;
     let brokers = Brokers::new(membership);
     let identity = Identity::establish(&core, brokers.own_id()).await.context("cannot learn the cluster's id")?;
     let groups = Groups::start(core.clone(), config.namespace.clone(), config.groups, brokers.clone(), stop.clone())
         .await
         .context("cannot read the groups")?;
     let (connections_max, drain) = (config.connections_max, config.drain);
+    let security = Security::start(core.clone(), &config.namespace, config.security.clone(), stop.clone()).await?;
     let gateway = Arc::new(Gateway {
         producer_ids: ProducerIds::new(core.clone()),
         core,
@@ -159,31 +226,67 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         groups,
         fetch_sessions: FetchSessions::new(Default::default()),
         brokers: brokers.clone(),
+        security,
     });
-    let server = listener::serve(listener, connections_max, move |stream, peer, draining| {
-        session::run(gateway.clone(), stream, peer, draining)
+    let sasl = !gateway.config.security.sasl_mechanisms.is_empty();
+    let tls_server = tls.map(|tls| serve_tls(gateway.clone(), tls, sasl)).transpose()?;
+    let server = listener::serve(listener, connections_max, move |stream, address, draining| {
+        let peer = Peer::new(address, Listener::Plain, None, sasl);
+        session::run(gateway.clone(), Stream::Plain(stream), peer, draining)
     })?;
     tracing::info!(address = %server.address(), node_id = brokers.own_id(), "the Kafka gateway listens");
-    Ok(Handle { server, brokers, stop, drain })
+    Ok(Handle { server, tls_server, brokers, stop, drain })
 }
 
 /// How this gateway makes itself known to the others of its namespace.
-fn registration(config: &Config, advertised: &(String, u16)) -> Registration {
+fn registration(config: &Config, advertised: &(String, u16), tls: Option<&(String, u16)>) -> Registration {
     Registration {
         prefix: format!("gateway/kafka/{}/", config.namespace.replace('%', "%25").replace('/', "%2F")),
         node_id: config.node_id,
         host: advertised.0.clone(),
         port: advertised.1,
+        tls: tls.cloned(),
         rack: config.rack.clone(),
         started_ms: now_ms(),
         time_to_live: config.session_timeout,
     }
 }
 
+/// The listener with TLS before it is served.
+struct BoundTls {
+    listener: TcpListener,
+    tls: Tls,
+    advertised: (String, u16),
+}
+
+fn bind_tls(config: &mut TlsConfig) -> anyhow::Result<BoundTls> {
+    let tls = Tls::load(&config.files)?;
+    let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    config.listen = listener.local_addr()?;
+    let advertised = advertised(config.listen, config.advertised.as_ref())?;
+    Ok(BoundTls { listener, tls, advertised })
+}
+
+fn serve_tls<C: Core>(gateway: Arc<Gateway<C>>, bound: BoundTls, sasl: bool) -> std::io::Result<Server> {
+    let connections_max = gateway.config.connections_max;
+    listener::serve(bound.listener, connections_max, move |stream, address, draining| {
+        let (gateway, tls) = (gateway.clone(), bound.tls.clone());
+        async move {
+            match tls.accept(stream).await {
+                Ok(stream) => {
+                    let peer = Peer::new(address, Listener::Tls, client_subject(&stream), sasl);
+                    session::run(gateway, Stream::Tls(stream), peer, draining).await;
+                }
+                Err(error) => tracing::info!(peer = %address, reason = %error, "no TLS with a client"),
+            }
+        }
+    })
+}
+
 /// What clients are told to connect to.
-fn advertised(config: &Config) -> anyhow::Result<(String, u16)> {
-    let (ip, port) = (config.listen.ip(), config.listen.port());
-    match &config.advertised {
+fn advertised(listen: SocketAddr, advertised: Option<&(String, u16)>) -> anyhow::Result<(String, u16)> {
+    let (ip, port) = (listen.ip(), listen.port());
+    match advertised {
         // Port 0 is the one that was picked.
         Some((host, 0)) => Ok((host.clone(), port)),
         Some(advertised) => Ok(advertised.clone()),

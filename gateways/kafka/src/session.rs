@@ -19,7 +19,6 @@ mod outgoing;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -28,7 +27,8 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use codec_kafka::frame::{DEFAULT_FRAME_BYTES_MAX, split};
 use core_rpc::Core;
-use tokio::net::TcpStream;
+use gateway_runtime::Stream;
+use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -36,6 +36,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use self::outgoing::Outgoing;
 use crate::Gateway;
 use crate::handlers::{Answer, Answering, begin};
+use crate::state::security::Peer;
 
 /// Unanswered requests, at most.
 const PENDING_MAX: usize = 256;
@@ -48,8 +49,9 @@ const READ_BYTES_MIN: usize = 4 << 10;
 const READ_BYTES_MAX: usize = 64 << 10;
 
 /// Serves a connection until the peer or `draining` ends it.
-pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, stream: TcpStream, peer: SocketAddr, draining: CancellationToken) {
+pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, stream: Stream, peer: Arc<Peer>, draining: CancellationToken) {
     let idle_max = gateway.config.connections_max_idle;
+    let address = peer.address;
     let session = Session {
         gateway,
         stream,
@@ -61,20 +63,21 @@ pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, stream: TcpStream, peer: Soc
         pending_bytes: 0,
         early_only: true,
         outgoing: Outgoing::default(),
+        flushed: true,
         active: Instant::now(),
         idle_max,
         idle: Box::pin(sleep_until(Instant::now() + idle_max)),
         draining: Box::pin(draining.cancelled_owned()),
     };
     if let Err(error) = session.await {
-        tracing::debug!(%peer, %error, "a connection ends");
+        tracing::debug!(peer = %address, %error, "a connection ends");
     }
 }
 
 struct Session<C> {
     gateway: Arc<Gateway<C>>,
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
+    peer: Arc<Peer>,
     buffer: BytesMut,
     /// Room to make for the next read.
     read_bytes: usize,
@@ -85,6 +88,8 @@ struct Session<C> {
     /// Whether every pending request may run beside the others.
     early_only: bool,
     outgoing: Outgoing,
+    /// All that was written is with the operating system.
+    flushed: bool,
     /// When the peer last sent something.
     active: Instant,
     idle_max: Duration,
@@ -143,6 +148,7 @@ impl<C: Core> Future for Session<C> {
             // The peer is gone or we are leaving: answers to appends are owed, other answers nobody waits for.
             if !session.reading
                 && !session.outgoing.has_remaining()
+                && session.flushed
                 && !session.pending.iter().any(|pending| pending.early)
             {
                 return Poll::Ready(Ok(()));
@@ -207,6 +213,11 @@ impl<C: Core> Session<C> {
             }
             sent = true;
         }
+        // A plain connection keeps nothing back; an encrypted one may.
+        self.flushed = match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(flushed) => flushed.map(|()| true)?,
+            Poll::Pending => false,
+        };
         Ok(sent)
     }
 
@@ -224,6 +235,7 @@ impl<C: Core> Session<C> {
         self.make_room();
         let room = self.buffer.capacity() - self.buffer.len();
         let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), context, &mut self.buffer) else {
+            self.release_buffer();
             return Ok(false);
         };
         let count = read?;
@@ -268,7 +280,7 @@ impl<C: Core> Session<C> {
             let Some(frame) = split(&mut self.buffer, DEFAULT_FRAME_BYTES_MAX)? else { break };
             found = true;
             let bytes = frame.len();
-            let begun = begin(&self.gateway, self.peer, frame)?;
+            let begun = begin(&self.gateway, &self.peer, frame)?;
             self.early_only &= begun.early;
             let mut state = PendingState::Waiting(begun.answering);
             if self.early_only {

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use core_rpc::{Core, MetaCondition, MetaError, MetaPut};
 
@@ -25,7 +27,7 @@ impl Identity {
         if let Some(entry) = core.meta_get(CLUSTER_ID_KEY.into()).await? {
             return Self::of(&entry.value, node_id);
         }
-        let made = base64_url(random_16_bytes().context("no source of randomness")?);
+        let made = URL_SAFE_NO_PAD.encode(random_16_bytes().context("no source of randomness")?);
         let put = MetaPut {
             key: CLUSTER_ID_KEY.into(),
             value: Bytes::from(made.clone()),
@@ -51,24 +53,4 @@ pub fn random_16_bytes() -> io::Result<[u8; 16]> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
-}
-
-/// URL-safe base64 without padding.
-fn base64_url(bytes: [u8; 16]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let bits = u128::from_be_bytes(bytes);
-    // 21 characters of 6 bits, and one of the last 2 bits.
-    let sextet = |index: u32| if index == 21 { bits << 4 } else { bits >> (122 - 6 * index) };
-    (0..22).map(|index| ALPHABET[(sextet(index) & 0x3f) as usize] as char).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_url_safe_base64() {
-        assert_eq!(base64_url([0; 16]), "AAAAAAAAAAAAAAAAAAAAAA");
-        assert_eq!(base64_url([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]), "AAECAwQFBgcICQoLDA0ODw");
-    }
 }

@@ -9,10 +9,15 @@ pub mod logging;
 pub mod membership;
 pub mod mirror;
 pub mod ready;
+pub mod scram;
 pub mod signals;
+pub mod stream;
+pub mod tls;
 pub mod topic_cache;
+pub mod users;
 
 pub use identity::Identity;
 pub use membership::{Member, Members, Membership, NodeId, Registration};
 pub use mirror::Mirror;
+pub use stream::Stream;
 pub use topic_cache::{CachedTopic, TopicCache, TopicView};

@@ -7,6 +7,8 @@ use core_rpc::{Core, TopicAlter, TopicError};
 use super::topic::{Labels, settings_of};
 use crate::Gateway;
 use crate::errors::{ErrorCode, Refusal};
+use crate::handlers::Context;
+use crate::state::security::{Operation, Resource};
 use crate::translate::names::check_topic_name;
 
 /// The kinds of resource that have a configuration, as the wire numbers them.
@@ -41,6 +43,19 @@ pub fn check_keys<'a>(keys: impl Iterator<Item = (&'a str, bool)>) -> Result<(),
             Err(Refusal::new(ErrorCode::InvalidRequest, message))
         }
     }
+}
+
+/// What access rules are asked about for a resource with a configuration: brokers are the cluster's.
+pub fn config_resource(kind: i8, name: &str) -> Resource<'_> {
+    match kind {
+        TOPIC => Resource::Topic(name),
+        _ => Resource::Cluster,
+    }
+}
+
+/// Whether the client may change the resource's configuration.
+pub fn may_alter<C: Core>(gateway: &Gateway<C>, context: &Context, (kind, name): (i8, &str)) -> Result<(), ErrorCode> {
+    gateway.check(context, Operation::AlterConfigs, config_resource(kind, name))
 }
 
 /// Changes a resource's configuration. `change` makes the new one from the old, or refuses; it may be called several

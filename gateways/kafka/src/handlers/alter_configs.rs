@@ -8,17 +8,20 @@ use core_rpc::Core;
 
 use super::Context;
 use crate::Gateway;
-use crate::configs::alter::{alter, check_keys, named_twice};
+use crate::configs::alter::{alter, check_keys, may_alter, named_twice};
 use crate::configs::{Labels, check_labels};
 use crate::errors::{ErrorCode, Refusal};
 
-pub async fn handle<C: Core>(gateway: &Gateway<C>, _: &Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
+pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let twice = named_twice(request.resources.iter().map(|it| (it.resource_type, it.resource_name.as_str())));
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
         let altered = match twice.contains(&(resource.resource_type, resource.resource_name.as_str())) {
             true => Err(Refusal::new(ErrorCode::InvalidRequest, "Each resource must appear at most once.")),
-            false => replace(gateway, resource, request.validate_only).await,
+            false => match may_alter(gateway, context, (resource.resource_type, &resource.resource_name)) {
+                Ok(()) => replace(gateway, resource, request.validate_only).await,
+                Err(code) => Err(code.into()),
+            },
         };
         let mut response = AlterConfigsResourceResponse {
             resource_type: resource.resource_type,

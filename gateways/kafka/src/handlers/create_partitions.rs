@@ -11,10 +11,11 @@ use super::create_topics::duplicates;
 use crate::Gateway;
 use crate::errors::{ErrorCode, Refusal};
 use crate::state::brokers::View;
+use crate::state::security::Operation;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
-    _: &Context,
+    context: &Context,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
     let twice = duplicates(request.topics.iter().map(|topic| topic.name.as_str()));
@@ -23,7 +24,7 @@ pub async fn handle<C: Core>(
         let mut result = CreatePartitionsTopicResult { name: topic.name.clone(), ..Default::default() };
         let grown = match twice.contains(topic.name.as_str()) {
             true => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
-            false => grow(gateway, topic, request.validate_only).await,
+            false => grow(gateway, context, topic, request.validate_only).await,
         };
         if let Err(refusal) = grown {
             result.error_code = refusal.code.code();
@@ -36,10 +37,11 @@ pub async fn handle<C: Core>(
 
 async fn grow<C: Core>(
     gateway: &Gateway<C>,
+    context: &Context,
     asked: &CreatePartitionsTopic,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    let topic = gateway.topic(&asked.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let topic = gateway.topic_for(context, Operation::Alter, &asked.name)?;
     let current = topic.topic.partitions;
     let invalid = |message: String| Refusal::new(ErrorCode::InvalidPartitions, message);
     let wanted = u32::try_from(asked.count).unwrap_or(0);

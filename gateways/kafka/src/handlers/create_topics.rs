@@ -16,13 +16,14 @@ use crate::errors::{ErrorCode, Refusal};
 use crate::translate::names::{check_topic_name, collide};
 use crate::translate::uuid;
 use crate::{Gateway, Topic};
+use crate::state::security::{Operation, Resource};
 
 /// Partitions of a topic that is created: as many as Kafka takes in one request, so that a typing error does little.
 const PARTITIONS_MAX: i32 = 10_000;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
-    _: &Context,
+    context: &Context,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
     let twice = duplicates(request.topics.iter().map(|topic| topic.name.as_str()));
@@ -30,7 +31,10 @@ pub async fn handle<C: Core>(
     for topic in &request.topics {
         let created = match twice.contains(topic.name.as_str()) {
             true => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
-            false => create(gateway, topic, request.validate_only).await,
+            false => match may_create(gateway, context, &topic.name) {
+                Ok(()) => create(gateway, topic, request.validate_only).await,
+                Err(code) => Err(code.into()),
+            },
         };
         topics.push(created.unwrap_or_else(|refusal| CreatableTopicResult {
             name: topic.name.clone(),
@@ -40,6 +44,12 @@ pub async fn handle<C: Core>(
         }));
     }
     CreateTopicsResponse { topics, ..Default::default() }
+}
+
+/// Whoever may create in the cluster may create any topic.
+pub fn may_create<C: Core>(gateway: &Gateway<C>, context: &Context, name: &str) -> Result<(), ErrorCode> {
+    let cluster = gateway.check(context, Operation::Create, Resource::Cluster);
+    cluster.or_else(|_| gateway.check(context, Operation::Create, Resource::Topic(name)))
 }
 
 /// What occurs more than once.

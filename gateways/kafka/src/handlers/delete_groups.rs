@@ -9,10 +9,11 @@ use core_rpc::Core;
 use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
+use crate::state::security::{Operation, Resource};
 
 pub async fn handle<C: Core>(
     gateway: &Arc<Gateway<C>>,
-    _: &Context,
+    context: &Context,
     request: DeleteGroupsRequest,
 ) -> DeleteGroupsResponse {
     let mut results = Vec::new();
@@ -21,7 +22,10 @@ pub async fn handle<C: Core>(
         if !seen.insert(group_id.clone()) {
             continue;
         }
-        let error = gateway.groups.delete(&group_id).await.err().map_or(ErrorCode::None, ErrorCode::from);
+        let error = match gateway.check(context, Operation::Delete, Resource::Group(&group_id)) {
+            Ok(()) => gateway.groups.delete(&group_id).await.err().map_or(ErrorCode::None, ErrorCode::from),
+            Err(code) => code,
+        };
         results.push(DeletableGroupResult { group_id, error_code: error.code() });
     }
     DeleteGroupsResponse { results, ..Default::default() }

@@ -11,20 +11,21 @@ use super::Context;
 use crate::errors::ErrorCode;
 use crate::translate::partition_of;
 use crate::{Gateway, Topic};
+use crate::state::security::Operation;
 
 /// The offset that stands for the end of the partition.
 const HIGH_WATERMARK: i64 = -1;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
-    _: &Context,
+    context: &Context,
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
     let mut response = DeleteRecordsResponse::default();
     let mut trims = Vec::new();
     let mut places = Vec::new();
     for asked in &request.topics {
-        let topic = gateway.topic(&asked.name);
+        let topic = gateway.topic_for(context, Operation::Delete, &asked.name);
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for partition in &asked.partitions {
             let mut place = DeleteRecordsPartitionResult {
@@ -32,7 +33,7 @@ pub async fn handle<C: Core>(
                 low_watermark: -1,
                 ..Default::default()
             };
-            match trim(topic.as_deref(), partition) {
+            match trim(topic.as_deref().map_err(|code| *code), partition) {
                 Ok(trim) => {
                     trims.push(trim);
                     places.push((response.topics.len(), partitions.len()));
@@ -56,9 +57,8 @@ pub async fn handle<C: Core>(
     response
 }
 
-fn trim(topic: Option<&Topic>, asked: &DeleteRecordsPartition) -> Result<(PartitionId, Option<u64>), ErrorCode> {
-    let partition = topic.and_then(|topic| partition_of(topic, asked.partition_index));
-    let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+fn trim(topic: Result<&Topic, ErrorCode>, asked: &DeleteRecordsPartition) -> Result<(PartitionId, Option<u64>), ErrorCode> {
+    let partition = partition_of(topic?, asked.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let before = match asked.offset {
         HIGH_WATERMARK => None,
         offset => Some(u64::try_from(offset).map_err(|_| ErrorCode::OffsetOutOfRange)?),

@@ -13,8 +13,9 @@ use super::Context;
 use crate::errors::{ErrorCode, Refusal};
 use crate::translate::{topic_id, uuid};
 use crate::{Gateway, Topic};
+use crate::state::security::Operation;
 
-pub async fn handle<C: Core>(gateway: &Gateway<C>, _: &Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     // Only one of the lists is there, by version.
     let by_name = request.topic_names.into_iter().map(|name| DeleteTopicState { name: Some(name), ..Default::default() });
     let asked: Vec<DeleteTopicState> = request.topics.into_iter().chain(by_name).collect();
@@ -26,7 +27,7 @@ pub async fn handle<C: Core>(gateway: &Gateway<C>, _: &Context, request: DeleteT
             DeletableTopicResult { name: topic.name.clone(), topic_id: topic.topic_id, ..Default::default() };
         let found = match twice.contains(&(&topic.name, topic.topic_id)) {
             true => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name or id.")),
-            false => find(gateway, topic),
+            false => find(gateway, context, topic),
         };
         let deleted = match found {
             Ok(found) => {
@@ -45,10 +46,10 @@ pub async fn handle<C: Core>(gateway: &Gateway<C>, _: &Context, request: DeleteT
     DeleteTopicsResponse { responses, ..Default::default() }
 }
 
-fn find<C: Core>(gateway: &Gateway<C>, asked: &DeleteTopicState) -> Result<Arc<Topic>, Refusal> {
+fn find<C: Core>(gateway: &Gateway<C>, context: &Context, asked: &DeleteTopicState) -> Result<Arc<Topic>, Refusal> {
     match (&asked.name, asked.topic_id.is_zero()) {
-        (Some(name), true) => Ok(gateway.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?),
-        (None, false) => Ok(gateway.topic_by_id(topic_id(asked.topic_id)).ok_or(ErrorCode::UnknownTopicId)?),
+        (Some(name), true) => Ok(gateway.topic_for(context, Operation::Delete, name)?),
+        (None, false) => Ok(gateway.topic_by_id_for(context, Operation::Delete, topic_id(asked.topic_id))?),
         (None, true) => Err(Refusal::new(ErrorCode::InvalidRequest, "Neither topic name nor id were specified.")),
         (Some(_), false) => {
             Err(Refusal::new(ErrorCode::InvalidRequest, "You may not specify both topic name and topic id."))

@@ -9,6 +9,7 @@ use gateway_runtime::Member;
 use super::Context;
 use crate::Gateway;
 use crate::errors::{ErrorCode, Refusal};
+use crate::state::security::Resource;
 use crate::translate::CLUSTER_OPERATIONS;
 
 const BROKERS: i8 = 1;
@@ -16,7 +17,7 @@ const CONTROLLERS: i8 = 2;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
-    _: &Context,
+    context: &Context,
     request: DescribeClusterRequest,
 ) -> DescribeClusterResponse {
     if let Err(refusal) = check(request.endpoint_type) {
@@ -30,20 +31,21 @@ pub async fn handle<C: Core>(
     DescribeClusterResponse {
         cluster_id: gateway.identity.cluster_id.clone(),
         controller_id: brokers.controller_id(),
-        brokers: brokers.members().iter().map(broker).collect(),
+        brokers: brokers.members().iter().map(|member| broker(context, member)).collect(),
         cluster_authorized_operations: match request.include_cluster_authorized_operations {
-            true => CLUSTER_OPERATIONS,
+            true => gateway.security.operations(&context.peer, CLUSTER_OPERATIONS, Resource::Cluster),
             false => i32::MIN,
         },
         ..Default::default()
     }
 }
 
-fn broker(member: &Member) -> DescribeClusterBroker {
+fn broker(context: &Context, member: &Member) -> DescribeClusterBroker {
+    let (host, port) = context.peer.address_of(member);
     DescribeClusterBroker {
         broker_id: member.node_id,
-        host: member.host.clone(),
-        port: i32::from(member.port),
+        host,
+        port,
         rack: member.rack.clone(),
         is_fenced: false,
     }

@@ -11,15 +11,16 @@ use codec_kafka::messages::describe_configs::{
 use core_rpc::Core;
 
 use super::Context;
-use crate::configs::alter::{BROKER, BROKER_LOGGER, TOPIC};
+use crate::configs::alter::{BROKER, BROKER_LOGGER, TOPIC, config_resource};
 use crate::configs::{self, BrokerConfig, Definition, Kind, Labels, Source, TOPIC_CONFIGS, broker_configs};
 use crate::errors::{ErrorCode, Refusal};
 use crate::translate::names::check_topic_name;
 use crate::Gateway;
+use crate::state::security::Operation;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
-    _: &Context,
+    context: &Context,
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let describe = |resource: &DescribeConfigsResource| {
@@ -28,7 +29,9 @@ pub async fn handle<C: Core>(
             resource_name: resource.resource_name.clone(),
             ..Default::default()
         };
-        match configs_of(gateway, resource) {
+        let resource_of = config_resource(resource.resource_type, &resource.resource_name);
+        let allowed = gateway.check(context, Operation::DescribeConfigs, resource_of).map_err(Refusal::from);
+        match allowed.and_then(|()| configs_of(gateway, resource)) {
             Ok(configs) => result.configs = select(configs, resource, &request),
             Err(refusal) => {
                 result.error_code = refusal.code.code();

@@ -14,6 +14,7 @@ use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
 use crate::state::groups::{GroupDescription, GroupError, GroupState, MemberDescription};
+use crate::state::security::{Operation, Resource};
 
 /// The first version in which an unknown group is an error.
 const GROUP_NOT_FOUND_VERSION: i16 = 6;
@@ -29,6 +30,11 @@ pub async fn handle<C: Core>(
 ) -> DescribeGroupsResponse {
     let mut groups = Vec::with_capacity(request.groups.len());
     for id in request.groups {
+        if let Err(code) = gateway.check(context, Operation::Describe, Resource::Group(&id)) {
+            groups.push(DescribedGroup { group_id: id, error_code: code.code(), ..Default::default() });
+            continue;
+        }
+        let resource_id = id.clone();
         let mut group = match gateway.groups.describe(&id).await {
             Ok(description) => described(id, description),
             Err(GroupError::GroupNotFound) => unknown(id, context),
@@ -40,7 +46,8 @@ pub async fn handle<C: Core>(
             },
         };
         if request.include_authorized_operations && group.error_code == ErrorCode::None.code() {
-            group.authorized_operations = GROUP_OPERATIONS;
+            let resource = Resource::Group(&resource_id);
+            group.authorized_operations = gateway.security.operations(&context.peer, GROUP_OPERATIONS, resource);
         }
         groups.push(group);
     }

@@ -12,15 +12,19 @@ use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
 use crate::translate::partition_of;
+use crate::state::security::{Operation, Resource};
 
 /// The one directory.
 pub const LOG_DIR: &str = "/polymq";
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
-    _: &Context,
+    context: &Context,
     request: DescribeLogDirsRequest,
 ) -> DescribeLogDirsResponse {
+    if let Err(code) = gateway.check(context, Operation::Describe, Resource::Cluster) {
+        return DescribeLogDirsResponse { error_code: code.code(), ..Default::default() };
+    }
     let (mut topics, partitions) = prepare(gateway, &request);
     let mut error = ErrorCode::None;
     if !partitions.is_empty() {

@@ -9,26 +9,30 @@ use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
 use crate::translate::partition_of;
+use crate::state::security::Operation;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
-    _: &Context,
+    context: &Context,
     request: DescribeProducersRequest,
 ) -> DescribeProducersResponse {
     let mut response = DescribeProducersResponse::default();
     let mut asked = Vec::new();
     let mut places = Vec::new();
     for topic_request in &request.topics {
-        let topic = gateway.topic(&topic_request.name);
+        let topic = gateway.topic_for(context, Operation::Read, &topic_request.name);
         let mut partitions = Vec::with_capacity(topic_request.partition_indexes.len());
         for &partition_index in &topic_request.partition_indexes {
             let mut place = PartitionResponse { partition_index, ..Default::default() };
-            match topic.as_deref().and_then(|topic| partition_of(topic, partition_index)) {
-                Some(partition) => {
+            let found = topic.as_deref().map_err(|code| *code);
+            let found = found
+                .and_then(|topic| partition_of(topic, partition_index).ok_or(ErrorCode::UnknownTopicOrPartition));
+            match found {
+                Ok(partition) => {
                     asked.push(partition);
                     places.push((response.topics.len(), partitions.len()));
                 }
-                None => fail(&mut place, ErrorCode::UnknownTopicOrPartition),
+                Err(code) => fail(&mut place, code),
             }
             partitions.push(place);
         }

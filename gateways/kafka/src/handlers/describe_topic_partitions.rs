@@ -11,6 +11,7 @@ use core_rpc::{Core, PartitionId};
 use super::Context;
 use crate::errors::ErrorCode;
 use crate::state::brokers::View;
+use crate::state::security::{Operation, Resource};
 use crate::translate::names::check_topic_name;
 use crate::translate::{LEADER_EPOCH, TOPIC_OPERATIONS, uuid};
 use crate::{Gateway, Topic};
@@ -20,7 +21,7 @@ const PARTITIONS_MAX: i32 = 2000;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
-    _: &Context,
+    context: &Context,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
     let all = request.topics.is_empty();
@@ -42,16 +43,21 @@ pub async fn handle<C: Core>(
             response.next_cursor = Some(Cursor { topic_name: name.clone(), partition_index: 0 });
             break;
         }
-        let Some(topic) = gateway.topic(name) else {
-            if !all {
-                response.topics.push(unknown(name));
+        let topic = match gateway.topic_for(context, Operation::Describe, name) {
+            Ok(topic) => topic,
+            Err(_) if all => continue,
+            Err(code) => {
+                response.topics.push(unfound(name, code));
+                continue;
             }
-            continue;
         };
         let first = if name == from_name { from_index } else { 0 };
         let partitions = topic.topic.partitions as i32;
         let end = partitions.min(first.saturating_add(room));
-        response.topics.push(described(&topic, first..end, &brokers));
+        let operations =
+            gateway.security.operations(&context.peer, TOPIC_OPERATIONS, Resource::Topic(name));
+        let topic = described(&topic, first..end, &brokers);
+        response.topics.push(DescribeTopicPartitionsResponseTopic { topic_authorized_operations: operations, ..topic });
         if end < partitions {
             response.next_cursor = Some(Cursor { topic_name: name.clone(), partition_index: end });
             break;
@@ -73,9 +79,9 @@ fn refused(request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsR
     }
 }
 
-fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
+fn unfound(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
     let code = match check_topic_name(name) {
-        Ok(()) => ErrorCode::UnknownTopicOrPartition,
+        Ok(()) => code,
         Err(_) => ErrorCode::InvalidTopicException,
     };
     DescribeTopicPartitionsResponseTopic {

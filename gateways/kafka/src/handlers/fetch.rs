@@ -16,6 +16,7 @@ use core_rpc::{Core, FetchError, Fetched, Isolation, PartitionId};
 use super::Context;
 use crate::errors::ErrorCode;
 use crate::state::fetch_sessions::{Asked, Forgotten, Told, TopicKey, Wanted};
+use crate::state::security::Operation;
 use crate::translate::{LEADER_EPOCH, check_leader_epoch, fetched, partition_of, topic_id};
 use crate::{Gateway, Topic, now_ms};
 
@@ -37,7 +38,7 @@ pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, mut reques
         Ok(fetching) => fetching,
         Err(error) => return failed(error.into()),
     };
-    let places = read(gateway, &request, &fetching.wanted, isolation).await;
+    let places = read(gateway, context, &request, &fetching.wanted, isolation).await;
     let told: Vec<Told> = places.iter().map(told).collect();
     let topics: Vec<TopicKey> = fetching.wanted.iter().map(|wanted| wanted.topic.clone()).collect();
     let finished = match gateway.fetch_sessions.finish(fetching, &told, now_ms()) {
@@ -84,6 +85,7 @@ fn asked(request: &mut FetchRequest, uses_ids: bool) -> Asked {
 /// Reads all partitions; the answers are in their order.
 async fn read<C: Core>(
     gateway: &Gateway<C>,
+    context: &Context,
     request: &FetchRequest,
     wanted: &[Wanted],
     isolation: Isolation,
@@ -97,7 +99,7 @@ async fn read<C: Core>(
     for (index, wanted) in wanted.iter().enumerate() {
         // Partitions of one topic usually follow each other.
         if found.as_ref().is_none_or(|(key, _)| *key != &wanted.topic) {
-            found = Some((&wanted.topic, topic(gateway, &wanted.topic)));
+            found = Some((&wanted.topic, topic(gateway, context, &wanted.topic)));
         }
         let checked = match &found {
             Some((_, Ok(_))) if is_follower => Err(ErrorCode::NotLeaderOrFollower),
@@ -143,10 +145,10 @@ async fn read<C: Core>(
     places
 }
 
-fn topic<C: Core>(gateway: &Gateway<C>, key: &TopicKey) -> Result<Arc<Topic>, ErrorCode> {
+fn topic<C: Core>(gateway: &Gateway<C>, context: &Context, key: &TopicKey) -> Result<Arc<Topic>, ErrorCode> {
     match key {
-        TopicKey::Name(name) => gateway.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
-        TopicKey::Id(id) => gateway.topic_by_id(topic_id(*id)).ok_or(ErrorCode::UnknownTopicId),
+        TopicKey::Name(name) => gateway.topic_for(context, Operation::Read, name),
+        TopicKey::Id(id) => gateway.topic_by_id_for(context, Operation::Read, topic_id(*id)),
     }
 }
 

@@ -11,6 +11,7 @@ use gateway_runtime::Member;
 use super::Context;
 use crate::Gateway;
 use crate::errors::{ErrorCode, Refusal};
+use crate::state::security::{Operation, Resource};
 use crate::state::brokers::{CoordinatorKey, View};
 
 const GROUP: i8 = 0;
@@ -25,14 +26,13 @@ pub async fn handle<C: Core>(
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     let brokers = gateway.brokers.live();
-    let find = |key: String| match coordinator(&brokers, request.key_type, &key) {
-        Ok(coordinator) => Coordinator {
-            key,
-            node_id: coordinator.node_id,
-            host: coordinator.host.clone(),
-            port: i32::from(coordinator.port),
-            ..Default::default()
-        },
+    let find = |key: String| match may_find(gateway, context, request.key_type, &key)
+        .and_then(|()| coordinator(&brokers, request.key_type, &key))
+    {
+        Ok(coordinator) => {
+            let (host, port) = context.peer.address_of(coordinator);
+            Coordinator { key, node_id: coordinator.node_id, host, port, ..Default::default() }
+        }
         Err(refusal) => Coordinator {
             key,
             node_id: -1,
@@ -55,6 +55,15 @@ pub async fn handle<C: Core>(
         port: found.port,
         ..Default::default()
     }
+}
+
+/// Who may not describe a group or a transactional id does not learn where it is.
+fn may_find<C: Core>(gateway: &Gateway<C>, context: &Context, key_type: i8, key: &str) -> Result<(), Refusal> {
+    let resource = match key_type {
+        TRANSACTION => Resource::TransactionalId(key),
+        _ => Resource::Group(key),
+    };
+    gateway.check(context, Operation::Describe, resource).map_err(Refusal::from)
 }
 
 fn coordinator<'a>(brokers: &'a View, key_type: i8, key: &str) -> Result<&'a Member, Refusal> {

@@ -9,10 +9,11 @@ use core_rpc::Core;
 use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
+use crate::state::security::{Operation, Resource, ResourceType};
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
-    _: &Context,
+    context: &Context,
     request: InitProducerIdRequest,
 ) -> InitProducerIdResponse {
     if let Some(transactional_id) = &request.transactional_id {
@@ -25,6 +26,13 @@ pub async fn handle<C: Core>(
     // Both or neither.
     if (request.producer_id == -1) != (request.producer_epoch == -1) {
         return failed(ErrorCode::InvalidRequest);
+    }
+    // Who may write anything may do it idempotently (KIP-679).
+    let cluster = gateway.check(context, Operation::IdempotentWrite, Resource::Cluster);
+    if let Err(code) = cluster
+        && !gateway.security.allows_some(&context.peer, Operation::Write, ResourceType::Topic)
+    {
+        return failed(code);
     }
     match gateway.producer_ids.next().await {
         Ok(producer_id) => InitProducerIdResponse { producer_id, ..Default::default() },

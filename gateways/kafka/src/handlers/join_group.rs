@@ -14,6 +14,7 @@ use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
 use crate::state::groups::{GroupError, JoinRefused, JoinRequest, Joined, Protocol};
+use crate::state::security::{Operation, Resource};
 
 /// The first version with a rebalance timeout of its own.
 const REBALANCE_TIMEOUT_VERSION: i16 = 1;
@@ -29,6 +30,9 @@ pub async fn handle<C: Core>(
     context: &Context,
     request: JoinGroupRequest,
 ) -> JoinGroupResponse {
+    if let Err(code) = gateway.check(context, Operation::Read, Resource::Group(&request.group_id)) {
+        return JoinGroupResponse { error_code: code.code(), protocol_name: protocol_name(None, context), ..Default::default() };
+    }
     let rebalance_timeout_ms = match context.version >= REBALANCE_TIMEOUT_VERSION {
         true => request.rebalance_timeout_ms,
         false => request.session_timeout_ms,
@@ -42,7 +46,7 @@ pub async fn handle<C: Core>(
         instance_id: request.group_instance_id,
         client_id: context.client_id.clone().unwrap_or_default(),
         // As Java prints an address; tools show it so.
-        client_host: format!("/{}", context.peer.ip()),
+        client_host: format!("/{}", context.peer.address.ip()),
         protocol_type: request.protocol_type,
         protocols: protocols.map(|protocol| Protocol { name: protocol.name, metadata: protocol.metadata }).collect(),
         session_timeout_ms: request.session_timeout_ms,

@@ -12,6 +12,7 @@ use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
 use crate::state::groups::{GroupError, Leaver};
+use crate::state::security::{Operation, Resource};
 
 /// The first version in which several members may leave.
 const BATCH_VERSION: i16 = 3;
@@ -21,6 +22,9 @@ pub async fn handle<C: Core>(
     context: &Context,
     request: LeaveGroupRequest,
 ) -> LeaveGroupResponse {
+    if let Err(code) = gateway.check(context, Operation::Read, Resource::Group(&request.group_id)) {
+        return LeaveGroupResponse { error_code: code.code(), ..Default::default() };
+    }
     let members = match context.version >= BATCH_VERSION {
         true => request.members,
         false => vec![MemberIdentity { member_id: request.member_id, ..Default::default() }],

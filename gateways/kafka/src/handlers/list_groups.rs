@@ -11,20 +11,23 @@ use core_rpc::Core;
 use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
+use crate::state::security::{Operation, Resource};
 
 /// The type of all groups here.
 const CLASSIC: &str = "classic";
 
 pub async fn handle<C: Core>(
     gateway: &Arc<Gateway<C>>,
-    _: &Context,
+    context: &Context,
     request: ListGroupsRequest,
 ) -> ListGroupsResponse {
     let groups = match gateway.groups.list().await {
         Ok(groups) => groups,
         Err(error) => return ListGroupsResponse { error_code: ErrorCode::from(error).code(), ..Default::default() },
     };
-    let groups = groups.into_iter().filter(|group| {
+    let all = gateway.check(context, Operation::Describe, Resource::Cluster).is_ok();
+    let may_see = |id: &str| all || gateway.check(context, Operation::Describe, Resource::Group(id)).is_ok();
+    let groups = groups.into_iter().filter(|group| may_see(&group.id)).filter(|group| {
         is_among(&request.states_filter, group.state.name()) && is_among(&request.types_filter, CLASSIC)
     });
     let listed = groups.map(|group| ListedGroup {

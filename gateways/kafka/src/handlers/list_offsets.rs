@@ -15,6 +15,7 @@ use super::Context;
 use crate::errors::ErrorCode;
 use crate::translate::{LEADER_EPOCH, check_leader_epoch, partition_of};
 use crate::{Gateway, Topic};
+use crate::state::security::Operation;
 
 /// The timestamps with a meaning of their own, and the first version that knows each.
 const LATEST: i64 = -1;
@@ -33,13 +34,13 @@ pub async fn handle<C: Core>(
     let mut places = Vec::new();
     let mut seen = HashSet::new();
     for asked in &request.topics {
-        let topic = gateway.topic(&asked.name);
+        let topic = gateway.topic_for(context, Operation::Describe, &asked.name);
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for partition in &asked.partitions {
             let mut place =
                 ListOffsetsPartitionResponse { partition_index: partition.partition_index, ..Default::default() };
             let twice = !seen.insert((&asked.name, partition.partition_index));
-            match query(topic.as_deref(), partition, context.version, request.isolation_level, twice) {
+            match query(topic.as_deref().map_err(|code| *code), partition, context.version, request.isolation_level, twice) {
                 Ok(Some(query)) => {
                     queries.push(query);
                     places.push((response.topics.len(), partitions.len()));
@@ -66,7 +67,7 @@ pub async fn handle<C: Core>(
 
 /// What to ask the core; None where the answer is that there is nothing.
 fn query(
-    topic: Option<&Topic>,
+    topic: Result<&Topic, ErrorCode>,
     asked: &ListOffsetsPartition,
     version: i16,
     isolation_level: i8,
@@ -86,8 +87,7 @@ fn query(
         (time, _) if time >= 0 => OffsetAt::Time(time),
         _ => return Err(ErrorCode::UnsupportedVersion),
     };
-    let partition = topic.and_then(|topic| partition_of(topic, asked.partition_index));
-    let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = partition_of(topic?, asked.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     check_leader_epoch(asked.current_leader_epoch)?;
     Ok((asked.timestamp != LATEST_TIERED).then_some((partition, at)))
 }

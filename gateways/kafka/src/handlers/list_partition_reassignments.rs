@@ -6,11 +6,19 @@ use core_rpc::Core;
 
 use super::Context;
 use crate::Gateway;
+use crate::state::security::{Operation, Resource};
 
 pub async fn handle<C: Core>(
-    _: &Gateway<C>,
-    _: &Context,
+    gateway: &Gateway<C>,
+    context: &Context,
     _: ListPartitionReassignmentsRequest,
 ) -> ListPartitionReassignmentsResponse {
-    ListPartitionReassignmentsResponse::default()
+    match gateway.check(context, Operation::Describe, Resource::Cluster) {
+        Ok(()) => ListPartitionReassignmentsResponse::default(),
+        Err(code) => ListPartitionReassignmentsResponse {
+            error_code: code.code(),
+            error_message: code.text(),
+            ..Default::default()
+        },
+    }
 }

@@ -19,6 +19,7 @@ use crate::errors::ErrorCode;
 use crate::state::brokers::View;
 use crate::translate::names::check_topic_name;
 use crate::translate::{LEADER_EPOCH, TOPIC_OPERATIONS, CLUSTER_OPERATIONS, topic_id, uuid};
+use crate::state::security::{Operation, Resource};
 use crate::{Gateway, Topic, configs};
 
 /// The first version in which a topic can be asked for by its id.
@@ -27,54 +28,61 @@ const BY_ID_VERSION: i16 = 12;
 pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: MetadataRequest) -> MetadataResponse {
     let brokers = gateway.brokers.live();
     let mut topics = match &request.topics {
-        None => all(gateway, &brokers),
+        None => all(gateway, context, &brokers),
         // Version 0 has no null.
-        Some(topics) if topics.is_empty() && context.version == 0 => all(gateway, &brokers),
+        Some(topics) if topics.is_empty() && context.version == 0 => all(gateway, context, &brokers),
         Some(topics) => {
-            named(gateway, &brokers, context.version, topics, request.allow_auto_topic_creation).await
+            named(gateway, &brokers, context, topics, request.allow_auto_topic_creation).await
         }
     };
     if request.include_topic_authorized_operations {
         for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
-            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+            let resource = Resource::Topic(topic.name.as_deref().unwrap_or_default());
+            topic.topic_authorized_operations =
+                gateway.security.operations(&context.peer, TOPIC_OPERATIONS, resource);
         }
     }
     let mut response = MetadataResponse {
-        brokers: brokers.members().iter().map(broker).collect(),
+        brokers: brokers.members().iter().map(|member| broker(context, member)).collect(),
         cluster_id: Some(gateway.identity.cluster_id.clone()),
         controller_id: brokers.controller_id(),
         topics,
         ..Default::default()
     };
     if request.include_cluster_authorized_operations {
-        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        response.cluster_authorized_operations =
+            gateway.security.operations(&context.peer, CLUSTER_OPERATIONS, Resource::Cluster);
     }
     response
 }
 
-fn broker(member: &Member) -> MetadataResponseBroker {
+fn broker(context: &Context, member: &Member) -> MetadataResponseBroker {
+    let (host, port) = context.peer.address_of(member);
     MetadataResponseBroker {
         node_id: member.node_id,
-        host: member.host.clone(),
-        port: i32::from(member.port),
+        host,
+        port,
         rack: member.rack.clone(),
     }
 }
 
-fn all<C: Core>(gateway: &Gateway<C>, brokers: &View) -> Vec<MetadataResponseTopic> {
+fn all<C: Core>(gateway: &Gateway<C>, context: &Context, brokers: &View) -> Vec<MetadataResponseTopic> {
     let topics = gateway.topics.all(&gateway.config.namespace);
-    topics.iter().map(|topic| described(topic, brokers)).collect()
+    let seen = topics.iter().filter(|topic| {
+        gateway.check(context, Operation::Describe, Resource::Topic(&topic.topic.name)).is_ok()
+    });
+    seen.map(|topic| described(topic, brokers)).collect()
 }
 
 async fn named<C: Core>(
     gateway: &Gateway<C>,
     brokers: &View,
-    version: i16,
+    context: &Context,
     asked: &[MetadataRequestTopic],
     may_create: bool,
 ) -> Vec<MetadataResponseTopic> {
     let ill_formed = |topic: &MetadataRequestTopic| topic.name.is_none() || !topic.topic_id.is_zero();
-    if version < BY_ID_VERSION && asked.iter().any(ill_formed) {
+    if context.version < BY_ID_VERSION && asked.iter().any(ill_formed) {
         return asked.iter().map(|topic| failed(topic, ErrorCode::InvalidRequest)).collect();
     }
     let mut seen = HashSet::new();
@@ -83,7 +91,7 @@ async fn named<C: Core>(
         if !seen.insert((&topic.name, topic.topic_id)) {
             continue;
         }
-        topics.push(match find(gateway, topic, may_create).await {
+        topics.push(match find(gateway, context, topic, may_create).await {
             Ok(found) => described(&found, brokers),
             Err(code) => failed(topic, code),
         });
@@ -93,19 +101,24 @@ async fn named<C: Core>(
 
 async fn find<C: Core>(
     gateway: &Gateway<C>,
+    context: &Context,
     asked: &MetadataRequestTopic,
     may_create: bool,
 ) -> Result<Arc<Topic>, ErrorCode> {
     if !asked.topic_id.is_zero() {
-        return gateway.topic_by_id(topic_id(asked.topic_id)).ok_or(ErrorCode::UnknownTopicId);
+        return gateway.topic_by_id_for(context, Operation::Describe, topic_id(asked.topic_id));
     }
     let Some(name) = &asked.name else { return Err(ErrorCode::InvalidRequest) };
-    if let Some(topic) = gateway.topic(name) {
-        return Ok(topic);
+    match gateway.topic_for(context, Operation::Describe, name) {
+        Err(ErrorCode::UnknownTopicOrPartition) => {}
+        found => return found,
     }
     check_topic_name(name).map_err(|_| ErrorCode::InvalidTopicException)?;
     match may_create && gateway.config.auto_create_topics {
-        true => create(gateway, name).await,
+        true => {
+            super::create_topics::may_create(gateway, context, name)?;
+            create(gateway, name).await
+        }
         false => Err(ErrorCode::UnknownTopicOrPartition),
     }
 }

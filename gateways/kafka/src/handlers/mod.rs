@@ -4,7 +4,6 @@
 //! `async fn handle(&Gateway, &Context, Request) -> Response`; it never fails: errors are fields of the response.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use codec_kafka::{ApiKey, DecodeError, Frame, Reader, RequestHeader};
 use core_rpc::Core;
 
 use crate::Gateway;
+use crate::state::security::Peer;
 
 /// What a handler knows of a request besides its body.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Context {
     pub version: i16,
     pub correlation_id: i32,
     pub client_id: Option<String>,
-    pub peer: SocketAddr,
+    pub peer: Arc<Peer>,
 }
 
 /// What becomes of a request.
@@ -124,6 +124,9 @@ table! {
     DeleteRecords 0..=2 => delete_records;
     InitProducerId 0..=5 => init_producer_id;
     OffsetForLeaderEpoch 2..=4 => offset_for_leader_epoch;
+    DescribeAcls 1..=3 => describe_acls;
+    CreateAcls 1..=3 => create_acls;
+    DeleteAcls 1..=3 => delete_acls;
     DescribeConfigs 1..=4 => describe_configs;
     AlterConfigs 0..=2 => alter_configs;
     DescribeLogDirs 1..=4 => describe_log_dirs;
@@ -133,6 +136,8 @@ table! {
     IncrementalAlterConfigs 0..=1 => incremental_alter_configs;
     ListPartitionReassignments 0..=0 => list_partition_reassignments;
     OffsetDelete 0..=0 => offset_delete;
+    DescribeUserScramCredentials 0..=0 => describe_user_scram_credentials;
+    AlterUserScramCredentials 0..=0 => alter_user_scram_credentials;
     DescribeCluster 0..=2 => describe_cluster;
     DescribeProducers 0..=0 => describe_producers;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;
@@ -156,14 +161,14 @@ pub struct Begun {
 }
 
 /// Reads a request's frame. What the request asks for is begun when the answer is first polled.
-pub fn begin<C: Core>(gateway: &Arc<Gateway<C>>, peer: SocketAddr, frame: bytes::Bytes) -> Result<Begun, Unanswerable> {
+pub fn begin<C: Core>(gateway: &Arc<Gateway<C>>, peer: &Arc<Peer>, frame: bytes::Bytes) -> Result<Begun, Unanswerable> {
     let mut reader = Reader::new(frame);
     let header = RequestHeader::decode(&mut reader)?;
     let RequestHeader { api_key: key, api_version: version, correlation_id, client_id } = header;
     let not_served = Unanswerable::NotServed { key, version };
     let api = ApiKey::from_i16(key).ok_or(not_served)?;
     let served = SERVED.iter().find(|served| served.api == api).ok_or(not_served)?;
-    let mut context = Context { version, correlation_id, client_id, peer };
+    let mut context = Context { version, correlation_id, client_id, peer: peer.clone() };
     if !served.versions.contains(&version) {
         if api != ApiKey::ApiVersions {
             return Err(not_served);
@@ -174,5 +179,14 @@ pub fn begin<C: Core>(gateway: &Arc<Gateway<C>>, peer: SocketAddr, frame: bytes:
         return Ok(Begun { answering: Box::pin(std::future::ready(answer)), early: false });
     }
     let answering = dispatch(gateway, context, api, &mut reader)?;
+    if !peer.is_authenticated() {
+        return Ok(Begun { answering: guarded(peer.clone(), api, answering), early: false });
+    }
     Ok(Begun { answering, early: api == ApiKey::Produce })
+}
+
+/// Closes the connection of a client that asks for something before it has said who it is. Checked when it is the
+/// request's turn: what was sent before it may be the last step of the authentication.
+fn guarded(peer: Arc<Peer>, api: ApiKey, answering: Answering) -> Answering {
+    Box::pin(async move { if peer.may_ask(api) { answering.await } else { Answer::Close } })
 }

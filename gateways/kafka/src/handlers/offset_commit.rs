@@ -18,6 +18,7 @@ use super::Context;
 use crate::errors::ErrorCode;
 use crate::state::groups::{Commit, Committer, GroupError};
 use crate::{Gateway, Topic};
+use crate::state::security::{Operation, Resource};
 
 /// The first version in which an unknown group is told from a wrong generation.
 const GROUP_NOT_FOUND_VERSION: i16 = 9;
@@ -30,13 +31,16 @@ pub async fn handle<C: Core>(
     if request.retention_time_ms >= 0 {
         return refused(&request.topics, ErrorCode::InvalidRequest);
     }
+    if let Err(code) = gateway.check(context, Operation::Read, Resource::Group(&request.group_id)) {
+        return refused(&request.topics, code);
+    }
     let mut commits = Vec::new();
     let mut response = refused(&request.topics, ErrorCode::None);
     let length_max = gateway.groups.config().offset_metadata_length_max;
     for (asked, answered) in request.topics.iter().zip(&mut response.topics) {
-        let topic = gateway.topic(&asked.name);
+        let topic = gateway.topic_for(context, Operation::Read, &asked.name);
         for (index, partition) in asked.partitions.iter().enumerate() {
-            match commit(topic.as_deref(), partition, length_max) {
+            match commit(topic.as_deref().map_err(|code| *code), partition, length_max) {
                 Ok(commit) => commits.push(commit),
                 Err(error) => answered.partitions[index].error_code = error.code(),
             }
@@ -67,11 +71,11 @@ pub async fn handle<C: Core>(
 }
 
 fn commit(
-    topic: Option<&Topic>,
+    topic: Result<&Topic, ErrorCode>,
     asked: &OffsetCommitRequestPartition,
     length_max: usize,
 ) -> Result<Commit, ErrorCode> {
-    let topic = &topic.ok_or(ErrorCode::UnknownTopicOrPartition)?.topic;
+    let topic = &topic?.topic;
     let index = u32::try_from(asked.partition_index).ok().filter(|index| *index < topic.partitions);
     let index = index.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let metadata = asked.committed_metadata.clone().unwrap_or_default();

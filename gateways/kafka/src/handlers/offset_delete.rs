@@ -11,17 +11,21 @@ use core_rpc::{Core, PartitionId};
 use super::Context;
 use crate::errors::ErrorCode;
 use crate::{Gateway, Topic};
+use crate::state::security::{Operation, Resource};
 
 pub async fn handle<C: Core>(
     gateway: &Arc<Gateway<C>>,
-    _: &Context,
+    context: &Context,
     request: OffsetDeleteRequest,
 ) -> OffsetDeleteResponse {
+    if let Err(code) = gateway.check(context, Operation::Delete, Resource::Group(&request.group_id)) {
+        return OffsetDeleteResponse { error_code: code.code(), ..Default::default() };
+    }
     let topics: Vec<(String, Vec<PartitionId>)> = request
         .topics
         .iter()
         .map(|topic| {
-            let cached = gateway.topic(&topic.name);
+            let cached = gateway.topic_for(context, Operation::Read, &topic.name).ok();
             let known = topic.partitions.iter().filter_map(|partition| partition_id(cached.as_deref(), partition));
             (topic.name.clone(), known.collect())
         })
@@ -34,7 +38,9 @@ pub async fn handle<C: Core>(
         let error = result.err().map_or(ErrorCode::None, ErrorCode::from);
         let partitions = asked.partitions.iter().map(|partition| {
             let is_known = known.iter().any(|id| i64::from(id.index) == i64::from(partition.partition_index));
-            let error = if is_known { error } else { ErrorCode::UnknownTopicOrPartition };
+            let denied = gateway.check(context, Operation::Read, Resource::Topic(&asked.name)).err();
+            let unknown = denied.unwrap_or(ErrorCode::UnknownTopicOrPartition);
+            let error = if is_known { error } else { unknown };
             OffsetDeleteResponsePartition { partition_index: partition.partition_index, error_code: error.code() }
         });
         OffsetDeleteResponseTopic { partitions: partitions.collect(), name: asked.name }

@@ -20,6 +20,7 @@ use core_rpc::{Core, Cursor, CursorError, PartitionId};
 use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
+use crate::state::security::{Operation, Resource};
 
 /// The first version with an error of the whole request.
 const REQUEST_ERROR_VERSION: i16 = 2;
@@ -34,7 +35,7 @@ pub async fn handle<C: Core>(
     if context.version >= GROUPS_VERSION {
         let mut groups = Vec::with_capacity(request.groups.len());
         for group in request.groups {
-            groups.push(fetch_group(gateway, group).await);
+            groups.push(fetch_group(gateway, context, group).await);
         }
         return OffsetFetchResponse { groups, ..Default::default() };
     }
@@ -43,19 +44,29 @@ pub async fn handle<C: Core>(
         topics.map(|topic| OffsetFetchRequestTopics { name: topic.name, partition_indexes: topic.partition_indexes }).collect()
     });
     let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
-    one_group(fetch_group(gateway, group).await, context)
+    one_group(fetch_group(gateway, context, group).await, context)
 }
 
-async fn fetch_group<C: Core>(gateway: &Gateway<C>, asked: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+async fn fetch_group<C: Core>(
+    gateway: &Gateway<C>,
+    context: &Context,
+    asked: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
     if !gateway.groups.coordinates(&asked.group_id) {
         return refused(asked, ErrorCode::NotCoordinator);
+    }
+    if let Err(code) = gateway.check(context, Operation::Describe, Resource::Group(&asked.group_id)) {
+        let topics = failed(asked.topics.unwrap_or_default(), code);
+        return OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: code.code() };
     }
     let fetched = match &asked.topics {
         None => fetch_all(gateway, &asked.group_id).await,
         Some(topics) => fetch_topics(gateway, &asked.group_id, topics).await,
     };
     match fetched {
-        Ok(topics) => OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: 0 },
+        Ok(topics) => {
+            let topics = permitted(gateway, context, asked.topics.is_none(), topics);
+            OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: 0 }
+        }
         Err(error) => refused(asked, ErrorCode::from(&error)),
     }
 }
@@ -64,6 +75,28 @@ async fn fetch_group<C: Core>(gateway: &Gateway<C>, asked: OffsetFetchRequestGro
 fn refused(asked: OffsetFetchRequestGroup, error: ErrorCode) -> OffsetFetchResponseGroup {
     let topics = failed(asked.topics.unwrap_or_default(), error);
     OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: error.code() }
+}
+
+/// Without the topics that the client may not see: left out where it asked for all, refused where it named them.
+fn permitted<C: Core>(
+    gateway: &Gateway<C>,
+    context: &Context,
+    all: bool,
+    topics: Vec<OffsetFetchResponseTopics>,
+) -> Vec<OffsetFetchResponseTopics> {
+    let permitted = |mut topic: OffsetFetchResponseTopics| {
+        let Err(code) = gateway.check(context, Operation::Describe, Resource::Topic(&topic.name)) else {
+            return Some(topic);
+        };
+        for partition in &mut topic.partitions {
+            *partition = OffsetFetchResponsePartitions {
+                error_code: code.code(),
+                ..answer(partition.partition_index, None)
+            };
+        }
+        (!all).then_some(topic)
+    };
+    topics.into_iter().filter_map(permitted).collect()
 }
 
 async fn fetch_all<C: Core>(gateway: &Gateway<C>, group: &str) -> Result<Vec<OffsetFetchResponseTopics>, CursorError> {

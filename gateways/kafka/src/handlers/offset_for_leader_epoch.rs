@@ -10,24 +10,25 @@ use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
 use crate::translate::{LEADER_EPOCH, check_leader_epoch, partition_of};
+use crate::state::security::Operation;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
-    _: &Context,
+    context: &Context,
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
     let mut response = OffsetForLeaderEpochResponse::default();
     let mut queries = Vec::new();
     let mut places = Vec::new();
     for asked in &request.topics {
-        let topic = gateway.topic(&asked.topic);
+        let topic = gateway.topic_for(context, Operation::Describe, &asked.topic);
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for partition in &asked.partitions {
             let mut place = EpochEndOffset { partition: partition.partition, ..Default::default() };
             let found = topic
                 .as_deref()
-                .and_then(|topic| partition_of(topic, partition.partition))
-                .ok_or(ErrorCode::UnknownTopicOrPartition)
+                .map_err(|code| *code)
+                .and_then(|topic| partition_of(topic, partition.partition).ok_or(ErrorCode::UnknownTopicOrPartition))
                 .and_then(|found| check_leader_epoch(partition.current_leader_epoch).map(|()| found));
             match found {
                 Err(code) => place.error_code = code.code(),

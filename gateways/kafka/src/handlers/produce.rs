@@ -16,6 +16,7 @@ use core_rpc::{Append, AppendError, AppendRequest, Appended, Core, PartitionId};
 
 use super::{Answer, Context, Reply};
 use crate::errors::ErrorCode;
+use crate::state::security::Operation;
 use crate::translate::produced::{Accepted, Refused, accept};
 use crate::translate::{partition_of, topic_id};
 use crate::{Gateway, Topic, now_ms};
@@ -42,7 +43,7 @@ impl Reply for ProduceReply {
 
 pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: ProduceRequest) -> ProduceReply {
     let acks = request.acks;
-    let (mut response, appends, places) = prepare(gateway, context.version, request);
+    let (mut response, appends, places) = prepare(gateway, context, request);
     if !appends.is_empty() {
         let answers = gateway.core.append(AppendRequest { appends }).await;
         for ((topic, partition, append_time_ms), answer) in places.into_iter().zip(answers) {
@@ -66,9 +67,10 @@ type Place = (usize, usize, Option<i64>);
 /// The response with all that is refused here, and the appends that fill the rest of it.
 fn prepare<C: Core>(
     gateway: &Gateway<C>,
-    version: i16,
+    context: &Context,
     request: ProduceRequest,
 ) -> (ProduceResponse, Vec<Append>, Vec<Place>) {
+    let version = context.version;
     let now_ms = now_ms();
     let mut appends = Vec::new();
     let mut places = Vec::new();
@@ -76,8 +78,8 @@ fn prepare<C: Core>(
     let refused = refuse_request(&request);
     for TopicProduceData { name, topic_id: uuid, partition_data } in request.topic_data {
         let topic = match version >= TOPIC_ID_VERSION {
-            true => gateway.topic_by_id(topic_id(uuid)).ok_or(ErrorCode::UnknownTopicId),
-            false => gateway.topic(&name).ok_or(ErrorCode::UnknownTopicOrPartition),
+            true => gateway.topic_by_id_for(context, Operation::Write, topic_id(uuid)),
+            false => gateway.topic_for(context, Operation::Write, &name),
         };
         let mut partition_responses = Vec::with_capacity(partition_data.len());
         for PartitionProduceData { index, records } in partition_data {

@@ -12,6 +12,7 @@ use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
 use crate::state::groups::{GroupError, SyncRequest};
+use crate::state::security::{Operation, Resource};
 
 /// The first version that names the protocol.
 const PROTOCOL_VERSION: i16 = 5;
@@ -21,6 +22,9 @@ pub async fn handle<C: Core>(
     context: &Context,
     request: SyncGroupRequest,
 ) -> SyncGroupResponse {
+    if let Err(code) = gateway.check(context, Operation::Read, Resource::Group(&request.group_id)) {
+        return SyncGroupResponse { error_code: code.code(), ..Default::default() };
+    }
     let is_unnamed = request.protocol_type.is_none() || request.protocol_name.is_none();
     if context.version >= PROTOCOL_VERSION && is_unnamed {
         return refused(GroupError::InconsistentProtocol);

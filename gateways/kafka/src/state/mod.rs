@@ -4,6 +4,7 @@ pub mod brokers;
 pub mod fetch_sessions;
 pub mod groups;
 mod producer_ids;
+pub mod security;
 
 pub use brokers::{Brokers, CoordinatorKey};
 pub use fetch_sessions::FetchSessions;

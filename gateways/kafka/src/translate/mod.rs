@@ -1,8 +1,10 @@
 //! Kafka's names, topics and batches ↔ the core's.
 
+pub mod acls;
 pub mod fetched;
 pub mod names;
 pub mod produced;
+pub mod scram;
 
 use codec_kafka::Uuid;
 use core_rpc::{PartitionId, TopicId};

@@ -46,7 +46,7 @@ mod tests {
 
     fn member(node_id: i32, port: u16, incarnation: u8) -> Member {
         let incarnation = [incarnation; 16];
-        Member { node_id, host: "h".into(), port, rack: None, started_ms: 0, incarnation }
+        Member { node_id, host: "h".into(), port, tls: None, rack: None, started_ms: 0, incarnation }
     }
 
     fn entries(members: &[Member]) -> Vec<MetaEntry> {

@@ -64,6 +64,8 @@ pub struct Registration {
     /// Where clients connect to.
     pub host: String,
     pub port: u16,
+    /// Where clients connect to with TLS, if they can.
+    pub tls: Option<(String, u16)>,
     pub rack: Option<String>,
     /// Ms since the Unix epoch.
     pub started_ms: i64,
@@ -90,8 +92,8 @@ impl Membership {
     /// core answers, and for the time to live if another gateway has the node id.
     pub async fn start<C: Core>(core: C, registration: Registration, stop: CancellationToken) -> anyhow::Result<Self> {
         let incarnation = random_16_bytes().context("no source of randomness")?;
-        let Registration { host, port, rack, started_ms, .. } = registration.clone();
-        let own = Member { node_id: -1, host, port, rack, started_ms, incarnation };
+        let Registration { host, port, tls, rack, started_ms, .. } = registration.clone();
+        let own = Member { node_id: -1, host, port, tls, rack, started_ms, incarnation };
         let mut registrar = Registrar { core: core.clone(), registration, own, session: None };
         let sure_until = registrar.register_first().await?;
         let prefix = registrar.registration.prefix.clone();

@@ -17,6 +17,8 @@ pub struct Member {
     /// Where clients connect to.
     pub host: String,
     pub port: u16,
+    /// Where clients connect to with TLS, if they can.
+    pub tls: Option<(String, u16)>,
     pub rack: Option<String>,
     /// When it was started, ms since the Unix epoch.
     pub started_ms: i64,

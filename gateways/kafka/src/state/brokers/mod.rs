@@ -135,7 +135,15 @@ pub mod tests {
 
     pub fn member(node_id: i32) -> Member {
         let incarnation = [node_id as u8; 16];
-        Member { node_id, host: "h".into(), port: 9000 + node_id as u16, rack: None, started_ms: 0, incarnation }
+        Member {
+            node_id,
+            host: "h".into(),
+            port: 9000 + node_id as u16,
+            tls: None,
+            rack: None,
+            started_ms: 0,
+            incarnation,
+        }
     }
 
     /// The brokers as `own` sees them, and who can change who lives.
