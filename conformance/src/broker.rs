@@ -25,6 +25,8 @@ pub enum Shape {
     AllInOne,
     /// `polymq-core` and `polymq-kafka`: two processes with the RPC between them.
     Split,
+    /// One `polymq-core` and two `polymq-kafka`: a cluster of two brokers.
+    Cluster,
     /// Apache Kafka: the oracle.
     Apache,
     /// A broker that runs already, at this address.
@@ -32,14 +34,15 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Reads `all-in-one`, `split`, `apache` or `HOST:PORT`.
+    /// Reads `all-in-one`, `split`, `cluster`, `apache` or `HOST:PORT`.
     pub fn parse(text: &str) -> Result<Self> {
         Ok(match text {
             "all-in-one" => Self::AllInOne,
             "split" => Self::Split,
+            "cluster" => Self::Cluster,
             "apache" => Self::Apache,
             address if address.contains(':') => Self::External(address.to_owned()),
-            _ => bail!("{text} is no broker: say all-in-one, split, apache or HOST:PORT"),
+            _ => bail!("{text} is no broker: say all-in-one, split, cluster, apache or HOST:PORT"),
         })
     }
 }
@@ -49,17 +52,33 @@ impl Shape {
 pub enum Part {
     Core,
     Gateway,
+    /// The cluster's other gateway.
+    Second,
+}
+
+impl Part {
+    /// What its log is called.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Gateway => "gateway",
+            Self::Second => "second",
+        }
+    }
 }
 
 /// A running broker.
 pub struct Broker {
     shape: Shape,
-    /// `HOST:PORT` for clients; stays the same when a part is restarted.
+    /// `HOST:PORT` for clients, with a comma between a cluster's; stays the same when a part is restarted.
     pub bootstrap: String,
+    /// Where the gateway listens, and the second where there is one.
+    addresses: Vec<String>,
     folder: PathBuf,
     core_port: u16,
     core: Option<Child>,
     gateway: Option<Child>,
+    second: Option<Child>,
     /// Given to PolyMQ's processes, beside what they inherit.
     environment: Vec<(String, String)>,
 }
@@ -75,17 +94,20 @@ impl Broker {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let folder = repository().join(".data").join(format!("conformance-{}-{run}", std::process::id()));
-        let bootstrap = match &shape {
-            Shape::External(address) => address.clone(),
-            _ => format!("127.0.0.1:{}", free_port()?),
+        let addresses = match &shape {
+            Shape::External(address) => vec![address.clone()],
+            Shape::Cluster => vec![format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?)],
+            _ => vec![format!("127.0.0.1:{}", free_port()?)],
         };
         let mut broker = Self {
             shape,
-            bootstrap,
+            bootstrap: addresses.join(","),
+            addresses,
             folder,
             core_port: free_port()?,
             core: None,
             gateway: None,
+            second: None,
             environment: environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         };
         if !matches!(broker.shape, Shape::External(_)) {
@@ -97,6 +119,11 @@ impl Broker {
             Shape::Split => {
                 broker.start_part(Part::Core)?;
                 broker.start_part(Part::Gateway)?;
+            }
+            Shape::Cluster => {
+                broker.start_part(Part::Core)?;
+                broker.start_part(Part::Gateway)?;
+                broker.start_part(Part::Second)?;
             }
         }
         Ok(broker)
@@ -145,7 +172,7 @@ impl Broker {
                 command.args(["serve", "--gateways", "kafka"]).arg("--data").arg(data);
                 command.args(["--kafka-listen", &self.bootstrap, "--core-listen", &core_listen]);
             }
-            (Shape::Split, Part::Core) => {
+            (Shape::Split | Shape::Cluster, Part::Core) => {
                 command = Command::new(binary("polymq-core")?);
                 command.arg("--data").arg(data).args(["--listen", &core_listen]);
             }
@@ -153,7 +180,15 @@ impl Broker {
                 command = Command::new(binary("polymq-kafka")?);
                 command.args(["--core", &core_listen, "--listen", &self.bootstrap]);
             }
-            (Shape::Apache | Shape::External(_), _) => bail!("this broker is not started by parts"),
+            (Shape::Cluster, Part::Gateway | Part::Second) => {
+                let number = usize::from(part == Part::Second);
+                command = Command::new(binary("polymq-kafka")?);
+                command.args(["--core", &core_listen, "--listen", &self.addresses[number]]);
+                command.args(["--node-id", &(number + 1).to_string()]);
+            }
+            (Shape::Split, Part::Second) | (Shape::Apache | Shape::External(_), _) => {
+                bail!("this broker is not started by parts")
+            }
         }
         command.arg("--ready-file").arg(&ready);
         // Tests form many groups; three seconds of waiting for more members in each would only cost time.
@@ -164,16 +199,22 @@ impl Broker {
         // with the rdkafka crate asks for it.
         command.env("POLYMQ_KAFKA_NUM_PARTITIONS", "3");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let child = self.spawn(command, &format!("{part:?}").to_lowercase())?;
-        let slot = if part == Part::Core { &mut self.core } else { &mut self.gateway };
-        *slot = Some(child);
+        let child = self.spawn(command, part.name())?;
+        *self.slot(part) = Some(child);
         Ok(())
+    }
+
+    fn slot(&mut self, part: Part) -> &mut Option<Child> {
+        match part {
+            Part::Core => &mut self.core,
+            Part::Gateway => &mut self.gateway,
+            Part::Second => &mut self.second,
+        }
     }
 
     /// Ends one process at once, as a power cut would (SIGKILL).
     pub fn kill_part(&mut self, part: Part) -> Result<()> {
-        let slot = if part == Part::Core { &mut self.core } else { &mut self.gateway };
-        let mut child = slot.take().context("this part does not run")?;
+        let mut child = self.slot(part).take().context("this part does not run")?;
         child.kill().context("killing the broker")?;
         child.wait().context("waiting for the killed broker")?;
         Ok(())
@@ -182,7 +223,7 @@ impl Broker {
     /// Resident memory of all its processes now, bytes; none for a broker that somebody else runs.
     pub fn resident_bytes(&self) -> Option<u64> {
         let mut total = 0;
-        for child in [&self.core, &self.gateway].into_iter().flatten() {
+        for child in [&self.core, &self.gateway, &self.second].into_iter().flatten() {
             let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
             let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
             total += line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024;
@@ -192,23 +233,22 @@ impl Broker {
 
     /// Ids of its processes.
     pub fn processes(&self) -> Vec<u32> {
-        [&self.core, &self.gateway].into_iter().flatten().map(Child::id).collect()
+        [&self.core, &self.gateway, &self.second].into_iter().flatten().map(Child::id).collect()
     }
 
     /// The reason why it no longer runs, when one of its processes has ended by itself.
     pub fn ended(&mut self) -> Option<String> {
         let ended = |child: &mut Option<Child>| child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-        let (name, status) = match (ended(&mut self.core), ended(&mut self.gateway)) {
-            (Some(status), _) => ("core", status),
-            (None, Some(status)) => ("gateway", status),
-            (None, None) => return None,
-        };
+        let parts = [Part::Core, Part::Gateway, Part::Second];
+        let (name, status) = parts.into_iter().find_map(|part| Some((part.name(), ended(self.slot(part))?)))?;
         Some(format!("its {name} process ended with {status}; {}", self.log_tail(name)))
     }
 
     /// Asks every process to drain (SIGTERM), gateway first, and checks that it exits 0 in time.
     pub fn stop(mut self) -> Result<()> {
-        for (name, slot) in [("gateway", self.gateway.take()), ("core", self.core.take())] {
+        for (name, slot) in
+            [("second", self.second.take()), ("gateway", self.gateway.take()), ("core", self.core.take())]
+        {
             let Some(mut child) = slot else { continue };
             terminate(&child)?;
             let status = wait_until(&mut child, Instant::now() + DRAIN_DEADLINE)?;
@@ -234,7 +274,7 @@ impl Broker {
         let java = || {
             let mut command = Command::new("java");
             let log4j = repository().join("conformance/kafka/apache/log4j2.properties");
-            command.args(["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+            command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
             command.arg(format!("{}/*", jars.display()));
             command.arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
             command
@@ -242,7 +282,9 @@ impl Broker {
         if !properties.exists() {
             fs::write(&properties, self.apache_properties()?).context("writing server.properties")?;
             let formatted = java()
-                .args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"])
+                .args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg"])
+                // Share groups are a preview in 4.1, switched on by this feature.
+                .args(["--feature", "share.version=1", "-c"])
                 .arg(&properties)
                 .output()
                 .context("starting java: run conformance/setup")?;
@@ -271,8 +313,16 @@ impl Broker {
             "offsets.topic.num.partitions=8".to_owned(),
             "transaction.state.log.replication.factor=1".to_owned(),
             "transaction.state.log.min.isr=1".to_owned(),
+            "transaction.state.log.num.partitions=8".to_owned(),
             "share.coordinator.state.topic.replication.factor=1".to_owned(),
             "share.coordinator.state.topic.min.isr=1".to_owned(),
+            "share.coordinator.state.topic.num.partitions=8".to_owned(),
+            // What happens in the background happens soon, so that cases need not wait for it.
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000".to_owned(),
+            "log.cleaner.backoff.ms=500".to_owned(),
+            "log.cleaner.dedupe.buffer.size=8388608".to_owned(),
+            "group.consumer.heartbeat.interval.ms=500".to_owned(),
+            "group.consumer.min.heartbeat.interval.ms=500".to_owned(),
             // The same reason as for PolyMQ's delay.
             "group.initial.rebalance.delay.ms=0".to_owned(),
             String::new(),
@@ -322,10 +372,11 @@ impl Broker {
         // Written once all listen, so the addresses in it must be taken now.
         let text = fs::read_to_string(ready).context("reading the ready file")?;
         let addresses: serde_json::Value = serde_json::from_str(&text).with_context(|| format!("ready file {text}"))?;
-        let key = if part == Part::Gateway || self.shape == Shape::AllInOne { "kafka" } else { "core" };
+        let key = if part != Part::Core || self.shape == Shape::AllInOne { "kafka" } else { "core" };
         let address = addresses.get(key).and_then(serde_json::Value::as_str);
         let address = address.with_context(|| format!("no {key} in the ready file {text}"))?.to_owned();
-        ensure!(key == "core" || address == self.bootstrap, "asked for {}, got {address}", self.bootstrap);
+        let asked = &self.addresses[usize::from(part == Part::Second)];
+        ensure!(key == "core" || address == *asked, "asked for {asked}, got {address}");
         TcpStream::connect(&address).with_context(|| format!("{part:?} is ready, but {address} does not answer"))?;
         Ok(())
     }
@@ -361,7 +412,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        for child in [&mut self.core, &mut self.gateway].into_iter().flatten() {
+        for child in [&mut self.core, &mut self.gateway, &mut self.second].into_iter().flatten() {
             // It may have ended already; there is nobody left to tell.
             child.kill().ok();
             child.wait().ok();

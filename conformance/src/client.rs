@@ -26,34 +26,45 @@ pub struct Client {
     command: &'static [&'static str],
 }
 
-/// Quick JVM starts matter more here than peak speed.
-const JAVA_4: &[&str] = &[
-    "java",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
-    "-cp",
-    ".tools/java4/classes:.tools/java4/lib/*",
-    "polymq.conformance.Main",
-];
-const JAVA_3: &[&str] = &[
-    "java",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
-    "-cp",
-    ".tools/java3/classes:.tools/java3/lib/*",
-    "polymq.conformance.Main",
-];
+/// Apache's Java client of one version, and a room of its cases. Quick JVM starts matter more here than peak speed.
+macro_rules! java {
+    ($folder:literal, $room:literal) => {
+        &[
+            "java",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Xmx256m",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
+            concat!("-Dconformance.rooms=", $room),
+            "-cp",
+            concat!(".tools/", $folder, "/classes:.tools/", $folder, "/lib/*"),
+            "polymq.conformance.Main",
+        ]
+    };
+}
+
+const PYTHON: &str = ".tools/python/bin/python";
 
 /// The longest first, so that running several at a time ends soonest.
-pub const CLIENTS: [Client; 9] = [
+pub const CLIENTS: [Client; 18] = [
     Client { name: "cli", command: &["conformance/kafka/cli/run"] },
-    Client { name: "java-4", command: JAVA_4 },
-    Client { name: "java-3", command: JAVA_3 },
-    Client { name: "librdkafka", command: &[".tools/python/bin/python", "conformance/kafka/python/librdkafka.py"] },
-    Client { name: "aiokafka", command: &[".tools/python/bin/python", "conformance/kafka/python/aio.py"] },
-    Client { name: "kafka-python", command: &[".tools/python/bin/python", "conformance/kafka/python/pure.py"] },
+    Client { name: "java-4", command: java!("java4", "base") },
+    Client { name: "java-3", command: java!("java3", "base") },
+    Client { name: "java-4-groups", command: java!("java4", "groups") },
+    Client { name: "java-3-groups", command: java!("java3", "groups") },
+    Client { name: "java-4-topics", command: java!("java4", "topics") },
+    Client { name: "java-4-share", command: java!("java4", "share") },
+    Client { name: "librdkafka", command: &[PYTHON, "conformance/kafka/python/librdkafka.py"] },
+    Client { name: "java-4-transactions", command: java!("java4", "transactions") },
+    Client { name: "java-3-transactions", command: java!("java3", "transactions") },
+    Client {
+        name: "librdkafka-transactions",
+        command: &[PYTHON, "conformance/kafka/python/librdkafka_transactions.py"],
+    },
+    Client { name: "apps", command: &[PYTHON, "conformance/kafka/apps/run.py"] },
+    Client { name: "cli-internals", command: &["env", "CLI_ROOM=internals", "conformance/kafka/cli/run"] },
+    Client { name: "aiokafka", command: &[PYTHON, "conformance/kafka/python/aio.py"] },
+    Client { name: "kafka-python", command: &[PYTHON, "conformance/kafka/python/pure.py"] },
     Client { name: "kafkajs", command: &["node", "conformance/kafka/node-kafkajs/main.js"] },
     Client { name: "franz-go", command: &[".tools/go/franz"] },
     Client { name: "kcat", command: &["conformance/kafka/kcat/run"] },

@@ -42,7 +42,7 @@ final class GroupCases {
     }
 
     /** A member on a thread of its own: polls, notes what it read, commits, until told to leave. */
-    private static final class Member implements AutoCloseable {
+    static final class Member implements AutoCloseable {
         final Set<Integer> owned = ConcurrentHashMap.newKeySet();
         final AtomicInteger assignments = new AtomicInteger();
         volatile Throwable failure;
@@ -94,7 +94,7 @@ final class GroupCases {
         }
     }
 
-    private static void awaitShared(int partitions, Member... members) throws Exception {
+    static void awaitShared(int partitions, Member... members) throws Exception {
         until("the " + partitions + " partitions are shared among " + members.length + " members", () -> {
             int total = 0;
             Set<Integer> all = new HashSet<>();

@@ -80,6 +80,11 @@ final class Kit implements AutoCloseable {
         Map<String, Object> config = config("auto.offset.reset", "earliest", "enable.auto.commit", "false",
             "session.timeout.ms", 10_000, "heartbeat.interval.ms", 500, "default.api.timeout.ms", 60_000);
         config.putAll(config(pairs));
+        if ("consumer".equals(config.get("group.protocol"))) {
+            // In this protocol they are the broker's to say, and the client refuses to be told.
+            config.remove("session.timeout.ms");
+            config.remove("heartbeat.interval.ms");
+        }
         return new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 

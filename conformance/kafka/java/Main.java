@@ -1,5 +1,6 @@
 // Apache's Java client against a broker: `Main BOOTSTRAP [CASE...]`. One source for kafka-clients 3.x and 4.x.
 //
+// The system property `conformance.rooms` says which cases there are: some of the names in ROOMS, with commas between.
 // Prints one line per case: `ok CASE MILLIS`, `FAIL CASE reason` or `skip CASE reason`; exits 1 if any failed.
 package polymq.conformance;
 
@@ -17,12 +18,35 @@ public final class Main {
 
     interface Case { void run(Kit kit) throws Exception; }
 
+    interface Room { void register(Map<String, Case> cases); }
+
+    private static final Map<String, Room> ROOMS = Map.of(
+        "base", cases -> {
+            DataCases.register(cases);
+            GroupCases.register(cases);
+            AdminCases.register(cases);
+            ErrorCases.register(cases);
+        },
+        "transactions", TransactionCases::register,
+        "groups", ConsumerProtocolCases::register,
+        "topics", TopicCases::register,
+        "share", cases -> only4("polymq.conformance.ShareCases", cases));
+
+    /** Cases whose classes only the newest client has: java/newest/. */
+    private static void only4(String name, Map<String, Case> cases) {
+        try {
+            Class.forName(name).getDeclaredMethod("register", Map.class).invoke(null, cases);
+        } catch (ReflectiveOperationException absent) {
+            throw new IllegalStateException(name + " is not compiled for this client", absent);
+        }
+    }
+
     public static void main(String[] args) {
         Map<String, Case> cases = new LinkedHashMap<>();
-        DataCases.register(cases);
-        GroupCases.register(cases);
-        AdminCases.register(cases);
-        ErrorCases.register(cases);
+        for (String room : System.getProperty("conformance.rooms", "base").split(",")) {
+            if (!ROOMS.containsKey(room)) throw new IllegalArgumentException("no room " + room);
+            ROOMS.get(room).register(cases);
+        }
 
         List<String> wanted = List.of(args).subList(1, args.length);
         boolean failed = false;

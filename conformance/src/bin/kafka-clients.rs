@@ -12,7 +12,7 @@ use conformance::report::{Outcome, Report};
 /// Runs real Kafka clients against a broker and prints a table of clients and cases.
 #[derive(Parser)]
 struct Arguments {
-    /// all-in-one, split, apache (the oracle), or HOST:PORT of a broker that runs already
+    /// all-in-one, split, cluster, apache (the oracle), or HOST:PORT of a broker that runs already
     #[arg(long)]
     broker: String,
     /// Only these clients (repeat it)

@@ -9,7 +9,7 @@ use conformance::broker::{Broker, Shape};
 /// Runs a command beside a broker that lives as long as the command does.
 #[derive(Parser)]
 struct Arguments {
-    /// all-in-one, split, apache, or HOST:PORT
+    /// all-in-one, split, cluster, apache, or HOST:PORT
     #[arg(long)]
     broker: String,
     /// The command and its arguments; BOOTSTRAP in its environment is HOST:PORT

@@ -1,0 +1,78 @@
+"""MirrorMaker 2 from a real Apache Kafka into the broker: records, topics' settings, and a group's offsets, translated."""
+
+import os
+import sys
+
+import processes as kit
+
+sys.path.insert(0, os.path.join(kit.ROOT, "conformance", "bench", "kafka"))
+
+
+def from_apache(bootstrap):
+    import brokers
+    from confluent_kafka import Consumer, TopicPartition
+
+    topic, group = kit.unique("mirrored"), kit.unique("group")
+    with kit.Folder() as folder:
+        source = brokers.ApacheKafka(os.path.join(folder, "apache"), os.path.join(kit.ROOT, ".tools", "kafka"))
+        brokers.HEAP = "384m"
+        source.start()
+        try:
+            kit.make_topic(source.address, topic, 2, {"retention.ms": "7200000"})
+            client = kit.producer(source.address)
+
+            def write(first, count):
+                for number in range(first, first + count):
+                    client.produce(topic, f"{number}".encode(), f"key{number}".encode(), partition=number % 2)
+                assert client.flush(60) == 0
+
+            def member(address, name):
+                return Consumer({"bootstrap.servers": address, "group.id": group, "enable.auto.commit": False,
+                                 "auto.offset.reset": "earliest", **kit.COMMON}), name
+
+            write(0, 500)
+            properties = os.path.join(folder, "mirror.properties")
+            with open(properties, "w", encoding="utf-8") as file:
+                file.write("\n".join([
+                    "clusters = old, new", f"old.bootstrap.servers = {source.address}", f"new.bootstrap.servers = {bootstrap}",
+                    "old->new.enabled = true", "new->old.enabled = false", f"old->new.topics = {topic}", f"old->new.groups = {group}",
+                    "replication.factor = 1", "checkpoints.topic.replication.factor = 1", "heartbeats.topic.replication.factor = 1",
+                    "offset-syncs.topic.replication.factor = 1", "offset.storage.replication.factor = 1", "status.storage.replication.factor = 1",
+                    "config.storage.replication.factor = 1", "emit.checkpoints.interval.seconds = 1", "sync.group.offsets.enabled = true",
+                    "sync.group.offsets.interval.seconds = 1", "refresh.topics.interval.seconds = 2", "refresh.groups.interval.seconds = 2",
+                    "offset.lag.max = 0", "old->new.emit.heartbeats.enabled = false", "dedicated.mode.enable.internal.rest = false",
+                    "old.consumer.auto.offset.reset = earliest", ""]))
+            with kit.Java("mirror", folder, "org.apache.kafka.connect.mirror.MirrorMaker", properties, heap="384m") as mirror:
+                mirrored = f"old.{topic}"
+                kit.until("the topic is mirrored", lambda: mirrored in kit.admin(bootstrap).list_topics(timeout=10).topics, alive=[mirror])
+                kit.until("its records come", lambda: len(kit.read_to_end(bootstrap, mirrored)) == 500, alive=[mirror])
+                # A consumer of the old cluster has read half of it when it moves.
+                reader, _ = member(source.address, "old")
+                reader.assign([TopicPartition(topic, 0), TopicPartition(topic, 1)])
+                reader.commit(offsets=[TopicPartition(topic, 0, 100), TopicPartition(topic, 1, 150)], asynchronous=False)
+                reader.close()
+                write(500, 500)
+                kit.until("more records come", lambda: len(kit.read_to_end(bootstrap, mirrored)) == 1000, alive=[mirror])
+
+                def offsets():
+                    reader, _ = member(bootstrap, "new")
+                    try:
+                        found = reader.committed([TopicPartition(mirrored, 0), TopicPartition(mirrored, 1)], 10)
+                        return [place.offset for place in found] == [100, 150]
+                    finally:
+                        reader.close()
+
+                kit.until("the group's offsets are translated", offsets, alive=[mirror])
+                assert kit.topic_config(bootstrap, mirrored)["retention.ms"] == "7200000", "the topic's retention.ms is not mirrored"
+                reader, _ = member(bootstrap, "new")
+                reader.subscribe([mirrored])
+                values = []
+                kit.until("the consumer goes on where it was", lambda: values.extend(
+                    message for message in reader.consume(1000, 0.2) if not message.error()) or len(values) >= 750, alive=[mirror])
+                reader.close()
+                for partition, first in ((0, 200), (1, 301)):
+                    found = [int(message.value()) for message in values if message.partition() == partition]
+                    assert found == list(range(first, 1000, 2)), f"partition {partition} goes on with {found[:1]}, wanted {first}"
+                mirror.kill()
+        finally:
+            source.stop()

@@ -1,0 +1,193 @@
+// What a topic's and a client's settings promise over time: compaction, and quotas.
+package polymq.conformance;
+
+import static polymq.conformance.Kit.bytes;
+import static polymq.conformance.Kit.check;
+import static polymq.conformance.Kit.fails;
+import static polymq.conformance.Kit.get;
+import static polymq.conformance.Kit.partitions;
+import static polymq.conformance.Kit.same;
+import static polymq.conformance.Kit.text;
+import static polymq.conformance.Kit.until;
+
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.concurrent.Future;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.InvalidRecordException;
+import org.apache.kafka.common.Metric;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.quota.ClientQuotaAlteration;
+import org.apache.kafka.common.quota.ClientQuotaEntity;
+import org.apache.kafka.common.quota.ClientQuotaFilter;
+import org.apache.kafka.common.quota.ClientQuotaFilterComponent;
+
+final class TopicCases {
+    private static final String[] COMPACTED = {"cleanup.policy", "compact", "segment.ms", "300", "min.cleanable.dirty.ratio", "0.01",
+        "delete.retention.ms", "500", "min.compaction.lag.ms", "0"};
+
+    static void register(Map<String, Main.Case> cases) {
+        cases.put("compaction", TopicCases::compaction);
+        cases.put("compaction_transactions", TopicCases::compactionOfTransactions);
+        cases.put("compaction_keys", TopicCases::keysWanted);
+        cases.put("quota_produce", TopicCases::produceQuota);
+        cases.put("quota_fetch", TopicCases::fetchQuota);
+    }
+
+    /** All that is in the topic's only partition now, up to its end. */
+    private static List<ConsumerRecord<byte[], byte[]>> everything(Kit kit, String topic, Object... settings) {
+        TopicPartition partition = new TopicPartition(topic, 0);
+        List<ConsumerRecord<byte[], byte[]>> all = new ArrayList<>();
+        try (KafkaConsumer<byte[], byte[]> consumer = kit.looseConsumer(settings)) {
+            consumer.assign(List.of(partition));
+            consumer.seekToBeginning(List.of(partition));
+            long end = consumer.endOffsets(List.of(partition)).get(partition);
+            long deadline = System.nanoTime() + Kit.DEADLINE.toNanos();
+            while (consumer.position(partition) < end) {
+                check(System.nanoTime() < deadline, "read to " + consumer.position(partition) + " of " + end);
+                consumer.poll(java.time.Duration.ofMillis(100)).forEach(all::add);
+            }
+        }
+        return all;
+    }
+
+    private static void compaction(Kit kit) throws Exception {
+        String topic = kit.topicOrSkip(1, COMPACTED);
+        KafkaProducer<byte[], byte[]> producer = kit.producer("compression.type", "lz4");
+        Random random = new Random(5);
+        int keys = 100, rounds = 100;
+        Map<String, String> wanted = new HashMap<>();
+        Map<String, Long> offsets = new HashMap<>();
+        for (int round = 0; round < rounds; round++) {
+            List<Future<RecordMetadata>> sent = new ArrayList<>();
+            for (int k = 0; k < keys; k++) {
+                // The last round deletes every fifth key.
+                String value = round == rounds - 1 && k % 5 == 0 ? null : round + ":" + random.nextLong();
+                sent.add(producer.send(new ProducerRecord<>(topic, 0, bytes("key" + k), value == null ? null : bytes(value))));
+                wanted.put("key" + k, value);
+            }
+            for (int k = 0; k < keys; k++) offsets.put("key" + k, sent.get(k).get().offset());
+        }
+        int tick = 0;
+        List<ConsumerRecord<byte[], byte[]>> left;
+        long end = System.nanoTime() + Kit.DEADLINE.toNanos();
+        do {
+            check(System.nanoTime() < end, "compaction left more than a value per key");
+            Thread.sleep(400);
+            // Only what is behind the newest segment is compacted; a record now and then begins a new one.
+            producer.send(new ProducerRecord<>(topic, 0, bytes("tick"), bytes("" + tick++))).get();
+            left = everything(kit, topic);
+            // At every moment the last value of each key is there, where it was.
+            Map<String, ConsumerRecord<byte[], byte[]>> last = new HashMap<>();
+            long before = -1;
+            for (ConsumerRecord<byte[], byte[]> record : left) {
+                check(record.offset() > before, "offset " + record.offset() + " after " + before);
+                before = record.offset();
+                last.put(text(record.key()), record);
+            }
+            for (Map.Entry<String, String> key : wanted.entrySet()) {
+                ConsumerRecord<byte[], byte[]> found = last.get(key.getKey());
+                if (key.getValue() == null && found == null) continue;
+                check(found != null, key.getKey() + " is lost");
+                same(key.getValue(), text(found.value()), key.getKey());
+                same(offsets.get(key.getKey()), found.offset(), "offset of " + key.getKey());
+            }
+        } while (left.stream().filter(record -> !text(record.key()).equals("tick")).count() != keys * 4 / 5);
+        // A consumer that wants an offset which is no more gets the next that is there.
+        KafkaConsumer<byte[], byte[]> consumer = kit.consumer();
+        consumer.assign(partitions(topic, 1));
+        consumer.seek(new TopicPartition(topic, 0), 17);
+        same(left.get(0).offset(), kit.read(consumer, 1).get(0).offset(), "offset that a read from 17 begins with");
+    }
+
+    /** Compaction keeps what is committed and drops what is aborted. */
+    private static void compactionOfTransactions(Kit kit) throws Exception {
+        String topic = kit.topicOrSkip(1, COMPACTED);
+        KafkaProducer<byte[], byte[]> producer = kit.producer("transactional.id", kit.unique("tx"));
+        producer.initTransactions();
+        for (int round = 0; round < 60; round++) {
+            producer.beginTransaction();
+            for (int k = 0; k < 10; k++) producer.send(new ProducerRecord<>(topic, 0, bytes("key" + k), bytes("" + round)));
+            if (round % 3 == 2) producer.abortTransaction();
+            else producer.commitTransaction();
+        }
+        KafkaProducer<byte[], byte[]> plain = kit.producer();
+        int[] tick = {0};
+        until("one value of each key is left", () -> {
+            Thread.sleep(400);
+            plain.send(new ProducerRecord<>(topic, 0, bytes("tick"), bytes("" + tick[0]++))).get();
+            Map<String, String> last = new HashMap<>();
+            List<ConsumerRecord<byte[], byte[]>> left = everything(kit, topic, "isolation.level", "read_committed");
+            left.forEach(record -> last.put(text(record.key()), text(record.value())));
+            for (int k = 0; k < 10; k++) same("58", last.get("key" + k), "the last committed value of key" + k);
+            return left.stream().filter(record -> !text(record.key()).equals("tick")).count() == 10;
+        });
+    }
+
+    private static void keysWanted(Kit kit) throws Exception {
+        String topic = kit.topicOrSkip(1, COMPACTED);
+        KafkaProducer<byte[], byte[]> producer = kit.producer();
+        fails(InvalidRecordException.class, "a record without a key",
+            () -> producer.send(new ProducerRecord<>(topic, 0, null, bytes("v"))).get());
+        same(0L, producer.send(new ProducerRecord<>(topic, 0, bytes("k"), bytes("v"))).get().offset(), "offset of one with a key");
+    }
+
+    private static double metric(Map<?, ? extends Metric> metrics, String name) {
+        double most = 0;
+        for (Metric metric : metrics.values())
+            if (metric.metricName().name().equals(name) && metric.metricValue() instanceof Double)
+                most = Math.max(most, Double.isNaN((Double) metric.metricValue()) ? 0 : (Double) metric.metricValue());
+        return most;
+    }
+
+    private static ClientQuotaEntity client(String id) {
+        return new ClientQuotaEntity(Map.of(ClientQuotaEntity.CLIENT_ID, id));
+    }
+
+    private static void alter(Kit kit, String id, String quota, Double value) throws Exception {
+        get(kit.admin().alterClientQuotas(List.of(new ClientQuotaAlteration(client(id), List.of(new ClientQuotaAlteration.Op(quota, value))))).all());
+        ClientQuotaFilter filter = ClientQuotaFilter.containsOnly(List.of(ClientQuotaFilterComponent.ofEntity(ClientQuotaEntity.CLIENT_ID, id)));
+        until("the quota is told", () -> {
+            Map<String, Double> found = get(kit.admin().describeClientQuotas(filter).entities()).getOrDefault(client(id), Map.of());
+            return java.util.Objects.equals(value, found.get(quota));
+        });
+    }
+
+    private static void produceQuota(Kit kit) throws Exception {
+        String topic = kit.topic(1);
+        String id = kit.unique("client");
+        alter(kit, id, "producer_byte_rate", 100_000.0);
+        KafkaProducer<byte[], byte[]> producer = kit.producer("client.id", id, "batch.size", 60_000);
+        long start = System.nanoTime();
+        // Ten seconds' worth may come at once; the rest may not.
+        for (int i = 0; i < 30; i++) producer.send(new ProducerRecord<>(topic, 0, null, new byte[50_000])).get();
+        double seconds = (System.nanoTime() - start) / 1e9;
+        check(metric(producer.metrics(), "produce-throttle-time-max") > 0, "never throttled");
+        check(seconds > 1, "1.5 MB took " + seconds + " s at 100 kB/s");
+        KafkaProducer<byte[], byte[]> other = kit.producer("client.id", kit.unique("client"), "batch.size", 60_000);
+        for (int i = 0; i < 30; i++) other.send(new ProducerRecord<>(topic, 0, null, new byte[50_000])).get();
+        same(0.0, metric(other.metrics(), "produce-throttle-time-max"), "throttling of another client");
+        alter(kit, id, "producer_byte_rate", null);
+    }
+
+    private static void fetchQuota(Kit kit) throws Exception {
+        String topic = kit.topic(1);
+        String id = kit.unique("client");
+        KafkaProducer<byte[], byte[]> producer = kit.producer("batch.size", 60_000);
+        for (int i = 0; i < 40; i++) producer.send(new ProducerRecord<>(topic, 0, null, new byte[50_000])).get();
+        alter(kit, id, "consumer_byte_rate", 100_000.0);
+        KafkaConsumer<byte[], byte[]> consumer = kit.consumer("client.id", id, "fetch.max.bytes", 100_000, "max.partition.fetch.bytes", 100_000);
+        consumer.assign(partitions(topic, 1));
+        consumer.seekToBeginning(consumer.assignment());
+        kit.read(consumer, 40);
+        check(metric(consumer.metrics(), "fetch-throttle-time-max") > 0, "never throttled");
+        alter(kit, id, "consumer_byte_rate", null);
+    }
+}
