@@ -113,7 +113,7 @@ class ApacheKafka(Broker):
                        "appender.out.layout.type = PatternLayout\nappender.out.layout.pattern = %d %p %c{1}: %m%n\n"
                        "rootLogger.level = warn\nrootLogger.appenderRef.out.ref = out\n")
         done = subprocess.run(
-            self.java("kafka.tools.StorageTool", "format", "--standalone", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", self.settings),
+            self.java("kafka.tools.StorageTool", "format", "--standalone", "--feature", "share.version=1", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", self.settings),
             capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"formatting the storage failed:\n{done.stdout}{done.stderr}")

@@ -24,10 +24,14 @@ class Sizes:
     many_topics: int = 100
     many_partitions: int = 100  # of each topic
     idle_seconds: float = 5
+    groups: int = 1000
+    commits_per_group: int = 10
+    share_records: int = 200_000
+    follow_seconds: float = 4
 
 
 QUICK = Sizes(produce_seconds=2, warm_seconds=2, tail_seconds=2, end_to_end_seconds=4, end_to_end_skip_seconds=1,
-              catch_up_bytes=GIB // 4, many_topics=10, idle_seconds=2)
+              catch_up_bytes=GIB // 4, many_topics=10, idle_seconds=2, commits_per_group=3, share_records=50_000, follow_seconds=2)
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,11 @@ class Session:
         self.sizes = sizes
         self.topics = 0
 
-    def topic(self, partitions, durability):
-        """A fresh topic with the configuration that gives this durability at this broker."""
+    def topic(self, partitions, durability, **more):
+        """A fresh topic with the configuration that gives this durability at this broker; `more` is more of it."""
         self.topics += 1
         name = f"bench-{self.topics}"
-        config = {f"config.{key}": value for key, value in self.broker.durabilities[durability].items()}
+        config = {f"config.{key}": value for key, value in {**self.broker.durabilities[durability], **more}.items()}
         self.client.call("create", topic=name, partitions=partitions, **config)
         return name
 
@@ -127,6 +131,46 @@ def end_to_end(rate, partitions=10, size=100):
     return Measure("end-to-end", f"{rate:,} records/s of {bytes_text(size)}, {partitions} partitions", take)
 
 
+def follow(rate, readers, partitions=10, size=100):
+    def take(session, durability):
+        topic = session.topic(partitions, durability)
+        return session.watched("follow", topic=topic, size=size, rate=rate, readers=readers, seconds=session.sizes.follow_seconds)
+    return Measure("follow", f"{readers} consumers at the tail, {rate:,} records/s of {bytes_text(size)}, {partitions} partitions", take)
+
+
+def transactions(size, partitions, commit_millis=100):
+    def take(session, durability):
+        topic = session.topic(partitions, durability)
+        return session.watched("transact", topic=topic, size=size, seconds=session.sizes.produce_seconds, commit=commit_millis)
+    return Measure("transactions", f"transactions of {commit_millis} ms, {bytes_text(size)}, {partitions} partitions", take)
+
+
+def compacted(size, partitions, keys=100_000):
+    def take(session, durability):
+        settings = {"cleanup.policy": "compact", "segment.bytes": 16 << 20, "min.cleanable.dirty.ratio": 0.1}
+        topic = session.topic(partitions, durability, **settings)
+        # Twice as long as other measures, so that cleaning falls into it.
+        return session.watched("produce", topic=topic, size=size, keys=keys, seconds=2 * session.sizes.produce_seconds)
+    return Measure("compacted", f"produce {bytes_text(size)} with {keys:,} keys into {partitions} compacted partitions", take)
+
+
+def groups():
+    def take(session, _durability):
+        sizes = session.sizes
+        topic = session.topic(1, session.broker.default)
+        return session.watched("groups", topic=topic, groups=sizes.groups, commits=sizes.groups * sizes.commits_per_group)
+    return Measure("groups", "offsets of 1,000 groups, 64 commits at a time", take, ())
+
+
+def share(size, partitions):
+    def take(session, _durability):
+        records = session.sizes.share_records
+        topic = session.topic(partitions, "page cache")
+        session.client.call("fill", topic=topic, size=size, records=records, **{"producer.batch.size": 65536})
+        return session.watched("share", topic=topic, records=records)
+    return Measure("share", f"share group, one consumer, {bytes_text(size)}, {partitions} partitions", take, ())
+
+
 def many_partitions(session):
     """Create, write across all, and what it takes in memory. Wants a broker of its own."""
     sizes = session.sizes
@@ -143,5 +187,7 @@ def many_partitions(session):
 
 FULL = [produce(size, partitions) for size in (100, 1024) for partitions in (1, 10, 100)]
 FULL += [tail(100, 10), tail(1024, 10), end_to_end(2000), end_to_end(20000), catch_up(1024, 10)]
-SHORT = [produce(100, 10), produce(1024, 10), tail(1024, 10), end_to_end(2000), end_to_end(20000), catch_up(1024, 10)]
-SECTIONS = ("start", "produce", "tail", "end-to-end", "catch-up", "partitions")
+NEWER = [follow(20000, 5), transactions(100, 10), transactions(1024, 10), compacted(100, 10), compacted(1024, 10), groups(), share(100, 4)]
+FULL += NEWER
+SHORT = [produce(100, 10), produce(1024, 10), tail(1024, 10), end_to_end(2000), end_to_end(20000), catch_up(1024, 10)] + NEWER
+SECTIONS = ("start", "produce", "tail", "end-to-end", "catch-up", "follow", "transactions", "compacted", "groups", "share", "partitions")

@@ -38,6 +38,10 @@ public final class Load {
             case "produce": return Produce.run(options);
             case "fill": return Produce.fill(options);
             case "tail": return Tail.run(options);
+            case "follow": return Tail.follow(options);
+            case "transact": return Transact.run(options);
+            case "groups": return Groups.run(options);
+            case "share": return Share.run(options);
             case "catch-up": return CatchUp.run(options);
             case "end-to-end": return EndToEnd.run(options);
             default: throw new IllegalArgumentException("no command " + words[0]);

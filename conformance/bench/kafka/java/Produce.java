@@ -15,9 +15,16 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 final class Produce {
     private static final int PAYLOADS = 512;
 
-    /** `produce topic= [topics=N] size= seconds= [partitions=P: round robin over them, not the producer's choice]`. */
+    /** `produce topic= [topics=N] size= seconds= [partitions=P: round robin over them, not the producer's choice] [keys=N]`. */
     static String run(Map<String, String> options) throws Exception {
         return send(options, (long) (Double.parseDouble(Load.required(options, "seconds")) * 1e9), Long.MAX_VALUE);
+    }
+
+    /** As `produce`, with `keys=N`: record after record gets one of N keys, in a fixed random order. */
+    private static byte[] key(long at, int keys) {
+        // A bijection of the low bits would do; this spreads well enough and repeats after 2^64.
+        long mixed = (at * 0x9E3779B97F4A7C15L) >>> 33;
+        return java.nio.ByteBuffer.allocate(8).putLong(mixed % keys).array();
     }
 
     /** `fill topic= size= records=`: this many, however long it takes. */
@@ -30,6 +37,7 @@ final class Produce {
         String topic = Load.required(options, "topic");
         int topics = Integer.parseInt(options.getOrDefault("topics", "0"));
         int partitions = Integer.parseInt(options.getOrDefault("partitions", "0"));
+        int keys = Integer.parseInt(options.getOrDefault("keys", "0"));
         String[] names = new String[Math.max(topics, 1)];
         for (int at = 0; at < names.length; at++) names[at] = topics == 0 ? topic : topic + "-" + at;
 
@@ -44,7 +52,7 @@ final class Produce {
                 if ((sent & 63) == 0 && System.nanoTime() - start > nanosMax) break;
                 String name = names[(int) (sent % names.length)];
                 Integer partition = partitions == 0 ? null : (Integer) (int) (sent / names.length % partitions);
-                producer.send(new ProducerRecord<>(name, partition, null, payloads[(int) (sent % PAYLOADS)]), callback);
+                producer.send(new ProducerRecord<>(name, partition, keys == 0 ? null : key(sent, keys), payloads[(int) (sent % PAYLOADS)]), callback);
                 sent++;
             }
             producer.flush();
