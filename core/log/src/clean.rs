@@ -54,10 +54,14 @@ impl Inner {
     /// Where the start offsets should be; forgets producers that have been silent for long.
     fn expired(&self, now_ms: i64) -> Vec<(Arc<Partition>, u64)> {
         let mut trims = Vec::new();
+        let silent_ms = now_ms.saturating_sub(self.config.producer_expiry_ms);
+        for shard in &self.shards {
+            shard.transactions.lock().expire(silent_ms);
+        }
         for topic in self.topics() {
             let settings = topic.settings.read().clone();
             for partition in topic.partitions.read().clone() {
-                partition.producers.lock().expire(now_ms - self.config.producer_expiry_ms);
+                self.expire_producers(&partition, silent_ms);
                 match expired_in(&partition, &settings, now_ms) {
                     Ok(Some(before)) => trims.push((partition, before)),
                     Ok(None) => {}
@@ -66,6 +70,15 @@ impl Inner {
             }
         }
         trims
+    }
+}
+
+impl Inner {
+    /// Forgets producers that have been silent since `before_ms` and have no transaction open.
+    fn expire_producers(&self, partition: &Partition, before_ms: i64) {
+        let mut producers = partition.producers.lock();
+        let transactions = self.shards[partition.shard as usize].transactions.lock();
+        producers.expire(before_ms, |id| transactions.get(id, partition.id).is_some());
     }
 }
 

@@ -26,12 +26,14 @@ pub struct Limit {
     pub bytes: u64,
     /// The first batch is taken even if it is larger.
     pub first_free: bool,
+    /// Only batches that end before this offset are taken.
+    pub until: u64,
 }
 
 impl Limit {
     /// Whether a batch is still to be taken; if so, counts it.
-    pub fn take(&mut self, bytes: u64) -> bool {
-        let fits = bytes <= self.bytes || self.first_free;
+    pub fn take(&mut self, next_offset: u64, bytes: u64) -> bool {
+        let fits = next_offset <= self.until && (bytes <= self.bytes || self.first_free);
         if fits {
             self.first_free = false;
             self.bytes = self.bytes.saturating_sub(bytes);
@@ -43,7 +45,7 @@ impl Limit {
 impl State {
     /// Batches from memory, from the one that contains `offset` on. None: they are not there.
     pub fn read_cached(&self, offset: u64, limit: &mut Limit) -> Option<Vec<Batch>> {
-        if offset >= self.end {
+        if offset >= self.end.min(limit.until) {
             return Some(Vec::new());
         }
         if self.cached.front().is_none_or(|batch| batch.header.base_offset > offset) {
@@ -51,7 +53,8 @@ impl State {
         }
         let at = self.cached.partition_point(|batch| batch.header.next_offset() <= offset);
         let batches = self.cached.range(at..);
-        Some(batches.take_while(|batch| limit.take(batch.stored_bytes() as u64)).cloned().collect())
+        let mut take = |batch: &Batch| limit.take(batch.header.next_offset(), batch.stored_bytes() as u64);
+        Some(batches.take_while(|batch| take(batch)).cloned().collect())
     }
 }
 
@@ -108,7 +111,8 @@ fn locate(state: &State, offset: u64, limit: &mut Limit) -> Result<Place, FetchE
     for segment in &state.open {
         let at = segment.entries.partition_point(|entry| entry.next_offset() <= offset);
         if segment.entries.get(at).is_some_and(|entry| entry.base_offset <= offset) {
-            let entries = segment.entries[at..].iter().take_while(|entry| limit.take(entry.stored_bytes()));
+            let entries =
+                segment.entries[at..].iter().take_while(|entry| limit.take(entry.next_offset(), entry.stored_bytes()));
             return Ok(Place::Open(segment.pack.clone(), entries.copied().collect()));
         }
     }
@@ -121,7 +125,7 @@ fn entries_of(partition: &Partition, segment: &Segment, offset: u64, limit: &mut
     let mut hole = false;
     segment.entries(partition.id, offset, &mut |entry| {
         hole |= entries.is_empty() && entry.base_offset > offset;
-        let take = !hole && limit.take(entry.stored_bytes());
+        let take = !hole && limit.take(entry.next_offset(), entry.stored_bytes());
         if take {
             entries.push(*entry);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use codec_record::Batch;
-use core_rpc::{FetchAnswer, FetchError, FetchRequest, Fetched};
+use core_rpc::{FetchAnswer, FetchError, FetchRequest, Fetched, Isolation};
 
 use crate::cold::{self, Limit};
 use crate::engine::Engine;
@@ -12,7 +12,7 @@ use crate::partition::Partition;
 use crate::wait::Waiter;
 
 impl Engine {
-    /// Reads batches. Nobody can open a transaction yet, so both isolation levels read the same.
+    /// Reads batches; committed readers those before the stable offset, and what was aborted among them.
     pub async fn fetch(&self, request: FetchRequest) -> FetchAnswer {
         let wait = request.wait;
         let slots = request.partitions.len();
@@ -91,18 +91,22 @@ impl Reading {
             let Some(partition) = self.partitions[slot].clone() else { continue };
             let asked = self.request.partitions[slot];
             let bytes = self.left_bytes.min(u64::from(asked.bytes_max));
-            let mut limit = Limit { bytes, first_free: !self.found };
+            let isolation = self.request.isolation;
+            let mut limit = Limit { bytes, first_free: !self.found, until: u64::MAX };
             let read = {
                 let state = partition.lock();
-                self.seen_bytes[slot] = state.published_bytes;
+                self.seen_bytes[slot] = state.visible_bytes(isolation);
                 state.bounds().and_then(|bounds| {
                     if asked.offset < bounds.start_offset || asked.offset > bounds.end_offset {
                         return Err(FetchError::OutOfRange(bounds));
                     }
-                    Ok(state.read_cached(asked.offset, &mut limit).map(|batches| Fetched {
-                        bounds,
-                        batches,
-                        aborted: Vec::new(),
+                    if isolation == Isolation::Committed {
+                        limit.until = bounds.stable_offset;
+                    }
+                    let cached = state.read_cached(asked.offset, &mut limit);
+                    Ok(cached.map(|batches| {
+                        let aborted = state.aborted_among(isolation, &batches);
+                        Fetched { bounds, batches, aborted }
                     }))
                 })
             };
@@ -114,7 +118,7 @@ impl Reading {
                     partition.bounds().map(|bounds| Fetched { bounds, batches: Vec::new(), aborted: Vec::new() })
                 }
                 Ok(None) if !cold => return done,
-                Ok(None) => read_cold(&partition, asked.offset, limit),
+                Ok(None) => read_cold(&partition, asked.offset, limit, isolation),
             };
             let bytes = bytes_of(&answer);
             self.found |= bytes > 0;
@@ -137,10 +141,12 @@ impl Reading {
     }
 }
 
-fn read_cold(partition: &Partition, offset: u64, limit: Limit) -> Result<Fetched, FetchError> {
+fn read_cold(partition: &Partition, offset: u64, limit: Limit, isolation: Isolation) -> Result<Fetched, FetchError> {
     let batches = cold::read(partition, offset, limit)?;
     // Bounds of afterwards: the end must not lie before a batch that was just read.
-    Ok(Fetched { bounds: partition.bounds()?, batches, aborted: Vec::new() })
+    let state = partition.lock();
+    let aborted = state.aborted_among(isolation, &batches);
+    Ok(Fetched { bounds: state.bounds()?, batches, aborted })
 }
 
 fn bytes_of(answer: &Result<Fetched, FetchError>) -> u64 {
@@ -159,7 +165,8 @@ impl Registered {
         let mut partitions = Vec::with_capacity(reading.partitions.len());
         for (slot, partition) in reading.partitions.iter().enumerate() {
             if let Some(partition) = partition {
-                partition.wait(&waiter, slot as u32, reading.seen_bytes[slot]);
+                let isolation = reading.request.isolation;
+                partition.wait(&waiter, slot as u32, isolation, reading.seen_bytes[slot]);
                 partitions.push(partition.clone());
             }
         }

@@ -20,8 +20,6 @@ impl Engine {
         let mut accepted = Vec::with_capacity(slots);
         for (slot, (id, cursor)) in request.cursors.into_iter().enumerate() {
             match self.inner.partition(id) {
-                // Until the engine knows transactions.
-                Some(_) if request.transaction.is_some() => {}
                 Some(partition) => accepted.push((slot as u32, partition, cursor)),
                 None => answers[slot] = Err(CursorError::UnknownPartition),
             }
@@ -30,7 +28,7 @@ impl Engine {
         let command = |(slot, partition, cursor): (u32, Arc<Partition>, Cursor)| {
             let body = CursorBody { group: request.group.clone(), generation: request.generation, cursor };
             let answer = Answer { answers: answers.clone(), slot };
-            (partition.shard, Command::Commit { partition, body, answer })
+            (partition.shard, Command::Commit { partition, body, transaction: request.transaction, answer })
         };
         self.inner.push(accepted.into_iter().map(command).collect());
         drop(answers);
@@ -42,12 +40,12 @@ impl Engine {
         let cursor = |id: &PartitionId| {
             let partition = self.inner.partition(*id).ok_or(CursorError::UnknownPartition)?;
             let cursors = self.inner.shards[partition.shard as usize].cursors.lock();
-            Ok(Committed { cursor: cursors.get(group, *id).map(|kept| kept.cursor.clone()), pending: false })
+            Ok(cursors.committed(group, *id))
         };
         partitions.iter().map(cursor).collect()
     }
 
-    /// All cursors of a group, by partition.
+    /// All cursors of a group, and where it has only pending ones, by partition.
     pub fn cursors(&self, group: &GroupName) -> Vec<(PartitionId, Committed)> {
         let mut cursors: Vec<_> =
             self.inner.shards.iter().flat_map(|shard| shard.cursors.lock().of_group(group)).collect();

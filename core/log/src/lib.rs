@@ -28,6 +28,8 @@ pub mod partition;
 pub mod producers;
 pub mod shard;
 pub mod snapshot;
+pub mod transact;
+pub mod transactions;
 pub mod wait;
 
 pub use clock::{Clock, SystemClock};

@@ -97,12 +97,15 @@ impl Core for LocalCore {
         self.engine.inspect(partitions).await
     }
 
-    async fn transaction_end(&self, _: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError> {
-        Err(TransactionError::Unavailable)
+    fn transaction_end(
+        &self,
+        end: TransactionEnd,
+    ) -> impl Future<Output = Result<Vec<PartitionId>, TransactionError>> + Send {
+        self.engine.transaction_end(end)
     }
 
-    async fn transactions_open(&self, _: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError> {
-        Err(TransactionError::Unavailable)
+    async fn transactions_open(&self, producer_id: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError> {
+        Ok(self.engine.transactions_open(producer_id))
     }
 
     fn commit(&self, request: CommitRequest) -> impl Future<Output = CommitAnswer> + Send {

@@ -113,7 +113,12 @@ impl Inner {
         let partition = self.partition(id).ok_or(FetchError::UnknownPartition)?;
         let bounds = partition.bounds()?;
         let size_bytes = size_bytes(&partition)?;
-        let producers = partition.producers.lock().states();
+        let mut producers = partition.producers.lock().states();
+        let transactions = self.shards[partition.shard as usize].transactions.lock();
+        for producer in &mut producers {
+            producer.transaction_start = transactions.get(producer.id, id).and_then(|open| open.first_offset);
+        }
+        drop(transactions);
         Ok(PartitionState { bounds, size_bytes, producers })
     }
 }
@@ -134,7 +139,7 @@ pub fn size_bytes(partition: &Partition) -> Result<u64, FetchError> {
 
 fn read_one(partition: &Partition, entry: &IndexEntry) -> Result<Batch, FetchError> {
     let offset = entry.base_offset.max(partition.bounds()?.start_offset);
-    let batches = cold::read(partition, offset, Limit { bytes: 0, first_free: true })?;
+    let batches = cold::read(partition, offset, Limit { bytes: 0, first_free: true, until: u64::MAX })?;
     batches.into_iter().next().ok_or(FetchError::Corrupt)
 }
 

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use codec_record::Batch;
-use core_rpc::{Bounds, FetchError, PartitionId};
+use core_rpc::{AbortedTransaction, Bounds, FetchError, Isolation, PartitionId};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::pack::Pack;
 use crate::pack::index::{IndexEntry, IndexPart};
 use crate::producers::Producers;
+use crate::transactions::Visible;
 use crate::wait::{Waiter, Waiting};
 
 pub struct Partition {
@@ -43,6 +44,7 @@ pub struct State {
     pub open: VecDeque<OpenSegment>,
     /// Bytes published since the engine opened.
     pub published_bytes: u64,
+    pub transactions: Visible,
     waiting: Vec<Waiting>,
 }
 
@@ -77,8 +79,9 @@ impl Partition {
         self.state.lock()
     }
 
-    /// Makes a batch visible that is as safe as its topic asks for. Returns false if the partition is gone.
-    pub fn publish(&self, pack: &Arc<Pack>, position: u64, batch: &Batch) -> Publication {
+    /// Makes a batch visible that is as safe as its topic asks for. `transaction` is the first offset of the transaction
+    /// that it is part of; committed readers see it when that is ended.
+    pub fn publish(&self, pack: &Arc<Pack>, position: u64, batch: &Batch, transaction: Option<u64>) -> Publication {
         let entry = IndexEntry::new(position, &batch.header);
         let mut state = self.state.lock();
         if state.removed {
@@ -87,11 +90,32 @@ impl Partition {
         let new_segment = state.index(pack, entry);
         state.end = entry.next_offset();
         state.cached.push_back(batch.clone());
-        state.published_bytes += entry.stored_bytes();
-        for waiting in &state.waiting {
-            waiting.waiter.published(waiting.slot, entry.stored_bytes());
+        let bytes = entry.stored_bytes();
+        let before = state.published_bytes;
+        if let Some(first_offset) = transaction {
+            state.transactions.opened(first_offset, before);
         }
+        state.published_bytes += bytes;
+        state.tell(|isolation| match isolation {
+            Isolation::Committed if state.transactions.first_open().is_some() => 0,
+            _ => bytes,
+        });
         if new_segment { Publication::FirstInPack } else { Publication::Done }
+    }
+
+    /// A transaction is ended that began at `first_offset`: committed readers see what it held back, or that it was aborted.
+    pub fn end_transaction(&self, first_offset: u64, aborted: Option<AbortedTransaction>) {
+        let mut state = self.state.lock();
+        if state.removed {
+            return;
+        }
+        let before = state.visible_bytes(Isolation::Committed);
+        state.transactions.closed(first_offset);
+        if let Some(aborted) = aborted.filter(|aborted| aborted.last_offset >= state.start) {
+            state.transactions.aborted(aborted);
+        }
+        let bytes = state.visible_bytes(Isolation::Committed) - before;
+        state.tell(|isolation| if isolation == Isolation::Committed { bytes } else { 0 });
     }
 
     /// Puts a recovered batch in its place.
@@ -113,6 +137,7 @@ impl Partition {
         while state.cached.front().is_some_and(|batch| batch.header.next_offset() <= start) {
             state.cached.pop_front();
         }
+        state.transactions.advance_start(start);
         let freed = state.drop_segments();
         for waiting in &state.waiting {
             waiting.waiter.wake(waiting.slot);
@@ -189,14 +214,15 @@ impl Partition {
     }
 
     /// Registers a waiter, and tells it at once what was published after `seen_bytes`.
-    pub fn wait(&self, waiter: &Arc<Waiter>, slot: u32, seen_bytes: u64) {
+    pub fn wait(&self, waiter: &Arc<Waiter>, slot: u32, isolation: Isolation, seen_bytes: u64) {
         let mut state = self.state.lock();
+        let visible_bytes = state.visible_bytes(isolation);
         if state.removed {
             waiter.wake(slot);
-        } else if state.published_bytes > seen_bytes {
-            waiter.published(slot, state.published_bytes - seen_bytes);
+        } else if visible_bytes > seen_bytes {
+            waiter.published(slot, visible_bytes - seen_bytes);
         }
-        state.waiting.push(Waiting { waiter: waiter.clone(), slot });
+        state.waiting.push(Waiting { waiter: waiter.clone(), slot, isolation });
     }
 
     pub fn unwait(&self, waiter: &Arc<Waiter>) {
@@ -264,8 +290,38 @@ impl State {
         if self.removed {
             return Err(FetchError::UnknownPartition);
         }
-        // Nothing opens a transaction yet, so all that is visible is stable.
-        Ok(Bounds { start_offset: self.start, stable_offset: self.end, end_offset: self.end })
+        // What lies before the start is nobody's concern any more, open or not.
+        let stable_offset = self.transactions.first_open().map_or(self.end, |(offset, _)| offset.max(self.start));
+        Ok(Bounds { start_offset: self.start, stable_offset, end_offset: self.end })
+    }
+
+    /// Of the bytes published since the engine opened, those that such a reader may see.
+    pub fn visible_bytes(&self, isolation: Isolation) -> u64 {
+        match (isolation, self.transactions.first_open()) {
+            (Isolation::Committed, Some((_, bytes_before))) => bytes_before,
+            _ => self.published_bytes,
+        }
+    }
+
+    /// What a reader who got these batches must know of aborted transactions.
+    pub fn aborted_among(&self, isolation: Isolation, batches: &[Batch]) -> Vec<AbortedTransaction> {
+        match (isolation, batches) {
+            (Isolation::Committed, [first, ..]) => {
+                let until = batches.last().map_or(0, |last| last.header.next_offset());
+                self.transactions.aborted_between(first.header.base_offset, until)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Tells those who wait how many more bytes they may see.
+    fn tell(&self, bytes: impl Fn(Isolation) -> u64) {
+        for waiting in &self.waiting {
+            match bytes(waiting.isolation) {
+                0 => {}
+                bytes => waiting.waiter.published(waiting.slot, bytes),
+            }
+        }
     }
 
     /// Adds to the last open segment, or begins one (true).

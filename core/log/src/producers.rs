@@ -69,7 +69,10 @@ impl Producers {
                 duplicate: true,
             }));
         }
-        let Some(newest) = entry.batches.last() else { return Ok(Check::Append) };
+        let Some(newest) = entry.batches.last() else {
+            // A marker began the epoch.
+            return if producer.sequence == 0 { Ok(Check::Append) } else { Err(AppendError::SequenceGap) };
+        };
         let expected = (newest.last as u64 + 1) % SEQUENCES;
         let ahead = (producer.sequence as u64 + SEQUENCES - expected) % SEQUENCES;
         match ahead {
@@ -105,9 +108,9 @@ impl Producers {
         });
     }
 
-    /// Forgets those that have not appended since `before_ms`.
-    pub fn expire(&mut self, before_ms: i64) {
-        self.by_id.retain(|_, entry| entry.last_time_ms > before_ms);
+    /// Forgets those that have not appended since `before_ms`, but for those to be kept.
+    pub fn expire(&mut self, before_ms: i64, keep: impl Fn(i64) -> bool) {
+        self.by_id.retain(|id, entry| entry.last_time_ms > before_ms || keep(*id));
     }
 
     pub fn get(&self, id: i64) -> Option<&ProducerEntry> {
@@ -133,7 +136,7 @@ impl Producers {
         Producers { by_id: entries.into_iter().collect() }
     }
 
-    /// For an operator, by id.
+    /// For an operator, by id. Where transactions begin is not known here.
     pub fn states(&self) -> Vec<ProducerState> {
         let state = |(id, entry): (i64, ProducerEntry)| ProducerState {
             id,
@@ -196,6 +199,9 @@ mod tests {
         }
         assert_eq!(log.append(4, 1, 1), Ok((8, true)));
         assert_eq!(log.append(4, 0, 1), Err(AppendError::SequenceForgotten));
+        assert_eq!(log.append(5, -1, 1), Ok((13, false)));
+        assert_eq!(log.append(5, 6, 1), Err(AppendError::SequenceGap), "a marker began the epoch");
+        assert_eq!(log.append(5, 0, 1), Ok((14, false)));
     }
 
     #[test]

@@ -8,14 +8,23 @@
 
 use std::io::{self, ErrorKind};
 
-use core_rpc::{GroupName, PartitionId};
+use core_rpc::{AbortedTransaction, GroupName, PartitionId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::cursors::Kept;
+use crate::cursors::{Kept, Pending};
 use crate::disk::{Disk, read_whole, write_whole};
 use crate::producers::ProducerEntry;
+use crate::transactions::{Fence, Open};
 
-const MAGIC: &[u8; 8] = b"SNAPSHT1";
+const MAGIC: &[u8; 8] = b"SNAPSHT2";
+
+/// Snapshots before there were transactions: all but the lists at the end.
+const MAGIC_1: &[u8; 8] = b"SNAPSHT1";
+
+/// The lists that [`Snapshot`] has gained since [`MAGIC_1`].
+const LISTS_ADDED: usize = 4;
+
+const HEAD_BYTES: usize = 12;
 
 /// Snapshots kept beside the newest, should that one be damaged.
 const OLDER_KEPT: usize = 1;
@@ -27,6 +36,11 @@ pub struct Snapshot {
     pub run: u32,
     pub partitions: Vec<PartitionSnapshot>,
     pub cursors: Vec<(GroupName, PartitionId, Kept)>,
+    pub pending: Vec<(GroupName, PartitionId, Pending)>,
+    /// By producer.
+    pub fences: Vec<(i64, Fence)>,
+    pub open: Vec<(i64, PartitionId, Open)>,
+    pub aborted: Vec<(PartitionId, Vec<AbortedTransaction>)>,
 }
 
 /// Where in the journal: all before it is in the snapshot.
@@ -60,7 +74,7 @@ pub fn write(disk: &dyn Disk, directory: &str, snapshot: &Snapshot) -> io::Resul
 pub fn read_newest(disk: &dyn Disk, directory: &str) -> io::Result<Option<Snapshot>> {
     let mut damaged = None;
     for place in places(disk, directory)?.into_iter().rev() {
-        match read_checked(disk, &format!("{directory}/{}", name(place)), MAGIC) {
+        match read(disk, &format!("{directory}/{}", name(place))) {
             Ok(snapshot) => return Ok(Some(snapshot)),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
                 tracing::warn!(directory, pack = place.pack, "a snapshot is damaged: using an older one");
@@ -70,6 +84,17 @@ pub fn read_newest(disk: &dyn Disk, directory: &str) -> io::Result<Option<Snapsh
         }
     }
     damaged.map_or(Ok(None), Err)
+}
+
+fn read(disk: &dyn Disk, name: &str) -> io::Result<Snapshot> {
+    let mut bytes = read_whole(disk, name)?;
+    if bytes.starts_with(MAGIC_1) {
+        checked_body(&bytes, name, MAGIC_1)?;
+        // A zero is an empty list.
+        bytes.extend([0; LISTS_ADDED]);
+        return postcard::from_bytes(&bytes[HEAD_BYTES..]).map_err(|_| damaged(name));
+    }
+    postcard::from_bytes(checked_body(&bytes, name, MAGIC)?).map_err(|_| damaged(name))
 }
 
 /// Places of the snapshots that are there, oldest first.
@@ -91,7 +116,7 @@ fn place_in(name: &str) -> Option<Place> {
 /// Writes a value with a magic word and a CRC in front, so that a crash leaves the old file or the new one.
 pub fn write_checked<T: Serialize>(disk: &dyn Disk, name: &str, magic: &[u8; 8], value: &T) -> io::Result<()> {
     let body = postcard::to_stdvec(value).map_err(io::Error::other)?;
-    let mut bytes = Vec::with_capacity(12 + body.len());
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
     bytes.extend_from_slice(magic);
     bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
     bytes.extend_from_slice(&body);
@@ -101,10 +126,18 @@ pub fn write_checked<T: Serialize>(disk: &dyn Disk, name: &str, magic: &[u8; 8],
 /// Reads what [`write_checked`] wrote. `InvalidData` if it is damaged.
 pub fn read_checked<T: DeserializeOwned>(disk: &dyn Disk, name: &str, magic: &[u8; 8]) -> io::Result<T> {
     let bytes = read_whole(disk, name)?;
-    let damaged = || io::Error::new(ErrorKind::InvalidData, format!("{name} is damaged"));
-    let body = bytes.get(12..).ok_or_else(damaged)?;
-    if &bytes[..8] != magic || bytes[8..12] != crc32c::crc32c(body).to_le_bytes() {
-        return Err(damaged());
+    postcard::from_bytes(checked_body(&bytes, name, magic)?).map_err(|_| damaged(name))
+}
+
+/// What is behind the magic word and the CRC.
+fn checked_body<'a>(bytes: &'a [u8], name: &str, magic: &[u8; 8]) -> io::Result<&'a [u8]> {
+    let body = bytes.get(HEAD_BYTES..).ok_or_else(|| damaged(name))?;
+    if &bytes[..8] != magic || bytes[8..HEAD_BYTES] != crc32c::crc32c(body).to_le_bytes() {
+        return Err(damaged(name));
     }
-    postcard::from_bytes(body).map_err(|_| damaged())
+    Ok(body)
+}
+
+fn damaged(name: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("{name} is damaged"))
 }

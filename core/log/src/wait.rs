@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use core_rpc::Isolation;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -63,6 +64,7 @@ pub struct Waiter {
 pub struct Waiting {
     pub waiter: Arc<Waiter>,
     pub slot: u32,
+    pub isolation: Isolation,
 }
 
 impl Waiter {

@@ -18,13 +18,16 @@
 //! | 5 start | 0 | empty: the first entry of each run |
 //! | 6 seal | 0 | empty: the pack's last entry; the journal goes on in the next pack |
 //! | 7 synced | 0 | empty: written after all packs before this one were synced |
-//! | 16.. | | seats for lease maps (16–31), timers (32–47) and transactions (48–63) |
+//! | 48 end | 0 | postcard of [`EndBody`] |
+//! | 49 pending | partition | postcard of [`PendingBody`] |
+//! | 50 fence | 0 | postcard of [`FenceBody`] |
+//! | 16.. | | seats for lease maps (16–31), timers (32–47) and more of transactions (51–63) |
 //!
 //! The pack's number keeps the old bytes of a recycled file from being replayed. The run keeps the bytes behind a torn
 //! tail from being replayed: they are of an earlier run than the start entry that was written over the tear.
 
 use codec_record::HEADER_BYTES;
-use core_rpc::{Cursor, GroupName, PartitionId, TopicId};
+use core_rpc::{Cursor, GroupName, Outcome, PartitionId, TopicId, TransactionProducer};
 use serde::{Deserialize, Serialize};
 
 /// Length of an entry without its body, bytes.
@@ -43,6 +46,9 @@ pub enum Kind {
     Start = 5,
     Seal = 6,
     Synced = 7,
+    End = 48,
+    Pending = 49,
+    Fence = 50,
 }
 
 impl Kind {
@@ -60,6 +66,9 @@ impl Kind {
             5 => Kind::Start,
             6 => Kind::Seal,
             7 => Kind::Synced,
+            48 => Kind::End,
+            49 => Kind::Pending,
+            50 => Kind::Fence,
             _ => return None,
         })
     }
@@ -85,6 +94,47 @@ pub struct CursorBody {
     pub group: GroupName,
     pub generation: Option<u64>,
     pub cursor: Cursor,
+}
+
+/// Body of a pending entry: a cursor that waits for its transaction's end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingBody {
+    pub producer: TransactionProducer,
+    pub cursor: CursorBody,
+    /// When it was committed, by the core's clock.
+    pub time_ms: i64,
+}
+
+/// Body of an end entry: a producer's transaction is ended in all partitions of the shard, and its pending cursors there
+/// are committed or dropped. The markers lie before it in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndBody {
+    pub producer_id: i64,
+    /// The fence from now on.
+    pub epoch: i16,
+    /// Transactions of later epochs go on.
+    pub ended_epoch_max: i16,
+    pub outcome: Outcome,
+    pub time_ms: i64,
+    pub partitions: Vec<EndedPartition>,
+}
+
+/// Where batches were ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedPartition {
+    pub partition: PartitionId,
+    /// Of the transaction's first batch.
+    pub first_offset: u64,
+    /// Of its marker.
+    pub last_offset: u64,
+}
+
+/// Body of a fence entry: lower epochs of the producer are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceBody {
+    pub producer_id: i64,
+    pub epoch: i16,
+    pub time_ms: i64,
 }
 
 impl EntryHead {

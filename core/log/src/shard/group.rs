@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use codec_record::Batch;
-use core_rpc::{AppendError, Appended, CursorError, Durability, FetchError, GroupName, PartitionId};
+use core_rpc::{AppendError, Appended, CursorError, Durability, FetchError, GroupName, PartitionId, TransactionError};
 
-use super::Answer;
+use super::{Answer, Ended};
 use crate::disk::DiskFile;
-use crate::pack::entry::{CursorBody, ENTRY_BYTES, EntryHead, Kind};
+use crate::pack::entry::{CursorBody, ENTRY_BYTES, EndBody, EntryHead, Kind, PendingBody};
 use crate::partition::Partition;
 use crate::producers::ProducerEntry;
+use crate::transactions::Open;
 
 /// Payloads up to this size are copied: a slice of its own costs more.
 const COPY_BYTES_MAX: usize = 4096;
@@ -30,6 +31,8 @@ pub struct Group {
     pub staged: Vec<Staged>,
     /// What to put back should the write find no room, oldest first.
     pub undo: Vec<(Arc<Partition>, i64, Option<ProducerEntry>)>,
+    /// As `undo`, of transactions.
+    pub undo_open: Vec<(i64, PartitionId, Option<Open>)>,
     /// Something in it is answered only when it is on the disk.
     pub needs_sync: bool,
     /// Something in it is answered before it is written.
@@ -50,7 +53,10 @@ pub enum Staged {
         /// Of the entry in the pack.
         position: u64,
         durability: Durability,
-        /// None: answered already.
+        /// The first offset of the transaction it is part of.
+        transaction: Option<u64>,
+        published: bool,
+        /// None: answered already, or a marker, for which nobody waits.
         answer: Option<Answer<Result<Appended, AppendError>>>,
     },
     /// A batch that was appended before; perhaps in this same group, so its answer waits too.
@@ -69,11 +75,32 @@ pub enum Staged {
         body: CursorBody,
         answer: Answer<Result<(), CursorError>>,
     },
+    Pending {
+        partition: Arc<Partition>,
+        body: PendingBody,
+        answer: Answer<Result<(), CursorError>>,
+    },
+    /// The end of a transaction; its markers are staged before it.
+    End {
+        /// None: nothing was open any more, but what ended it may be in this same group.
+        ended: Option<EndedHere>,
+        answer: Answer<Ended>,
+    },
+    Fence,
     Forget {
         partition: PartitionId,
         group: GroupName,
         answer: Answer<Result<(), CursorError>>,
     },
+}
+
+/// What is to be published of a transaction's end.
+pub struct EndedHere {
+    pub body: EndBody,
+    /// Those of the body.
+    pub partitions: Vec<Arc<Partition>>,
+    /// All in which it was open.
+    pub all: Vec<PartitionId>,
 }
 
 /// Why a whole group is refused.
@@ -105,6 +132,16 @@ impl From<Refusal> for CursorError {
     }
 }
 
+impl From<Refusal> for TransactionError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::DiskFull => TransactionError::DiskFull,
+            Refusal::StorageFailed => TransactionError::StorageFailed,
+            Refusal::Unavailable => TransactionError::Unavailable,
+        }
+    }
+}
+
 /// A trim has no answer of its own for a full disk; it may succeed later.
 impl From<Refusal> for FetchError {
     fn from(refusal: Refusal) -> Self {
@@ -126,6 +163,7 @@ impl Group {
         self.bytes = 0;
         self.staged.clear();
         self.undo.clear();
+        self.undo_open.clear();
         self.needs_sync = false;
         self.has_memory = false;
     }
@@ -194,7 +232,11 @@ impl Staged {
             }
             Staged::Duplicate { answer, .. } => answer.give(Err(refusal.into())),
             Staged::Trim { answer, .. } => answer.give(Err(refusal.into())),
-            Staged::Cursor { answer, .. } | Staged::Forget { answer, .. } => answer.give(Err(refusal.into())),
+            Staged::Cursor { answer, .. } | Staged::Pending { answer, .. } | Staged::Forget { answer, .. } => {
+                answer.give(Err(refusal.into()));
+            }
+            Staged::End { answer, .. } => answer.give(Err(refusal.into())),
+            Staged::Fence => {}
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod housekeeper;
 pub mod recover;
 pub mod rewrite;
 pub mod syncer;
+mod transactions;
 pub mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,13 +17,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use codec_record::Batch;
-use core_rpc::{AppendError, Appended, CursorError, Durability, FetchError, GroupName, PartitionId};
+use core_rpc::{
+    AppendError, Appended, CursorError, Durability, FetchError, GroupName, PartitionId, TransactionEnd,
+    TransactionError, TransactionProducer,
+};
 use parking_lot::{Condvar, Mutex};
 
 use crate::cursors::Cursors;
 use crate::pack::Pack;
-use crate::pack::entry::CursorBody;
+use crate::pack::entry::{CursorBody, FenceBody};
 use crate::partition::Partition;
+use crate::transactions::Transactions;
 use crate::wait::Answers;
 use syncer::Syncer;
 
@@ -41,6 +46,7 @@ pub struct Shard {
     ready: Condvar,
     /// What is durable of the cursors.
     pub cursors: Mutex<Cursors>,
+    pub transactions: Mutex<Transactions>,
     /// The packs that can be read, the one being written among them.
     pub packs: Mutex<BTreeMap<u32, Arc<Pack>>>,
     /// The pack in which the journal behind the oldest snapshot begins; those before are not needed for recovery.
@@ -92,6 +98,8 @@ pub enum Command {
     Commit {
         partition: Arc<Partition>,
         body: CursorBody,
+        /// Pending until this producer's transaction ends.
+        transaction: Option<TransactionProducer>,
         answer: Answer<Result<(), CursorError>>,
     },
     Forget {
@@ -99,7 +107,19 @@ pub enum Command {
         group: GroupName,
         answer: Answer<Result<(), CursorError>>,
     },
+    /// Ends a transaction in the shard's partitions. The fence is raised already.
+    End {
+        end: Arc<TransactionEnd>,
+        answer: Answer<Ended>,
+    },
+    /// Remembers a fence that is raised already; nobody waits for it.
+    Fence {
+        body: FenceBody,
+    },
 }
+
+/// Where and why a transaction's end failed, or where it was ended.
+pub type Ended = Result<Vec<PartitionId>, TransactionError>;
 
 /// A slot to be filled.
 pub struct Answer<T> {
@@ -121,6 +141,7 @@ impl Shard {
             queue: Mutex::default(),
             ready: Condvar::new(),
             cursors: Mutex::default(),
+            transactions: Mutex::default(),
             packs: Mutex::default(),
             snapshot_pack: AtomicU32::new(0),
             kept: Mutex::default(),
@@ -143,6 +164,10 @@ impl Shard {
         if was_empty && !queue.commands.is_empty() {
             self.ready.notify_one();
         }
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.queue.lock().stopping
     }
 
     /// Takes no more commands and drops those that wait, which tells their callers.

@@ -10,12 +10,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use codec_record::{BatchFlags, BatchHeader, Producer};
+
 use super::Shard;
 use super::housekeeper::{Fill, Job, SealJob};
 use super::writer::Writer;
 use crate::cursors::Cursors;
 use crate::engine::{Inner, OpenError};
-use crate::pack::entry::{CursorBody, EntryHead, Kind};
+use crate::pack::entry::{CursorBody, EndBody, EntryHead, FenceBody, Kind, PendingBody};
 use crate::pack::index::{IndexEntry, PackIndex};
 use crate::pack::scan::{ScanEnd, next_entry, scan, scan_sealed};
 use crate::pack::{Pack, index_name, is_begun, log_name, number_in};
@@ -137,6 +139,27 @@ impl Recovery<'_> {
             if self.inner.partition(partition).is_some() {
                 cursors.restore(group, partition, kept);
             }
+        }
+        for (group, partition, pending) in snapshot.pending {
+            if self.inner.partition(partition).is_some() {
+                cursors.restore_pending(group, partition, pending);
+            }
+        }
+        let mut transactions = self.shard.transactions.lock();
+        for (id, fence) in snapshot.fences {
+            transactions.raise(id, fence.epoch, fence.time_ms);
+        }
+        for (id, partition, open) in snapshot.open {
+            let Some(partition) = self.inner.partition(partition) else { continue };
+            transactions.restore(id, partition.id, Some(open));
+            if let Some(first_offset) = open.first_offset {
+                partition.lock().transactions.opened(first_offset, 0);
+            }
+        }
+        for (partition, aborted) in snapshot.aborted {
+            let Some(partition) = self.inner.partition(partition) else { continue };
+            let mut state = partition.lock();
+            aborted.into_iter().for_each(|aborted| state.transactions.aborted(aborted));
         }
     }
 
@@ -305,12 +328,18 @@ impl Recovery<'_> {
         if matches!(kind, Kind::Start | Kind::Seal | Kind::Synced) || (in_snapshot && kind != Kind::Batch) {
             return;
         }
+        match kind {
+            Kind::End => return self.apply_end(body),
+            Kind::Fence => return self.apply_fence(body),
+            _ => {}
+        }
         let Some(partition) = self.inner.partition(head.partition) else { return };
         match kind {
             Kind::Batch => self.apply_batch(&partition, pack, position, body, in_snapshot),
             Kind::Trim => apply_trim(&partition, body),
             Kind::Cursor | Kind::Forget => apply_cursor(&mut self.shard.cursors.lock(), &partition, kind, body),
-            Kind::Start | Kind::Seal | Kind::Synced => {}
+            Kind::Pending => self.apply_pending(&partition, body),
+            Kind::Start | Kind::Seal | Kind::Synced | Kind::End | Kind::Fence => {}
         }
     }
 
@@ -336,11 +365,52 @@ impl Recovery<'_> {
             drop(state);
             if let Some(producer) = header.producer {
                 partition.producers.lock().appended(producer, &header);
+                self.apply_transactional(partition, producer, &header);
             }
         }
         if partition.recover(pack, entry) {
             self.touched.push(partition.clone());
         }
+    }
+}
+
+impl Recovery<'_> {
+    fn apply_transactional(&self, partition: &Partition, producer: Producer, header: &BatchHeader) {
+        if !header.flags.contains(BatchFlags::TRANSACTIONAL) || header.flags.contains(BatchFlags::CONTROL) {
+            return;
+        }
+        let (offset, time_ms) = (header.base_offset, header.append_time_ms);
+        let mut transactions = self.shard.transactions.lock();
+        let open = transactions.add_batch(producer.id, producer.epoch, partition.id, offset, time_ms);
+        if let Some(first_offset) = open.first_offset {
+            partition.lock().transactions.opened(first_offset, 0);
+        }
+    }
+
+    fn apply_pending(&self, partition: &Partition, body: &[u8]) {
+        let Ok(body) = postcard::from_bytes::<PendingBody>(body) else { return };
+        let (producer, time_ms) = (body.producer, body.time_ms);
+        self.shard.transactions.lock().add_cursor(producer.id, producer.epoch, partition.id, time_ms);
+        self.shard.cursors.lock().commit_pending(partition.id, body);
+    }
+
+    fn apply_fence(&self, body: &[u8]) {
+        let Ok(body) = postcard::from_bytes::<FenceBody>(body) else { return };
+        self.shard.transactions.lock().raise(body.producer_id, body.epoch, body.time_ms);
+    }
+
+    fn apply_end(&self, body: &[u8]) {
+        let Ok(body) = postcard::from_bytes::<EndBody>(body) else { return };
+        let mut transactions = self.shard.transactions.lock();
+        transactions.raise(body.producer_id, body.epoch, body.time_ms);
+        let open: Vec<_> = transactions.of(body.producer_id, body.ended_epoch_max).collect();
+        open.iter().for_each(|(partition, _)| transactions.close(body.producer_id, *partition));
+        for ended in &body.partitions {
+            if let Some(partition) = self.inner.partition(ended.partition) {
+                partition.end_transaction(ended.first_offset, body.aborted(ended));
+            }
+        }
+        self.shard.cursors.lock().end(body.producer_id, body.ended_epoch_max, body.outcome);
     }
 }
 

@@ -15,6 +15,7 @@ use core_rpc::{AppendError, Appended, CursorError, Durability, FetchError, Group
 use super::group::{Group, Refusal, Staged, entry_bytes};
 use super::housekeeper::{Fill, Job, SealJob};
 use super::syncer::SyncJob;
+use super::transactions::{Fenced, aborted_of, check_open};
 use super::{Answer, Command, Shard};
 use crate::disk::is_full;
 use crate::engine::Inner;
@@ -28,7 +29,7 @@ use crate::snapshot::{self, PartitionSnapshot, Place, Snapshot};
 const RESERVE_BYTES: u64 = 64 << 10;
 
 /// Room at a pack's end for the seal and the start entries of many runs.
-const END_BYTES: u64 = 4 << 10;
+pub(super) const END_BYTES: u64 = 4 << 10;
 
 /// The disk is asked to begin writing after so many bytes that nobody waits for.
 const WRITE_BACK_BYTES: u64 = 4 << 20;
@@ -48,9 +49,9 @@ pub struct Writer {
     pub run: u32,
     /// Partitions with a segment in the active pack, perhaps more than once.
     pub touched: Vec<Arc<Partition>>,
-    group: Group,
+    pub(super) group: Group,
     /// Generations of the cursors in the group: the shard's cursors hold only what is durable.
-    fences: HashMap<(GroupName, PartitionId), u64>,
+    pub(super) generations: HashMap<(GroupName, PartitionId), u64>,
     /// Batches in the tail cache, oldest first: (partition, base offset, bytes).
     cached: VecDeque<(Arc<Partition>, u64, u64)>,
     cached_bytes: u64,
@@ -95,7 +96,7 @@ impl Writer {
             run,
             touched,
             group: Group::default(),
-            fences: HashMap::new(),
+            generations: HashMap::new(),
             cached: VecDeque::new(),
             cached_bytes: 0,
             cached_bytes_max,
@@ -176,8 +177,17 @@ impl Writer {
                 }
             }
             Command::Trim { partition, before, answer } => self.stage_trim(partition, before, answer),
-            Command::Commit { partition, body, answer } => self.stage_commit(partition, body, answer),
+            Command::Commit { partition, body, transaction: None, answer } => {
+                self.stage_commit(partition, body, answer);
+            }
+            Command::Commit { partition, body, transaction: Some(producer), answer } => {
+                if let Err((answer, error)) = self.stage_pending(partition, body, producer, answer) {
+                    answer.give(Err(error));
+                }
+            }
             Command::Forget { partition, group, answer } => self.stage_forget(partition, group, answer),
+            Command::End { end, answer } => self.stage_end(&end, answer),
+            Command::Fence { body } => self.stage_fence(body),
         }
     }
 
@@ -196,9 +206,18 @@ impl Writer {
         let now_ms = self.inner.clock.now_ms();
         let header = &mut batch.header;
         if let Some(producer) = header.producer {
+            let open = match self.check_fence(producer.id, producer.epoch, partition.id) {
+                Ok(open) => open,
+                Err(Fenced) => return Err((answer, AppendError::ProducerFenced)),
+            };
             let producers = partition.producers.lock();
-            match producers.check(producer, header.count, now_ms, self.inner.config.producer_expiry_ms) {
+            // Who has a transaction open is not forgotten.
+            let expiry_ms = if open.is_some() { i64::MAX } else { self.inner.config.producer_expiry_ms };
+            match producers.check(producer, header.count, now_ms, expiry_ms) {
                 Ok(Check::Append) => {
+                    if let Err(error) = check_open(open, producer, header.flags) {
+                        return Err((answer, error));
+                    }
                     self.group.undo.push((partition.clone(), producer.id, producers.get(producer.id).cloned()));
                 }
                 Ok(Check::Duplicate(appended)) => {
@@ -212,6 +231,10 @@ impl Writer {
         }
         header.base_offset = partition.next_offset();
         header.append_time_ms = now_ms;
+        let transaction = match self.open_transaction(partition.id, header) {
+            Ok(transaction) => transaction,
+            Err(Fenced) => return Err((answer, AppendError::ProducerFenced)),
+        };
         partition.next.store(header.next_offset(), Ordering::Relaxed);
         if let Some(producer) = header.producer {
             partition.producers.lock().appended(producer, header);
@@ -221,7 +244,16 @@ impl Writer {
         self.group.needs_sync |= durability == Durability::Fsync;
         self.group.has_memory |= durability == Durability::Memory;
         let answer = Some(answer);
-        self.group.staged.push(Staged::Batch { partition, batch, position, durability, answer });
+        let published = false;
+        self.group.staged.push(Staged::Batch {
+            partition,
+            batch,
+            position,
+            durability,
+            transaction,
+            published,
+            answer,
+        });
         Ok(())
     }
 
@@ -247,11 +279,8 @@ impl Writer {
 
     fn stage_commit(&mut self, partition: Arc<Partition>, body: CursorBody, answer: Answer<Result<(), CursorError>>) {
         let key = (body.group.clone(), partition.id);
-        if let Some(generation) = body.generation {
-            let durable = self.shard.cursors.lock().get(&key.0, key.1).and_then(|kept| kept.generation);
-            if durable.max(self.fences.get(&key).copied()) > Some(generation) {
-                return answer.give(Err(CursorError::Fenced));
-            }
+        if body.generation.is_some_and(|generation| self.is_older_generation(&key, generation)) {
+            return answer.give(Err(CursorError::Fenced));
         }
         let Ok(bytes) = postcard::to_stdvec(&body) else { return answer.give(Err(CursorError::StorageFailed)) };
         if let Err(refusal) = self.make_room(entry_bytes(bytes.len()), END_BYTES) {
@@ -259,7 +288,7 @@ impl Writer {
         }
         // After making room, which may have ended the group before.
         if let Some(generation) = body.generation {
-            self.fences.insert(key, generation);
+            self.generations.insert(key, generation);
         }
         self.group.push_entry(self.active.number, self.run, Kind::Cursor, partition.id, &bytes);
         self.group.needs_sync = true;
@@ -271,14 +300,14 @@ impl Writer {
         if let Err(refusal) = self.make_room(entry_bytes(bytes.len()), END_BYTES) {
             return answer.give(Err(refusal.into()));
         }
-        self.fences.remove(&(group.clone(), partition));
+        self.generations.remove(&(group.clone(), partition));
         self.group.push_entry(self.active.number, self.run, Kind::Forget, partition, &bytes);
         self.group.needs_sync = true;
         self.group.staged.push(Staged::Forget { partition, group, answer });
     }
 
     /// Sees to it that an entry fits into the active pack with `reserve` bytes behind it, in the next pack if need be.
-    fn make_room(&mut self, length: u64, reserve: u64) -> Result<(), Refusal> {
+    pub(super) fn make_room(&mut self, length: u64, reserve: u64) -> Result<(), Refusal> {
         if self.failed {
             return Err(Refusal::StorageFailed);
         }
@@ -333,7 +362,8 @@ impl Writer {
         }
         self.group.staged = staged;
         self.group.clear();
-        self.fences.clear();
+        self.generations.clear();
+        self.shard.transactions.lock().settle();
         self.evict();
         self.look_ahead();
     }
@@ -379,8 +409,13 @@ impl Writer {
     fn publish_memory(&mut self) {
         let mut staged = std::mem::take(&mut self.group.staged);
         for staged in &mut staged {
-            if let Staged::Batch { partition, batch, position, durability: Durability::Memory, answer } = staged {
-                self.publish_batch(partition, batch, *position, answer.take());
+            let Staged::Batch { partition, batch, position, durability, transaction, published, answer } = staged
+            else {
+                continue;
+            };
+            if *durability == Durability::Memory {
+                *published = true;
+                self.publish_batch(partition, batch, *position, *transaction, answer.take());
             }
         }
         self.group.staged = staged;
@@ -388,10 +423,9 @@ impl Writer {
 
     fn publish(&mut self, staged: Staged) {
         match staged {
-            // Without an answer it was published before.
-            Staged::Batch { answer: None, .. } => {}
-            Staged::Batch { partition, batch, position, answer, .. } => {
-                self.publish_batch(&partition, &batch, position, answer);
+            Staged::Batch { published: true, .. } => {}
+            Staged::Batch { partition, batch, position, transaction, answer, .. } => {
+                self.publish_batch(&partition, &batch, position, transaction, answer);
             }
             Staged::Duplicate { partition, appended, answer } => answer.give(match partition.bounds() {
                 Ok(bounds) => Ok(Appended { start_offset: bounds.start_offset, ..appended }),
@@ -416,6 +450,16 @@ impl Writer {
                 self.shard.cursors.lock().forget(&group, partition);
                 answer.give(Ok(()));
             }
+            Staged::Pending { partition, body, answer } => {
+                let mut cursors = self.shard.cursors.lock();
+                if partition.bounds().is_err() {
+                    return answer.give(Err(CursorError::UnknownPartition));
+                }
+                cursors.commit_pending(partition.id, body);
+                answer.give(Ok(()));
+            }
+            Staged::End { ended, answer } => self.publish_end(ended, answer),
+            Staged::Fence => {}
         }
     }
 
@@ -424,10 +468,11 @@ impl Writer {
         partition: &Arc<Partition>,
         batch: &Batch,
         position: u64,
+        transaction: Option<u64>,
         answer: Option<Answer<Result<Appended, AppendError>>>,
     ) {
         let header = &batch.header;
-        let publication = partition.publish(&self.active, position, batch);
+        let publication = partition.publish(&self.active, position, batch, transaction);
         if publication == Publication::FirstInPack {
             self.touched.push(partition.clone());
         }
@@ -529,7 +574,19 @@ impl Writer {
             .collect();
         partitions.sort_unstable_by_key(|partition| partition.id);
         let place = Place { pack: self.active.number, position: self.position as u32 };
-        Snapshot { place, run: self.run, partitions, cursors: self.shard.cursors.lock().entries() }
+        let aborted = aborted_of(&self.inner.partitions_of(self.shard.number));
+        let cursors = self.shard.cursors.lock();
+        let transactions = self.shard.transactions.lock();
+        Snapshot {
+            place,
+            run: self.run,
+            partitions,
+            cursors: cursors.entries(),
+            pending: cursors.pending_entries(),
+            fences: transactions.fences(),
+            open: transactions.all().collect(),
+            aborted,
+        }
     }
 
     /// Syncs the active pack, and waits for those before it. False: it failed, and so has the shard.
@@ -562,7 +619,7 @@ impl Writer {
         staged.drain(..).for_each(|staged| staged.refuse(refusal));
         self.group.staged = staged;
         self.group.clear();
-        self.fences.clear();
+        self.generations.clear();
     }
 
     /// Makes as if the group had never been, in memory and on the disk: a part of it may have been written.
@@ -574,6 +631,7 @@ impl Writer {
         for (partition, id, entry) in self.group.undo.drain(..).rev() {
             partition.producers.lock().restore(id, entry);
         }
+        self.undo_transactions();
         for staged in &self.group.staged {
             if let Staged::Batch { partition, .. } = staged {
                 let end = partition.lock().end;

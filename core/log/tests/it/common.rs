@@ -6,12 +6,34 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use codec_record::{Batch, FormatId, Formats, Producer};
+use codec_record::{Batch, BatchFlags, FormatId, Formats, Producer};
 use core_log::disk::Disk;
 use core_log::{Clock, Config, Engine, OpenError};
 use core_rpc::*;
 
 pub const TOPIC: TopicId = TopicId(0x1111);
+
+/// A disk as another process would find it after a clean stop.
+pub type Reopen<'a> = &'a dyn Fn() -> Arc<dyn Disk>;
+
+/// Runs a case on each disk. `reopen` gives the disk again as another process would find it after a clean stop.
+macro_rules! on_every_disk {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $name() {
+                let disk = core_log::disk::MemoryDisk::new();
+                super::$name(&|| std::sync::Arc::new(disk.clone())).await;
+            })*
+        }
+        mod real {
+            $(#[tokio::test] async fn $name() {
+                let directory = tempfile::tempdir().unwrap();
+                super::$name(&|| std::sync::Arc::new(core_log::disk::RealDisk::open(directory.path()).unwrap())).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_every_disk;
 
 /// A clock that moves when it is told to.
 #[derive(Clone, Default)]
@@ -184,4 +206,67 @@ pub async fn commit(
     let request =
         CommitRequest { group: group(name), generation, transaction: None, cursors: vec![(partition, cursor(offset))] };
     engine.commit(request).await.remove(0)
+}
+
+/// A batch of a transaction.
+pub fn transactional(id: i64, epoch: i16, sequence: i32, payload: impl Into<Bytes>) -> Batch {
+    let mut batch = batch(1, payload);
+    batch.header.producer = Some(Producer { id, epoch, sequence });
+    batch.header.flags = BatchFlags::TRANSACTIONAL;
+    batch
+}
+
+/// The end of a transaction of this epoch; the next has the epoch after it.
+pub fn end_of(id: i64, epoch: i16, outcome: Outcome) -> TransactionEnd {
+    end_with(id, epoch, epoch + 1, outcome)
+}
+
+/// The end of a transaction of an epoch up to `ended`; from now on `epoch` is the lowest.
+pub fn end_with(id: i64, ended: i16, epoch: i16, outcome: Outcome) -> TransactionEnd {
+    let mut marker = batch(1, format!("{outcome:?}"));
+    marker.header.producer = Some(Producer { id, epoch, sequence: -1 });
+    marker.header.flags = BatchFlags(BatchFlags::TRANSACTIONAL.0 | BatchFlags::CONTROL.0);
+    TransactionEnd { producer_id: id, epoch, ended_epoch_max: ended, outcome, marker }
+}
+
+pub async fn commit_pending(
+    engine: &Engine,
+    name: &str,
+    producer: (i64, i16),
+    partition: PartitionId,
+    offset: u64,
+) -> Result<(), CursorError> {
+    let transaction = Some(TransactionProducer { id: producer.0, epoch: producer.1 });
+    let cursors = vec![(partition, cursor(offset))];
+    engine.commit(CommitRequest { group: group(name), generation: None, transaction, cursors }).await.remove(0)
+}
+
+/// What a committed reader delivers of a partition: fetches in steps of at most `bytes_max`, leaves out markers and
+/// what it is told was aborted.
+pub async fn read_committed(engine: &Engine, partition: PartitionId, bytes_max: u32) -> Vec<Batch> {
+    let bounds = fetch_bounds(engine, partition).await.unwrap();
+    let mut offset = bounds.start_offset;
+    let mut delivered = Vec::new();
+    while offset < bounds.stable_offset {
+        let request =
+            FetchRequest { isolation: Isolation::Committed, ..fetch_request(&[(partition, offset)], bytes_max) };
+        let fetched = engine.fetch(request).await.remove(0).unwrap();
+        assert!(!fetched.batches.is_empty(), "no batch at {offset} of {bounds:?}");
+        assert!(fetched.aborted.is_sorted_by_key(|aborted| aborted.first_offset));
+        for batch in fetched.batches {
+            let header = &batch.header;
+            offset = header.next_offset();
+            assert!(offset <= bounds.stable_offset, "{header:?} is not stable");
+            let producer = header.producer.map(|producer| producer.id);
+            let is_aborted = |aborted: &AbortedTransaction| {
+                header.flags.contains(BatchFlags::TRANSACTIONAL)
+                    && producer == Some(aborted.producer_id)
+                    && (aborted.first_offset..aborted.last_offset).contains(&header.base_offset)
+            };
+            if !header.flags.contains(BatchFlags::CONTROL) && !fetched.aborted.iter().any(is_aborted) {
+                delivered.push(batch);
+            }
+        }
+    }
+    delivered
 }

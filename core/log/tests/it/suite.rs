@@ -1,32 +1,13 @@
 //! One suite over the memory and the real disk.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codec_record::{Batch, BatchHeader, Format, FormatError, FormatId, Formats, HEADER_BYTES};
-use core_log::disk::{Disk, MemoryDisk, RealDisk};
+use core_log::disk::Disk;
 use core_rpc::*;
 
 use crate::common::*;
-
-/// Runs a case on each disk. `reopen` gives the disk again as another process would find it after a clean stop.
-macro_rules! on_every_disk {
-    ($($name:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test] async fn $name() {
-                let disk = super::MemoryDisk::new();
-                super::$name(&|| std::sync::Arc::new(disk.clone())).await;
-            })*
-        }
-        mod real {
-            $(#[tokio::test] async fn $name() {
-                let directory = tempfile::tempdir().unwrap();
-                super::$name(&|| std::sync::Arc::new(super::RealDisk::open(directory.path()).unwrap())).await;
-            })*
-        }
-    };
-}
 
 on_every_disk!(
     appends_are_read_back,
@@ -47,8 +28,6 @@ on_every_disk!(
     large_batches_fit,
     a_stopped_engine_says_so,
 );
-
-type Reopen<'a> = &'a dyn Fn() -> Arc<dyn Disk>;
 
 async fn appends_are_read_back(disk: Reopen<'_>) {
     let engine = Setup::default().open(disk()).unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use codec_record::BatchFlags;
 use core_rpc::*;
 
 use crate::support::*;
@@ -34,6 +35,7 @@ for_every_core! {
     a_fetch_keeps_to_its_bytes
     many_appenders_keep_their_own_order
     a_producers_repeats_are_kept_once
+    a_transaction_is_seen_whole_or_not_at_all
     offsets_are_found
     trimmed_offsets_are_out_of_range
     cursors_are_kept_and_fenced
@@ -186,6 +188,54 @@ async fn a_producers_repeats_are_kept_once(core: impl Core) {
     let state = core.inspect(vec![partition]).await.remove(0).unwrap();
     let producer = state.producers[0];
     assert_eq!((producer.id, producer.epoch, producer.last_sequence), (5, 2, 0));
+}
+
+async fn a_transaction_is_seen_whole_or_not_at_all(core: impl Core) {
+    let topic = topic(&core, "t", 8).await;
+    let group = GroupName { namespace: "default".into(), group: "g".into() };
+    let marker = |epoch| {
+        let mut marker = sequenced(b"marker", 5, epoch, -1);
+        marker.header.flags = BatchFlags(BatchFlags::CONTROL.0 | BatchFlags::TRANSACTIONAL.0);
+        marker
+    };
+    for (epoch, outcome) in [(0, Outcome::Abort), (1, Outcome::Commit)] {
+        for index in 0..8 {
+            let mut batch = sequenced(b"x", 5, epoch, 0);
+            batch.header.flags = BatchFlags::TRANSACTIONAL;
+            append_one(&core, part(&topic, index), batch).await.unwrap();
+        }
+        let cursor = Cursor { offset: 3, epoch: -1, metadata: String::new(), time_ms: 5 };
+        let transaction = Some(TransactionProducer { id: 5, epoch });
+        let cursors = vec![(part(&topic, 0), cursor)];
+        let commit = CommitRequest { group: group.clone(), generation: None, transaction, cursors };
+        assert_eq!(core.commit(commit).await, [Ok(())]);
+        assert!(core.committed(group.clone(), vec![part(&topic, 0)]).await.unwrap()[0].pending);
+        assert_eq!(core.transactions_open(Some(5)).await.unwrap().len(), 8);
+        assert_eq!(core.transactions_open(None).await.unwrap()[0].epoch, epoch);
+
+        // One waits at the stable offset and is woken by the end.
+        let stable = 2 * epoch as u64;
+        let request = FetchRequest { bytes_min: 1, ..fetch_request(part(&topic, 3), stable, MINUTE) };
+        let waiting = core.fetch(FetchRequest { isolation: Isolation::Committed, ..request });
+        let end = TransactionEnd {
+            producer_id: 5,
+            epoch: epoch + 1,
+            ended_epoch_max: epoch,
+            outcome,
+            marker: marker(epoch + 1),
+        };
+        let (fetched, ended) = tokio::join!(waiting, core.transaction_end(end.clone()));
+        assert_eq!(ended.unwrap().len(), 8);
+        assert_eq!(core.transaction_end(end).await, Ok(vec![]));
+        let fetched = fetched.into_iter().next().unwrap().unwrap();
+        assert_eq!(fetched.bounds.stable_offset, stable + 2);
+        let aborted = AbortedTransaction { producer_id: 5, first_offset: 0, last_offset: 1 };
+        assert_eq!(fetched.aborted, if outcome == Outcome::Abort { vec![aborted] } else { vec![] });
+    }
+    let committed = core.committed(group, vec![part(&topic, 0)]).await.unwrap().remove(0);
+    assert_eq!((committed.cursor.map(|cursor| cursor.offset), committed.pending), (Some(3), false));
+    let late = append_one(&core, part(&topic, 2), sequenced(b"x", 5, 1, 1)).await;
+    assert_eq!(late, Err(AppendError::ProducerFenced));
 }
 
 async fn offsets_are_found(core: impl Core) {
