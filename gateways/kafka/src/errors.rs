@@ -120,6 +120,7 @@ error_codes! {
     StaleMemberEpoch = 113 "the member's epoch is stale"
     MismatchedEndpointType = 114 "the request was sent to an endpoint of the wrong type"
     UnsupportedEndpointType = 115 "this endpoint type is not supported"
+    InvalidRegularExpression = 128 "the regular expression is not valid"
 }
 
 impl ErrorCode {
@@ -225,6 +226,11 @@ impl From<GroupError> for ErrorCode {
             GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
             GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
             GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+            GroupError::NotAConsumerGroup | GroupError::NotAClassicGroup => ErrorCode::GroupIdNotFound,
+            GroupError::FencedEpoch => ErrorCode::FencedMemberEpoch,
+            GroupError::StaleEpoch => ErrorCode::StaleMemberEpoch,
+            GroupError::UnreleasedInstance => ErrorCode::UnreleasedInstanceId,
+            GroupError::InvalidRegex => ErrorCode::InvalidRegularExpression,
             GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
             // As Kafka, whose record of a group is bounded too.
             GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
@@ -271,6 +277,12 @@ impl Refusal {
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
         Refusal::new(code, code.message().unwrap_or_default())
+    }
+}
+
+impl From<GroupError> for Refusal {
+    fn from(error: GroupError) -> Self {
+        Refusal::new(error.into(), error.to_string())
     }
 }
 

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::configs::TopicConfig;
 use crate::errors::ErrorCode;
 use crate::state::security::{Listener, Operation, Peer, Resource, Security, SecurityConfig};
-use crate::state::{Brokers, FetchSessions, GroupConfig, Groups, ProducerIds};
+use crate::state::{Brokers, FetchSessions, GroupConfig, Groups, NamespaceTopics, ProducerIds};
 
 /// How the gateway is set up.
 #[derive(Clone, Debug)]
@@ -211,9 +211,10 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
     let membership = Membership::start(core.clone(), registration, stop.clone()).await?;
     let brokers = Brokers::new(membership);
     let identity = Identity::establish(&core, brokers.own_id()).await.context("cannot learn the cluster's id")?;
-    let groups = Groups::start(core.clone(), config.namespace.clone(), config.groups, brokers.clone(), stop.clone())
-        .await
-        .context("cannot read the groups")?;
+    let image = Arc::new(NamespaceTopics::new(topics.clone(), config.namespace.clone()));
+    let groups =
+        Groups::start(core.clone(), config.namespace.clone(), config.groups, brokers.clone(), image, stop.clone());
+    let groups = groups.await.context("cannot read the groups")?;
     let (connections_max, drain) = (config.connections_max, config.drain);
     let security = Security::start(core.clone(), &config.namespace, config.security.clone(), stop.clone()).await?;
     let gateway = Arc::new(Gateway {

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use core_rpc::{
@@ -40,6 +41,7 @@ pub struct CachedTopic<V> {
 pub struct TopicCache<C, V = ()> {
     core: C,
     state: RwLock<State<V>>,
+    changes: AtomicU64,
 }
 
 struct State<V> {
@@ -88,7 +90,7 @@ impl<V: TopicView> State<V> {
 impl<C: Core, V: TopicView> TopicCache<C, V> {
     /// Reads all topics, then keeps watching in a task that ends with `stop`. Waits until the core answers.
     pub async fn start(core: C, stop: CancellationToken) -> Result<Arc<Self>, MetaError> {
-        let cache = Arc::new(TopicCache { core, state: RwLock::new(State::default()) });
+        let cache = Arc::new(TopicCache { core, state: RwLock::new(State::default()), changes: AtomicU64::new(0) });
         let revision = loop {
             match cache.list().await {
                 Ok(revision) => break revision,
@@ -104,6 +106,16 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
             }
         });
         Ok(cache)
+    }
+
+    /// Rises after each change: who has derived something from topics derives it anew when this is another number.
+    pub fn change_count(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// To be called after the change, so that nobody takes the new number with the old topics.
+    fn note_change(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// The topic of this name.
@@ -162,6 +174,8 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
             state.deleted.entry(Topic::key(namespace, name)).or_default().push_back(known.topic.id);
             state.remove(namespace, name, known.topic.version + 1);
         }
+        drop(state);
+        self.note_change();
         Ok(())
     }
 
@@ -176,7 +190,10 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
         let mut state = self.state.write();
         state.put(topic.clone());
         // Somebody may have deleted it already, and the watch have told so; the caller still gets what it made.
-        state.by_id.get(&id).cloned().unwrap_or_else(|| Arc::new(CachedTopic { view: V::of(&topic), topic }))
+        let kept = state.by_id.get(&id).cloned();
+        drop(state);
+        self.note_change();
+        kept.unwrap_or_else(|| Arc::new(CachedTopic { view: V::of(&topic), topic }))
     }
 
     /// Replaces the content by the core's; returns the revision from which to watch.
@@ -196,6 +213,8 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
             .into_iter()
             .chain(newer.into_iter().map(|cached| cached.topic.clone()))
             .for_each(|topic| state.put(topic));
+        drop(state);
+        self.note_change();
         Ok(list.revision)
     }
 
@@ -221,6 +240,9 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
     }
 
     fn apply(&self, events: Vec<MetaEvent>) {
+        if events.is_empty() {
+            return;
+        }
         let mut state = self.state.write();
         for event in events {
             match event {
@@ -238,6 +260,8 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
                 }
             }
         }
+        drop(state);
+        self.note_change();
     }
 }
 

@@ -1,15 +1,26 @@
 //! ApiVersions (18): tells which requests are served, from the table in [`super`].
 //!
-//! No features are finalized: `kraft.version`, `metadata.version` and `group.version` are about a quorum and
-//! protocols that are not here.
+//! The finalized features are those that say which protocols clients may use. `kraft.version` and `metadata.version` are
+//! about a quorum, which is not here.
 
 use codec_kafka::ApiKey;
-use codec_kafka::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use codec_kafka::messages::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use core_rpc::Core;
 
 use super::{Context, SERVED, Served};
 use crate::Gateway;
 use crate::errors::ErrorCode;
+
+/// The finalized features and their levels; each can be from 0 to that.
+const FEATURES: &[(&str, i16)] = &[
+    // The consumer protocol (KIP-848).
+    ("group.version", 1),
+];
+
+/// The first version in which a supported feature may begin at level 0.
+const LEVEL_0_VERSION: i16 = 4;
 
 pub async fn handle<C: Core>(
     _: &Gateway<C>,
@@ -21,8 +32,23 @@ pub async fn handle<C: Core>(
     }
     ApiVersionsResponse {
         api_keys: SERVED.iter().map(line).collect(),
+        supported_features: match context.version >= LEVEL_0_VERSION {
+            true => FEATURES.iter().map(supported).collect(),
+            false => Vec::new(),
+        },
+        // It never changes while the gateway runs.
+        finalized_features_epoch: 0,
+        finalized_features: FEATURES.iter().map(finalized).collect(),
         ..Default::default()
     }
+}
+
+fn supported((name, level): &(&str, i16)) -> SupportedFeatureKey {
+    SupportedFeatureKey { name: (*name).to_owned(), min_version: 0, max_version: *level }
+}
+
+fn finalized((name, level): &(&str, i16)) -> FinalizedFeatureKey {
+    FinalizedFeatureKey { name: (*name).to_owned(), max_version_level: *level, min_version_level: *level }
 }
 
 /// What Kafka allows as a client's name and version: letters and digits, between them also `-` and `.` (KIP-511).

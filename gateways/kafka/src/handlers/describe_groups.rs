@@ -1,7 +1,7 @@
 //! DescribeGroups (15), versions 0 to 6: a group's state and its members.
 //!
 //! - Version 3 (KIP-430): the operations that the client may do: all, as nothing is forbidden to anybody.
-//! - Version 6 (KIP-1043): an unknown group is GROUP_ID_NOT_FOUND; before it is described as Dead, without an error.
+//! - Version 6 (KIP-1043): an unknown group, and one of another type, is GROUP_ID_NOT_FOUND; before it is described as Dead, without an error.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const GROUP_NOT_FOUND_VERSION: i16 = 6;
 
 /// What can be done with a group, as bits numbered by Kafka's ACL operations: READ 3, DELETE 6, DESCRIBE 8,
 /// DESCRIBE_CONFIGS 10, ALTER_CONFIGS 11.
-const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub async fn handle<C: Core>(
     gateway: &Arc<Gateway<C>>,
@@ -37,7 +37,10 @@ pub async fn handle<C: Core>(
         let resource_id = id.clone();
         let mut group = match gateway.groups.describe(&id).await {
             Ok(description) => described(id, description),
-            Err(GroupError::GroupNotFound) => unknown(id, context),
+            Err(GroupError::GroupNotFound) => unknown(format!("Group {id} not found."), id, context),
+            Err(GroupError::NotAClassicGroup) => {
+                unknown(format!("Group {id} is not a classic group."), id, context)
+            }
             Err(error) => DescribedGroup {
                 group_id: id,
                 error_code: ErrorCode::from(error).code(),
@@ -76,11 +79,11 @@ fn member(member: MemberDescription) -> DescribedGroupMember {
     }
 }
 
-fn unknown(group_id: String, context: &Context) -> DescribedGroup {
+fn unknown(message: String, group_id: String, context: &Context) -> DescribedGroup {
     let mut group = DescribedGroup { group_state: GroupState::Dead.name().to_owned(), ..Default::default() };
     if context.version >= GROUP_NOT_FOUND_VERSION {
         group.error_code = ErrorCode::GroupIdNotFound.code();
-        group.error_message = Some(format!("Group {group_id} not found."));
+        group.error_message = Some(message);
     }
     DescribedGroup { group_id, ..group }
 }

@@ -1,7 +1,7 @@
 //! ListGroups (16), versions 0 to 5: the groups, with and without members; those that only have offsets too.
 //!
 //! - Version 4 (KIP-518): only those in certain states; their states.
-//! - Version 5 (KIP-848): only those of certain types. All here are classic; an unknown type has no groups.
+//! - Version 5 (KIP-848): only those of certain types; an unknown type has no groups.
 
 use std::sync::Arc;
 
@@ -12,9 +12,6 @@ use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
 use crate::state::security::{Operation, Resource};
-
-/// The type of all groups here.
-const CLASSIC: &str = "classic";
 
 pub async fn handle<C: Core>(
     gateway: &Arc<Gateway<C>>,
@@ -28,13 +25,13 @@ pub async fn handle<C: Core>(
     let all = gateway.check(context, Operation::Describe, Resource::Cluster).is_ok();
     let may_see = |id: &str| all || gateway.check(context, Operation::Describe, Resource::Group(id)).is_ok();
     let groups = groups.into_iter().filter(|group| may_see(&group.id)).filter(|group| {
-        is_among(&request.states_filter, group.state.name()) && is_among(&request.types_filter, CLASSIC)
+        is_among(&request.states_filter, group.state) && is_among(&request.types_filter, group.group_type)
     });
     let listed = groups.map(|group| ListedGroup {
-        group_state: group.state.name().to_owned(),
+        group_state: group.state.to_owned(),
         group_id: group.id,
         protocol_type: group.protocol_type,
-        group_type: CLASSIC.to_owned(),
+        group_type: group.group_type.to_owned(),
     });
     ListGroupsResponse { groups: listed.collect(), ..Default::default() }
 }

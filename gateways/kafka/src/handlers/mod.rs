@@ -140,6 +140,8 @@ table! {
     AlterUserScramCredentials 0..=0 => alter_user_scram_credentials;
     DescribeCluster 0..=2 => describe_cluster;
     DescribeProducers 0..=0 => describe_producers;
+    ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
+    ConsumerGroupDescribe 0..=1 => consumer_group_describe;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;
 }
 

@@ -3,8 +3,8 @@
 //! - Version 2: null topics ask for all that the group has; an error of the whole request.
 //! - Version 7 (KIP-447): `require_stable` waits for nothing here, as offsets are never part of a transaction yet.
 //! - Version 8 (KIP-709): several groups.
-//! - Version 9 (KIP-848): member id and epoch, which only mean something to groups of the newer protocol; groups here
-//!   are classic, and as in Kafka their readers are not checked.
+//! - Version 9 (KIP-848): member id and epoch: members of consumer groups only read with their current epoch
+//!   (STALE_MEMBER_EPOCH). Readers of classic groups are not checked, as in Kafka.
 //! - A partition without an offset, and an unknown group or topic, are answered with -1 and no error.
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +20,7 @@ use core_rpc::{Core, Cursor, CursorError, PartitionId};
 use super::Context;
 use crate::Gateway;
 use crate::errors::ErrorCode;
+use crate::state::groups::Reader;
 use crate::state::security::{Operation, Resource};
 
 /// The first version with an error of the whole request.
@@ -57,6 +58,10 @@ async fn fetch_group<C: Core>(
     if let Err(code) = gateway.check(context, Operation::Describe, Resource::Group(&asked.group_id)) {
         let topics = failed(asked.topics.unwrap_or_default(), code);
         return OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: code.code() };
+    }
+    let reader = Reader { member_id: asked.member_id.as_deref(), epoch: asked.member_epoch };
+    if let Err(error) = gateway.groups.check_read(&asked.group_id, reader).await {
+        return refused(asked, error.into());
     }
     let fetched = match &asked.topics {
         None => fetch_all(gateway, &asked.group_id).await,

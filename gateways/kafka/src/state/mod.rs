@@ -1,12 +1,15 @@
 //! What connections share.
 
 pub mod brokers;
+pub mod consumer_groups;
 pub mod fetch_sessions;
 pub mod groups;
 mod producer_ids;
 pub mod security;
+mod topic_image;
 
 pub use brokers::{Brokers, CoordinatorKey};
 pub use fetch_sessions::FetchSessions;
 pub use groups::{GroupConfig, Groups};
 pub use producer_ids::ProducerIds;
+pub use topic_image::NamespaceTopics;

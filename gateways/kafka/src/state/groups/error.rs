@@ -26,6 +26,18 @@ pub enum GroupError {
     RebalanceInProgress,
     #[error("the group is subscribed to the topic")]
     SubscribedToTopic,
+    #[error("the group is not a consumer group")]
+    NotAConsumerGroup,
+    #[error("the group is not a classic group")]
+    NotAClassicGroup,
+    #[error("the member's epoch is not its current one: it must abandon its partitions and join again")]
+    FencedEpoch,
+    #[error("not the member's current epoch")]
+    StaleEpoch,
+    #[error("another member has this instance id and has not left")]
+    UnreleasedInstance,
+    #[error("the regular expression is not valid")]
+    InvalidRegex,
     /// Try again, here or elsewhere: the group's record could not be read or written.
     #[error("the coordinator is not available")]
     CoordinatorNotAvailable,

@@ -36,7 +36,7 @@ impl Group {
         match self.storing.take() {
             // If this was not stored, the generation before it is restored after a restart, and its members' sessions
             // end again: nobody is harmed.
-            Some(Storing::Empty) | None => {}
+            Some(Storing::Empty | Storing::Migrated) | None => {}
             Some(Storing::Assignments(assignments)) => self.assignments_stored(assignments, result, now_ms),
             Some(Storing::Replacement(replacement)) => self.replacement_stored(*replacement, result, now_ms),
         }

@@ -72,6 +72,8 @@ impl JoinTimer {
 pub(super) enum Storing {
     /// The group became Empty; nobody waits.
     Empty,
+    /// The group came over from the consumer protocol; nobody waits.
+    Migrated,
     /// The leader's assignments, by member id.
     Assignments(BTreeMap<String, Bytes>),
     /// A static member came back under a new id.

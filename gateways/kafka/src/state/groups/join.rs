@@ -53,12 +53,11 @@ impl Group {
     /// The error, and the member id that goes with it.
     fn check_join(&self, request: &JoinRequest) -> Result<(), (GroupError, String)> {
         let refuse = |error| Err((error, request.member_id.clone()));
-        let session_bounds = self.config.session_timeout_ms_min..=self.config.session_timeout_ms_max;
         if self.id.is_empty() {
             return refuse(GroupError::InvalidGroupId);
         }
-        if !u32::try_from(request.session_timeout_ms).is_ok_and(|timeout_ms| session_bounds.contains(&timeout_ms)) {
-            return refuse(GroupError::InvalidSessionTimeout);
+        if let Err(error) = self.config.check_session_timeout(request.session_timeout_ms) {
+            return refuse(error);
         }
         if self.state == GroupState::Dead {
             return refuse(GroupError::CoordinatorNotAvailable);

@@ -1,9 +1,11 @@
-//! Consumer groups: the coordinator of Kafka's classic group protocol.
+//! Groups: the coordinator of Kafka's classic group protocol, and the shell around groups of either protocol.
 //!
 //! Two layers. [`Group`] is one group as a pure state machine: an event and the time go in, [`Effect`]s come out
 //! (answers to parked requests, a record to store), and it names its next deadline. It knows no socket, no clock and
 //! no storage, so every rebalance can be replayed in a test. [`Groups`] is the shell around many of them: it loads
-//! and stores records, parks requests, and runs one timer for all.
+//! and stores records, parks requests, and runs one timer for all. A group of the newer protocol
+//! ([`super::consumer_groups`]) lives in the same shell: an id has one group, which may move from one protocol to the
+//! other (`migration`).
 //!
 //! The states, and what moves a group between them:
 //!
@@ -30,6 +32,7 @@ mod heartbeat;
 mod join;
 mod leave;
 mod member;
+mod migration;
 mod protocol;
 mod rebalance;
 mod record;
@@ -51,6 +54,7 @@ pub use join::JoinRequest;
 pub use leave::Leaver;
 pub use protocol::Protocol;
 pub use record::{GroupRecord, MemberRecord, RecordError};
-pub use shell::{Commit, Committer, Groups, ListedGroup};
+pub use shell::{Commit, Committer, Groups, ListedGroup, Reader};
 pub use state::GroupState;
+pub use subscription::CONSUMER_PROTOCOL_TYPE;
 pub use sync::SyncRequest;

@@ -16,6 +16,7 @@ use super::member::Member;
 use super::protocol::Protocol;
 use super::state::GroupState;
 
+/// Consumer groups' records, under the same keys, have another.
 const RECORD_VERSION: u8 = 1;
 
 /// What of a group must survive the gateway.

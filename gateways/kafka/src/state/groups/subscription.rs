@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::group::Group;
 
 /// The protocol type of consumers; the metadata of others is unknown to us.
-pub(super) const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
+pub const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 /// None if the bytes are not a subscription.
 pub(super) fn subscribed_topics(metadata: &[u8]) -> Option<Vec<&str>> {

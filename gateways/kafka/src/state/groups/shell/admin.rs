@@ -2,7 +2,8 @@
 
 use core_rpc::Core;
 
-use super::Groups;
+use super::coordinated::Coordinated;
+use super::{CLASSIC, Groups};
 use crate::state::groups::describe::GroupDescription;
 use crate::state::groups::error::GroupError;
 use crate::state::groups::state::GroupState;
@@ -12,7 +13,10 @@ pub struct ListedGroup {
     pub id: String,
     /// Empty where no member ever joined.
     pub protocol_type: String,
-    pub state: GroupState,
+    /// The name of its state.
+    pub state: &'static str,
+    /// `classic` or `consumer`.
+    pub group_type: &'static str,
 }
 
 impl<C: Core> Groups<C> {
@@ -29,7 +33,8 @@ impl<C: Core> Groups<C> {
             listed.push(ListedGroup {
                 id: slot.id.clone(),
                 protocol_type: loaded.group.protocol_type().to_owned(),
-                state: loaded.group.state(),
+                state: loaded.group.state_name(),
+                group_type: loaded.group.type_name(),
             });
         }
         listed.sort_by(|a, b| a.id.cmp(&b.id));
@@ -38,15 +43,22 @@ impl<C: Core> Groups<C> {
         listed.extend(with_offsets.into_iter().map(|id| ListedGroup {
             id,
             protocol_type: String::new(),
-            state: GroupState::Empty,
+            state: GroupState::Empty.name(),
+            group_type: CLASSIC,
         }));
         listed.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(listed)
     }
 
     pub async fn describe(&self, group: &str) -> Result<GroupDescription, GroupError> {
-        let described = self.with_group(group, |loaded, _| ((loaded.group.describe(), loaded.is_vacant()), Vec::new()));
-        let (description, is_vacant) = described.await?;
+        let described = self.with_group(group, |loaded, _| {
+            let described = match &loaded.group {
+                Coordinated::Classic(group) => Ok((group.describe(), loaded.is_vacant())),
+                Coordinated::Consumer(_) => Err(GroupError::NotAClassicGroup),
+            };
+            (described, Vec::new())
+        });
+        let (description, is_vacant) = described.await??;
         if is_vacant && !self.has_offsets(group).await? {
             return Err(GroupError::GroupNotFound);
         }

@@ -10,6 +10,8 @@
 
 mod admin;
 mod clock;
+mod consumer;
+mod coordinated;
 mod offsets;
 mod ownership;
 mod retention;
@@ -32,21 +34,27 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::config::GroupConfig;
-use super::effect::{JoinRefused, Joined, Synced};
+use super::effect::{JoinRefused, Joined, Synced, Ticket};
 use super::error::GroupError;
 use super::join::JoinRequest;
 use super::leave::Leaver;
 use super::sync::SyncRequest;
 use crate::state::brokers::Brokers;
+use crate::state::consumer_groups::TopicImage;
 
 pub use admin::ListedGroup;
+pub use consumer::Reader;
 pub use offsets::{Commit, Committer};
 
 use clock::Clock;
+use coordinated::Coordinated;
 use slot::{Parked, Slot};
 
 /// How long to wait before asking a core again that could not answer.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// The type of classic groups, as ListGroups names it.
+const CLASSIC: &str = "classic";
 
 /// The groups of a namespace that this gateway coordinates. Cheap to clone; every clone is the same.
 pub struct Groups<C> {
@@ -65,6 +73,8 @@ struct Shared<C> {
     config: GroupConfig,
     /// Which of the groups are this gateway's.
     brokers: Brokers,
+    /// The topics that the groups may read.
+    topics: Arc<dyn TopicImage>,
     clock: Clock,
     slots: DashMap<String, Arc<Slot>>,
     /// When a slot wants to be ticked, earliest first. An entry may be outdated; a tick too many does no harm.
@@ -82,6 +92,7 @@ impl<C: Core> Groups<C> {
         namespace: String,
         config: GroupConfig,
         brokers: Brokers,
+        topics: Arc<dyn TopicImage>,
         stop: CancellationToken,
     ) -> Result<Self, MetaError> {
         let groups = Groups {
@@ -90,6 +101,7 @@ impl<C: Core> Groups<C> {
                 namespace,
                 config,
                 brokers: brokers.clone(),
+                topics,
                 clock: Clock::start(),
                 slots: DashMap::new(),
                 deadlines: Mutex::new(BinaryHeap::new()),
@@ -130,13 +142,26 @@ impl<C: Core> Groups<C> {
             return Err(refuse(error));
         }
         let (answer, answered) = oneshot::channel();
-        let joining = self.with_group(group, |loaded, now_ms| {
-            let ticket = self.park(loaded, Parked::Join(answer));
-            ((), loaded.group.join(request, ticket, now_ms))
-        });
+        let (image, settings) = (&*self.shared.topics, self.consumer_settings(group));
+        let joining =
+            self.with_group(group, |loaded, now_ms| match loaded.group.as_classic(image, self.shared.config, now_ms) {
+                Ok(group) => {
+                    let ticket = self.shared.next_ticket();
+                    loaded.parked.insert(ticket, Parked::Join(answer));
+                    (None, group.join(request, ticket, now_ms))
+                }
+                Err(group) => {
+                    let joined = match self.shared.config.check_session_timeout(request.session_timeout_ms) {
+                        Ok(()) => group.classic_join(request, image, &settings, now_ms),
+                        Err(error) => Err(JoinRefused { error, member_id: request.member_id }),
+                    };
+                    (Some(joined), Vec::new())
+                }
+            });
         match joining.await {
+            Ok(Some(joined)) => joined,
             // The sender is only dropped where the whole gateway is.
-            Ok(()) => answered.await.unwrap_or_else(|_| Err(refuse(GroupError::CoordinatorNotAvailable))),
+            Ok(None) => answered.await.unwrap_or_else(|_| Err(refuse(GroupError::CoordinatorNotAvailable))),
             Err(error) => Err(refuse(error)),
         }
     }
@@ -145,12 +170,28 @@ impl<C: Core> Groups<C> {
     pub async fn sync(&self, group: &str, request: SyncRequest) -> Result<Synced, GroupError> {
         self.check_id(group)?;
         let (answer, answered) = oneshot::channel();
-        self.with_group(group, |loaded, now_ms| {
-            let ticket = self.park(loaded, Parked::Sync(answer));
-            ((), loaded.group.sync(request, ticket, now_ms))
-        })
-        .await?;
-        answered.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable))
+        let syncing = self.with_group(group, |loaded, now_ms| match &mut loaded.group {
+            Coordinated::Classic(group) => {
+                let ticket = self.shared.next_ticket();
+                loaded.parked.insert(ticket, Parked::Sync(answer));
+                (None, group.sync(request, ticket, now_ms))
+            }
+            Coordinated::Consumer(group) => {
+                let synced = group.classic_sync(
+                    &request.member_id,
+                    request.instance_id.as_deref(),
+                    request.generation,
+                    (request.protocol_type.as_deref(), request.protocol.as_deref()),
+                    &*self.shared.topics,
+                    now_ms,
+                );
+                (Some(synced), Vec::new())
+            }
+        });
+        match syncing.await? {
+            Some(synced) => synced,
+            None => answered.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable)),
+        }
     }
 
     pub async fn heartbeat(
@@ -162,7 +203,11 @@ impl<C: Core> Groups<C> {
     ) -> Result<(), GroupError> {
         self.check_id(group)?;
         self.with_group(group, |loaded, now_ms| {
-            (loaded.group.heartbeat(member_id, instance_id, generation, now_ms), Vec::new())
+            let beaten = match &mut loaded.group {
+                Coordinated::Classic(group) => group.heartbeat(member_id, instance_id, generation, now_ms),
+                Coordinated::Consumer(group) => group.classic_heartbeat(member_id, instance_id, generation, now_ms),
+            };
+            (beaten, Vec::new())
         })
         .await?
     }
@@ -170,7 +215,11 @@ impl<C: Core> Groups<C> {
     /// Answers for each leaver, in order.
     pub async fn leave(&self, group: &str, leavers: &[Leaver]) -> Result<Vec<Result<(), GroupError>>, GroupError> {
         self.check_id(group)?;
-        self.with_group(group, |loaded, now_ms| loaded.group.leave(leavers, now_ms)).await
+        self.with_group(group, |loaded, now_ms| match &mut loaded.group {
+            Coordinated::Classic(group) => group.leave(leavers, now_ms),
+            Coordinated::Consumer(group) => (group.classic_leave(leavers), Vec::new()),
+        })
+        .await
     }
 
     /// Membership needs a name, one that fits the record's key. Offsets may be kept under any, even the empty one, as
@@ -179,10 +228,10 @@ impl<C: Core> Groups<C> {
         let fits = self.key(group).len() <= META_KEY_BYTES_MAX;
         if fits && !group.is_empty() { Ok(()) } else { Err(GroupError::InvalidGroupId) }
     }
+}
 
-    fn park(&self, loaded: &mut slot::Loaded, parked: Parked) -> super::effect::Ticket {
-        let ticket = self.shared.tickets.fetch_add(1, Ordering::Relaxed);
-        loaded.parked.insert(ticket, parked);
-        ticket
+impl<C> Shared<C> {
+    fn next_ticket(&self) -> Ticket {
+        self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 }

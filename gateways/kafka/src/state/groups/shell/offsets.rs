@@ -4,16 +4,17 @@ use core_rpc::{CommitAnswer, CommitRequest, Core, Cursor, CursorError, GroupName
 
 use super::Groups;
 use super::clock::wall_ms;
+use super::coordinated::Coordinated;
 use super::slot::Slot;
+use crate::state::consumer_groups::Committing;
 use crate::state::groups::error::GroupError;
-use crate::state::groups::state::GroupState;
 
 /// Who commits.
 #[derive(Clone, Copy, Debug)]
 pub struct Committer<'a> {
     pub member_id: &'a str,
     pub instance_id: Option<&'a str>,
-    /// Negative: a client without membership.
+    /// Or the member's epoch. Negative: a client without membership.
     pub generation: i32,
 }
 
@@ -56,7 +57,12 @@ impl<C: Core> Groups<C> {
         let _offsets_stay = slot.offsets.read().await;
         let (checked, is_vacant) = self
             .with_group(group, |loaded, now_ms| {
-                let checked = loaded.group.check_commit(member_id, instance_id, generation, now_ms);
+                let checked = match &mut loaded.group {
+                    Coordinated::Classic(group) => group.check_commit(member_id, instance_id, generation, now_ms),
+                    Coordinated::Consumer(group) => {
+                        group.check_commit(Committing { member_id: Some(member_id), epoch: generation })
+                    }
+                };
                 ((checked, loaded.is_vacant()), Vec::new())
             })
             .await?;
@@ -164,7 +170,7 @@ impl<C: Core> Groups<C> {
             forgotten.map_err(|_| GroupError::CoordinatorNotAvailable)?;
             let unstored = self.unstore(group, loaded).await;
             if unstored.is_ok() || unstored == Err(GroupError::NotCoordinator) {
-                debug_assert_eq!(loaded.group.state(), GroupState::Empty);
+                debug_assert!(loaded.group.is_idle());
                 // Read anew when somebody asks; ids given out to members that have not joined yet are void.
                 *locked = None;
             }

@@ -7,10 +7,9 @@ use core_rpc::{Core, Cursor, CursorError, PartitionId, TOPIC_PREFIX, Topic, Topi
 
 use super::Groups;
 use super::clock::wall_ms;
+use super::coordinated::Coordinated;
 use crate::state::groups::describe::OffsetAge;
 use crate::state::groups::error::GroupError;
-use crate::state::groups::group::Group;
-use crate::state::groups::state::GroupState;
 
 impl<C: Core> Groups<C> {
     /// Sweeps now and then, for ever.
@@ -61,7 +60,7 @@ impl<C: Core> Groups<C> {
                 self.shared.core.forget(self.name(id), Some(expired)).await.map_err(unavailable)?;
                 tracing::info!(group = id, count = expired_count, "removed expired offsets");
             }
-            if all_expired && loaded.group.state() == GroupState::Empty && loaded.group.is_idle() {
+            if all_expired && loaded.group.is_idle() {
                 match self.unstore(id, loaded).await {
                     Ok(()) | Err(GroupError::NotCoordinator) => *locked = None,
                     Err(error) => return Err(error),
@@ -81,7 +80,7 @@ fn unavailable(_: CursorError) -> GroupError {
 
 /// The offsets that were last of use before `expire_before_ms`.
 fn expired(
-    group: &Group,
+    group: &Coordinated,
     cursors: Vec<(PartitionId, Cursor)>,
     names: &HashMap<TopicId, String>,
     expire_before_ms: i64,

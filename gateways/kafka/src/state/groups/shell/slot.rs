@@ -8,9 +8,9 @@ use core_rpc::Core;
 use tokio::sync::{Mutex, OwnedMutexGuard, RwLock, oneshot};
 
 use super::Groups;
+use super::coordinated::{Coordinated, Record};
 use crate::state::groups::effect::{Effect, JoinRefused, Joined, Synced, Ticket};
-use crate::state::groups::error::GroupError;
-use crate::state::groups::group::Group;
+use crate::state::groups::error::{GroupError, StoreError};
 
 pub(super) struct Slot {
     pub(super) id: String,
@@ -22,9 +22,11 @@ pub(super) struct Slot {
 }
 
 pub(super) struct Loaded {
-    pub(super) group: Group,
+    pub(super) group: Coordinated,
     /// Of the stored record. None: there is none.
     pub(super) version: Option<u64>,
+    /// The stored record.
+    pub(super) stored: Option<Bytes>,
     /// A record whose storing failed; it may be there all the same.
     pub(super) attempted: Option<Bytes>,
     pub(super) parked: HashMap<Ticket, Parked>,
@@ -38,8 +40,10 @@ pub(super) enum Parked {
 }
 
 impl Loaded {
-    pub(super) fn new(group: Group, version: Option<u64>) -> Self {
-        Loaded { group, version, attempted: None, parked: HashMap::new(), timer_at_ms: None }
+    /// `stored`: version and value of the record.
+    pub(super) fn new(group: Coordinated, stored: Option<(u64, Bytes)>) -> Self {
+        let (version, stored) = stored.unzip();
+        Loaded { group, version, stored, attempted: None, parked: HashMap::new(), timer_at_ms: None }
     }
 
     /// Nobody is in it, and nothing is stored of it: as if it had never been asked for.
@@ -48,7 +52,7 @@ impl Loaded {
     }
 
     /// Sends the answers; returns the record to store, if there is one.
-    pub(super) fn answer(&mut self, effects: Vec<Effect>) -> Option<crate::state::groups::GroupRecord> {
+    pub(super) fn answer(&mut self, effects: Vec<Effect>) -> Option<Record> {
         let mut to_store = None;
         for effect in effects {
             // A failed send is a connection that ended; its request is answered all the same.
@@ -63,10 +67,10 @@ impl Loaded {
                         let _gone = answer.send(result);
                     }
                 }
-                Effect::Store(record) => to_store = Some(record),
+                Effect::Store(record) => to_store = Some(Record::Classic(record)),
             }
         }
-        to_store
+        to_store.or_else(|| self.group.to_store())
     }
 }
 
@@ -92,8 +96,7 @@ impl<C: Core> Groups<C> {
             Ok(mut locked) => match locked.as_mut() {
                 Some(loaded) => {
                     let (result, effects) = act(loaded, self.shared.clock.now_ms());
-                    self.settle(&slot, locked, effects).await;
-                    Ok(result)
+                    self.settle(&slot, locked, effects).await.map(|()| result)
                 }
                 None => Err(GroupError::CoordinatorNotAvailable),
             },
@@ -115,44 +118,84 @@ impl<C: Core> Groups<C> {
     }
 
     /// Carries effects out. Where something is stored, a task of its own does it: a connection that ends meanwhile
-    /// must not leave the group half way.
-    pub(super) async fn settle(&self, slot: &Arc<Slot>, mut locked: Locked, effects: Vec<Effect>) {
-        let Some(loaded) = locked.as_mut() else { return };
-        let to_store = loaded.answer(effects);
+    /// must not leave the group half way. An error is one of storing a consumer group, which is then as it was stored
+    /// last; the requests of classic groups are answered by effects.
+    pub(super) async fn settle(
+        &self,
+        slot: &Arc<Slot>,
+        mut locked: Locked,
+        effects: Vec<Effect>,
+    ) -> Result<(), GroupError> {
+        let Some(loaded) = locked.as_mut() else { return Ok(()) };
+        let to_store = self.conclude(loaded, effects);
         if to_store.is_none() && !self.is_due(loaded) {
-            return self.schedule(slot, loaded);
+            self.schedule(slot, loaded);
+            return Ok(());
         }
         let (groups, slot) = (self.clone(), slot.clone());
         let task = tokio::spawn(async move { groups.settle_stores(slot, locked, to_store).await });
-        if let Err(error) = task.await {
+        task.await.unwrap_or_else(|error| {
             tracing::error!(%error, "the task that stores a group failed");
-        }
+            Err(GroupError::CoordinatorNotAvailable)
+        })
+    }
+
+    /// What follows from an event without waiting; what is left to be stored.
+    fn conclude(&self, loaded: &mut Loaded, mut effects: Vec<Effect>) -> Option<Record> {
+        let now_ms = self.shared.clock.now_ms();
+        effects.extend(loaded.group.downgrade(&*self.shared.topics, self.shared.config, now_ms));
+        loaded.answer(effects)
     }
 
     async fn settle_stores(
         self,
         slot: Arc<Slot>,
         mut locked: Locked,
-        mut to_store: Option<crate::state::groups::GroupRecord>,
-    ) {
+        mut to_store: Option<Record>,
+    ) -> Result<(), GroupError> {
+        let mut outcome = Ok(());
         loop {
-            let Some(loaded) = locked.as_mut() else { return };
+            let Some(loaded) = locked.as_mut() else { return outcome };
+            let mut is_overtaken = false;
             let effects = match to_store.take() {
                 Some(record) => {
                     let result = self.store(&slot.id, loaded, &record).await;
-                    loaded.group.stored(result, self.shared.clock.now_ms())
+                    if let Coordinated::Classic(group) = &mut loaded.group {
+                        group.stored(result, self.shared.clock.now_ms())
+                    } else {
+                        if let Err(error) = result {
+                            outcome = outcome.and(Err(error.told()));
+                            is_overtaken = error == StoreError::Superseded;
+                            self.fall_back(&slot.id, loaded);
+                        }
+                        Vec::new()
+                    }
                 }
                 None if self.is_due(loaded) => loaded.group.tick(self.shared.clock.now_ms()),
-                None => return self.schedule(&slot, loaded),
+                None => {
+                    self.schedule(&slot, loaded);
+                    return outcome;
+                }
             };
-            to_store = loaded.answer(effects);
-            if loaded.group.state() == crate::state::groups::GroupState::Dead {
+            to_store = self.conclude(loaded, effects);
+            if is_overtaken || loaded.group.is_dead() {
                 // Another gateway wrote the record. Should clients come here again, it is read anew.
                 tracing::warn!(group = slot.id, "another gateway has taken over the group");
                 *locked = None;
-                return;
+                return outcome;
             }
         }
+    }
+
+    /// What was not stored was told to nobody: the group is again as it was stored last.
+    fn fall_back(&self, id: &str, loaded: &mut Loaded) {
+        loaded.group = match self.decode(id, loaded.stored.as_ref()) {
+            Ok(group) => group,
+            Err(error) => {
+                tracing::error!(group = id, %error, "the group's last record cannot be read");
+                self.new_group(id)
+            }
+        };
     }
 
     /// Forgets a slot that nobody uses and that holds nothing, so that names asked for once cost no memory.

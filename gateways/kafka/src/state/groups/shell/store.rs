@@ -4,10 +4,12 @@ use bytes::Bytes;
 use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut};
 
 use super::Groups;
+use super::coordinated::{Coordinated, Record};
 use super::slot::Loaded;
+use crate::state::consumer_groups::{CONSUMER_RECORD_VERSION, ConsumerGroup, ConsumerGroupRecord};
 use crate::state::groups::error::{GroupError, StoreError};
 use crate::state::groups::group::Group;
-use crate::state::groups::record::GroupRecord;
+use crate::state::groups::record::{GroupRecord, RecordError};
 
 impl<C: Core> Groups<C> {
     fn prefix(&self) -> String {
@@ -48,10 +50,7 @@ impl<C: Core> Groups<C> {
     pub(super) async fn load(&self, id: &str) -> Result<Loaded, GroupError> {
         match self.shared.core.meta_get(self.key(id)).await {
             Ok(Some(entry)) => self.restore(id, &entry),
-            Ok(None) => {
-                let group = Group::new(id.to_owned(), self.shared.config, self.shared.clock.now_ms());
-                Ok(Loaded::new(group, None))
-            }
+            Ok(None) => Ok(Loaded::new(self.new_group(id), None)),
             Err(error) => {
                 tracing::warn!(group = id, %error, "cannot load the group");
                 Err(GroupError::CoordinatorNotAvailable)
@@ -60,12 +59,8 @@ impl<C: Core> Groups<C> {
     }
 
     fn restore(&self, id: &str, entry: &MetaEntry) -> Result<Loaded, GroupError> {
-        match GroupRecord::decode(&entry.value) {
-            Ok(record) => {
-                let now_ms = self.shared.clock.now_ms();
-                let group = Group::restore(id.to_owned(), self.shared.config, record, now_ms);
-                Ok(Loaded::new(group, Some(entry.version)))
-            }
+        match self.decode(id, Some(&entry.value)) {
+            Ok(group) => Ok(Loaded::new(group, Some((entry.version, entry.value.clone())))),
             Err(error) => {
                 tracing::error!(group = id, %error, "the group is not served");
                 Err(GroupError::CoordinatorNotAvailable)
@@ -73,7 +68,27 @@ impl<C: Core> Groups<C> {
         }
     }
 
-    pub(super) async fn store(&self, id: &str, loaded: &mut Loaded, record: &GroupRecord) -> Result<(), StoreError> {
+    /// The group of a record, of whichever kind it is; a new one where there is no record.
+    pub(super) fn decode(&self, id: &str, value: Option<&Bytes>) -> Result<Coordinated, RecordError> {
+        let Some(value) = value else { return Ok(self.new_group(id)) };
+        let now_ms = self.shared.clock.now_ms();
+        if value.first() == Some(&CONSUMER_RECORD_VERSION) {
+            let record = ConsumerGroupRecord::decode(value)?;
+            let settings = self.consumer_settings(id);
+            let group = ConsumerGroup::restore(id.to_owned(), record, &settings, now_ms);
+            return Ok(Coordinated::Consumer(Box::new(group)));
+        }
+        let group = Group::restore(id.to_owned(), self.shared.config, GroupRecord::decode(value)?, now_ms);
+        Ok(Coordinated::Classic(Box::new(group)))
+    }
+
+    /// A group that nobody has joined yet: of the classic protocol, until somebody does by the other.
+    pub(super) fn new_group(&self, id: &str) -> Coordinated {
+        let group = Group::new(id.to_owned(), self.shared.config, self.shared.clock.now_ms());
+        Coordinated::Classic(Box::new(group))
+    }
+
+    pub(super) async fn store(&self, id: &str, loaded: &mut Loaded, record: &Record) -> Result<(), StoreError> {
         let value = record.encode().map_err(|error| {
             tracing::error!(group = id, %error, "the group's record cannot be written");
             StoreError::Unavailable
@@ -88,6 +103,7 @@ impl<C: Core> Groups<C> {
             match self.shared.core.meta_put(put).await {
                 Ok(version) => {
                     loaded.version = Some(version);
+                    loaded.stored = Some(value);
                     loaded.attempted = None;
                     return Ok(());
                 }
@@ -120,6 +136,7 @@ impl<C: Core> Groups<C> {
             match self.shared.core.meta_delete(self.key(id), condition).await {
                 Ok(()) => {
                     loaded.version = None;
+                    loaded.stored = None;
                     loaded.attempted = None;
                     return Ok(());
                 }
@@ -139,6 +156,7 @@ fn adopt(loaded: &mut Loaded, entry: Option<&MetaEntry>) -> bool {
     match entry {
         Some(entry) if own == Some(&entry.value) => {
             loaded.version = Some(entry.version);
+            loaded.stored = Some(entry.value.clone());
             loaded.attempted = None;
             true
         }

@@ -87,7 +87,8 @@ impl<C: Core> Groups<C> {
                     true => loaded.group.tick(groups.shared.clock.now_ms()),
                     false => Vec::new(),
                 };
-                groups.settle(&slot, locked, effects).await;
+                // An error was logged; what expired is found again by the next tick.
+                let _not_stored = groups.settle(&slot, locked, effects).await;
             }
             groups.remove_if_vacant(slot);
         });

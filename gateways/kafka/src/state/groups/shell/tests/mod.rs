@@ -1,5 +1,6 @@
 //! Tests of the shell on a core in memory: what is stored and when, restarts, failures, the timer, retention.
 
+mod consumer;
 mod core_in_memory;
 mod offsets;
 mod ownership;
@@ -41,7 +42,9 @@ async fn gateway(core: &CoreInMemory) -> Gateway {
 
 async fn gateway_among(core: &CoreInMemory, brokers: Brokers) -> Gateway {
     let stop = CancellationToken::new();
-    let groups = Groups::start(core.clone(), "default".into(), config(), brokers, stop.clone()).await.expect("starts");
+    let image = std::sync::Arc::new(consumer::OneTopic);
+    let groups = Groups::start(core.clone(), "default".into(), config(), brokers, image, stop.clone()).await;
+    let groups = groups.expect("starts");
     Gateway { groups, _stop: stop.drop_guard() }
 }
 
@@ -53,7 +56,10 @@ fn join(member_id: &str, session_timeout_ms: i32) -> JoinRequest {
         client_host: "/127.0.0.1".into(),
         protocol_type: "consumer".into(),
         // A subscription to topic "a".
-        protocols: vec![Protocol { name: "range".into(), metadata: Bytes::from_static(b"\0\0\0\0\0\x01\0\x01a") }],
+        protocols: vec![Protocol {
+            name: "range".into(),
+            metadata: Bytes::from_static(b"\0\0\0\0\0\x01\0\x01a\xff\xff\xff\xff"),
+        }],
         session_timeout_ms,
         rebalance_timeout_ms: 1_000,
         member_id_required: false,

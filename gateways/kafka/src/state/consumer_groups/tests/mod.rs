@@ -1,0 +1,4 @@
+//! Tests of consumer groups as state machines.
+
+mod model;
+mod script;
