@@ -69,6 +69,12 @@ pub struct Flags {
     /// The longest session timeout of a group's member, in milliseconds.
     #[arg(long, env = "POLYMQ_KAFKA_GROUP_MAX_SESSION_TIMEOUT_MS", default_value_t = 1_800_000)]
     group_max_session_timeout_ms: u32,
+    /// Milliseconds without a heartbeat after which a member of the consumer protocol is out.
+    #[arg(long, env = "POLYMQ_KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS", default_value_t = 45_000, value_parser = clap::value_parser!(u32).range(1..))]
+    group_consumer_session_timeout_ms: u32,
+    /// Milliseconds after which a member of the consumer protocol is asked to heartbeat again.
+    #[arg(long, env = "POLYMQ_KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+    group_consumer_heartbeat_interval_ms: u32,
     /// Members that a group may have.
     #[arg(long, env = "POLYMQ_KAFKA_GROUP_MAX_SIZE", default_value_t = i32::MAX as u32, value_parser = clap::value_parser!(u32).range(1..))]
     group_max_size: u32,
@@ -140,6 +146,8 @@ impl Flags {
                 session_timeout_ms_min: self.group_min_session_timeout_ms,
                 session_timeout_ms_max: self.group_max_session_timeout_ms,
                 members_max: self.group_max_size as usize,
+                consumer_session_timeout_ms: self.group_consumer_session_timeout_ms,
+                consumer_heartbeat_interval_ms: self.group_consumer_heartbeat_interval_ms,
                 offsets_retention: Duration::from_secs(u64::from(self.offsets_retention_minutes) * 60),
                 ..GroupConfig::default()
             },
