@@ -193,6 +193,8 @@ impl Broker {
         command.arg("--ready-file").arg(&ready);
         // Tests form many groups; three seconds of waiting for more members in each would only cost time.
         command.env("POLYMQ_KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0");
+        // And members of the consumer protocol hear of each change with their next heartbeat, so that is soon.
+        command.env("POLYMQ_KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS", "500");
         // Where a process serves health and metrics too, any port will do.
         command.env("POLYMQ_ADMIN_LISTEN", "127.0.0.1:0");
         // Three partitions where nobody says how many: clients with a partitioner then show it, and the suite that ships
