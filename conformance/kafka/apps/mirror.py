@@ -26,9 +26,18 @@ def from_apache(bootstrap):
                     client.produce(topic, f"{number}".encode(), f"key{number}".encode(), partition=number % 2)
                 assert client.flush(60) == 0
 
-            def member(address, name):
-                return Consumer({"bootstrap.servers": address, "group.id": group, "enable.auto.commit": False,
-                                 "auto.offset.reset": "earliest", **kit.COMMON}), name
+            def member(address, topic):
+                """A consumer of the group, on either cluster."""
+                reader = Consumer({"bootstrap.servers": address, "group.id": group, "enable.auto.commit": False,
+                                   "session.timeout.ms": 6000, "auto.offset.reset": "earliest", **kit.COMMON})
+                reader.subscribe([topic])
+                return reader
+
+            def read(reader, count):
+                values = []
+                kit.until(f"{count} records are read", lambda: values.extend(
+                    message for message in reader.consume(1000, 0.2) if not message.error()) or len(values) >= count, seconds=60)
+                return values
 
             write(0, 500)
             properties = os.path.join(folder, "mirror.properties")
@@ -44,35 +53,32 @@ def from_apache(bootstrap):
                     "old.consumer.auto.offset.reset = earliest", ""]))
             with kit.Java("mirror", folder, "org.apache.kafka.connect.mirror.MirrorMaker", properties, heap="384m") as mirror:
                 mirrored = f"old.{topic}"
-                kit.until("the topic is mirrored", lambda: mirrored in kit.admin(bootstrap).list_topics(timeout=10).topics, alive=[mirror])
-                kit.until("its records come", lambda: len(kit.read_to_end(bootstrap, mirrored)) == 500, alive=[mirror])
-                # A consumer of the old cluster has read half of it when it moves.
-                reader, _ = member(source.address, "old")
-                reader.assign([TopicPartition(topic, 0), TopicPartition(topic, 1)])
-                reader.commit(offsets=[TopicPartition(topic, 0, 100), TopicPartition(topic, 1, 150)], asynchronous=False)
+                kit.until("the topic is mirrored", lambda: mirrored in kit.admin(bootstrap).list_topics(timeout=10).topics, seconds=60, alive=[mirror])
+                kit.until("its records come", lambda: len(kit.read_to_end(bootstrap, mirrored)) == 500, seconds=60, alive=[mirror])
+                # A consumer of the old cluster has read all that there is when it moves.
+                reader = member(source.address, topic)
+                read(reader, 500)
+                reader.commit(asynchronous=False)
                 reader.close()
-                write(500, 500)
-                kit.until("more records come", lambda: len(kit.read_to_end(bootstrap, mirrored)) == 1000, alive=[mirror])
 
-                def offsets():
-                    reader, _ = member(bootstrap, "new")
+                def translated():
+                    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": group, **kit.COMMON})
                     try:
                         found = reader.committed([TopicPartition(mirrored, 0), TopicPartition(mirrored, 1)], 10)
-                        return [place.offset for place in found] == [100, 150]
+                        return [place.offset for place in found] == [250, 250]
                     finally:
                         reader.close()
 
-                kit.until("the group's offsets are translated", offsets, alive=[mirror])
+                kit.until("the group's offsets are translated", translated, seconds=60, alive=[mirror])
                 assert kit.topic_config(bootstrap, mirrored)["retention.ms"] == "7200000", "the topic's retention.ms is not mirrored"
-                reader, _ = member(bootstrap, "new")
-                reader.subscribe([mirrored])
-                values = []
-                kit.until("the consumer goes on where it was", lambda: values.extend(
-                    message for message in reader.consume(1000, 0.2) if not message.error()) or len(values) >= 750, alive=[mirror])
+                write(500, 500)
+                # It goes on where it was: what it has read does not come again, and nothing is left out.
+                reader = member(bootstrap, mirrored)
+                values = read(reader, 500)
                 reader.close()
-                for partition, first in ((0, 200), (1, 301)):
+                for partition in range(2):
                     found = [int(message.value()) for message in values if message.partition() == partition]
-                    assert found == list(range(first, 1000, 2)), f"partition {partition} goes on with {found[:1]}, wanted {first}"
+                    assert found == list(range(500 + partition, 1000, 2)), f"partition {partition} goes on with {found[:1]}"
                 mirror.kill()
         finally:
             source.stop()
