@@ -75,6 +75,9 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         let flags: kafka_gateway::cli::Flags = settings(matches, "kafka", &[])?;
         let handle = kafka_gateway::start(server.core.clone(), flags.to_config()).await.context("the Kafka gateway")?;
         addresses.insert("kafka".to_owned(), handle.address().to_string());
+        if let Some(address) = handle.tls_address() {
+            addresses.insert("kafka-tls".to_owned(), address.to_string());
+        }
         kafka = Some(handle);
     }
 

@@ -3,6 +3,8 @@
 //! - A session that is authenticated stays so: its lifetime is 0, which means for ever, and clients do not authenticate again
 //!   (KIP-368).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use codec_kafka::messages::{SaslAuthenticateRequest, SaslAuthenticateResponse};
 use core_rpc::Core;
@@ -13,6 +15,9 @@ use crate::Gateway;
 use crate::errors::{ErrorCode, Refusal};
 use crate::state::security::sasl::{Mechanism, Question, Sasl, begin_scram, plain, scram_first};
 
+/// How long a failed client waits for its answer: Kafka's default of `connection.failed.authentication.delay.ms`.
+const FAILURE_DELAY: Duration = Duration::from_millis(100);
+
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
     context: &Context,
@@ -22,6 +27,8 @@ pub async fn handle<C: Core>(
         Ok(answer) => SaslAuthenticateResponse { auth_bytes: answer.into(), ..Default::default() },
         Err(refusal) => {
             tracing::info!(peer = %context.peer.address, reason = refusal.message, "a client is not authenticated");
+            // A client that tries again at once, or somebody who guesses, is slowed down. Kafka does the same.
+            tokio::time::sleep(FAILURE_DELAY).await;
             SaslAuthenticateResponse {
                 error_code: refusal.code.code(),
                 error_message: Some(refusal.message),

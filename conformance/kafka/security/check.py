@@ -1,0 +1,131 @@
+"""TLS, SASL and access rules as librdkafka sees them. Run by `run`, in a folder with the certificates; any failed
+assertion ends it."""
+
+import os
+import sys
+import time
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import (
+    AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient, NewTopic, ResourcePatternType,
+    ResourceType, ScramCredentialInfo, ScramMechanism, UserScramCredentialDeletion, UserScramCredentialUpsertion,
+)
+
+PLAIN, TLS = os.environ["BOOTSTRAP"], os.environ["POLYMQ_KAFKA_LISTEN_TLS"]
+QUIET = {"log_level": 0, "socket.timeout.ms": 10000}
+
+
+def conf(user, password, mechanism="SCRAM-SHA-256", tls=True, **more):
+    where = {"bootstrap.servers": TLS, "security.protocol": "SASL_SSL", "ssl.ca.location": "ca.pem"}
+    if not tls:
+        where = {"bootstrap.servers": PLAIN, "security.protocol": "SASL_PLAINTEXT"}
+    who = {"sasl.mechanism": mechanism, "sasl.username": user, "sasl.password": password}
+    return {**QUIET, **where, **who, **more}
+
+
+def produce(config, topic, count=10):
+    """The set of delivery errors; None among them: some were delivered."""
+    outcomes = []
+    producer = Producer(config)
+    for number in range(count):
+        producer.produce(topic, b"value %d" % number, on_delivery=lambda error, _: outcomes.append(error and error.code()))
+    assert producer.flush(20) == 0
+    return set(outcomes)
+
+
+def consume(config, topic, count):
+    """How many came, or the error."""
+    consumer = Consumer({**config, "auto.offset.reset": "earliest"})
+    consumer.subscribe([topic])
+    came, deadline = 0, time.monotonic() + 30
+    try:
+        while came < count and time.monotonic() < deadline:
+            message = consumer.poll(1)
+            if message is None:
+                continue
+            if message.error():
+                return message.error().code()
+            came += 1
+        return came
+    finally:
+        consumer.close()
+
+
+def done(futures):
+    for future in futures.values():
+        future.result(20)
+
+
+def allow(user, resource_type, name, operation, pattern=ResourcePatternType.LITERAL):
+    return AclBinding(resource_type, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+
+
+def connects(config):
+    try:
+        AdminClient(config).list_topics(timeout=3)
+        return True
+    except KafkaException:
+        return False
+
+
+def sasl():
+    admin = AdminClient(conf("admin", "secret"))
+    brokers = admin.list_topics(timeout=10).brokers.values()
+    assert {f"{broker.host}:{broker.port}" for broker in brokers} == {TLS}, brokers
+    done(admin.alter_user_scram_credentials([
+        UserScramCredentialUpsertion("alice", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), b"wonder"),
+    ]))
+    told = done_one(admin.describe_user_scram_credentials(["alice"]))
+    assert [(info.mechanism, info.iterations) for info in told.scram_credential_infos] == [(ScramMechanism.SCRAM_SHA_512, 4096)]
+    done(admin.create_topics([NewTopic("rules", 1, 1), NewTopic("logs-1", 1, 1)]))
+
+    alice = conf("alice", "wonder", "SCRAM-SHA-512")
+    assert produce(alice, "rules") == {KafkaError.TOPIC_AUTHORIZATION_FAILED}
+    done(admin.create_acls([
+        allow("alice", ResourceType.TOPIC, "rules", AclOperation.WRITE),
+        allow("alice", ResourceType.TOPIC, "rules", AclOperation.READ),
+        allow("alice", ResourceType.TOPIC, "logs-", AclOperation.WRITE, ResourcePatternType.PREFIXED),
+        allow("alice", ResourceType.GROUP, "readers", AclOperation.READ),
+    ]))
+    assert produce(alice, "rules") == {None}
+    assert produce(alice, "logs-1") == {None}
+    assert produce(conf("alice", "wonder", "PLAIN", tls=False), "rules") == {None}
+    assert consume({**alice, "group.id": "readers"}, "rules", 20) == 20
+    assert consume({**alice, "group.id": "others"}, "rules", 1) == KafkaError.GROUP_AUTHORIZATION_FAILED
+    assert consume({**alice, "group.id": "readers"}, "logs-1", 1) == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    assert set(AdminClient(alice).list_topics(timeout=10).topics) == {"rules", "logs-1"}
+
+    everything = AclBindingFilter(
+        ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
+    assert len(admin.describe_acls(everything).result(20)) == 4
+    only_rules = AclBindingFilter(
+        ResourceType.TOPIC, "rules", ResourcePatternType.LITERAL, None, None, AclOperation.ANY, AclPermissionType.ANY)
+    assert len(admin.delete_acls([only_rules])[only_rules].result(20)) == 2
+    assert produce(alice, "rules") == {KafkaError.TOPIC_AUTHORIZATION_FAILED}
+
+    assert not connects(conf("alice", "wrong", "SCRAM-SHA-512"))
+    assert not connects(conf("alice", "wonder", "SCRAM-SHA-256")), "there are no credentials for it"
+    assert not connects({**QUIET, "bootstrap.servers": PLAIN}), "nobody is let in without authentication"
+    assert not connects({**QUIET, "bootstrap.servers": TLS}), "nobody is let in without TLS"
+    done(admin.alter_user_scram_credentials([UserScramCredentialDeletion("alice", ScramMechanism.SCRAM_SHA_512)]))
+    assert not connects(alice), "the user is gone"
+    print("13 statements about SASL and access rules hold")
+
+
+def done_one(futures):
+    return next(iter(futures.values())).result(20)
+
+
+def certificates():
+    tls = {**QUIET, "bootstrap.servers": TLS, "security.protocol": "SSL", "ssl.ca.location": "ca.pem"}
+    mine = {"ssl.certificate.location": "client.pem", "ssl.key.location": "client.key"}
+    admin = AdminClient({**tls, **mine})
+    done(admin.create_topics([NewTopic("mine", 1, 1)]))
+    assert produce({**tls, **mine}, "mine") == {None}
+    assert not connects(tls), "a client without a certificate is let in"
+    anybody = {**QUIET, "bootstrap.servers": PLAIN}
+    assert produce({**anybody, "message.timeout.ms": 5000}, "mine") != {None}, "the plain listener knows no names"
+    print("3 statements about client certificates hold")
+
+
+{"sasl": sasl, "certificates": certificates}[sys.argv[1]]()
