@@ -1,0 +1,47 @@
+//! A large group: its record fits, and what comes back is what was stored.
+
+use core_rpc::META_VALUE_BYTES_MAX;
+
+use super::script::Image;
+use crate::state::consumer_groups::*;
+
+const MEMBERS: usize = 1_000;
+
+fn request(member: usize, epoch: i32) -> HeartbeatRequest {
+    HeartbeatRequest {
+        // As long as those that clients make.
+        member_id: format!("{member:022}"),
+        epoch,
+        instance_id: None,
+        rack_id: None,
+        rebalance_timeout_ms: (epoch == 0).then_some(300_000),
+        client_id: format!("consumer-some-application-{member}"),
+        client_host: "/10.123.123.123".into(),
+        topics: (epoch == 0).then(|| vec!["orders".into(), "payments".into()]),
+        regex: None,
+        assignor: None,
+        owned: Some(Partitions::default()),
+    }
+}
+
+#[test]
+fn a_thousand_members_with_a_thousand_partitions_fit_into_one_record() {
+    let settings = ConsumerSettings { session_timeout_ms: 45_000, heartbeat_interval_ms: 5_000, members_max: MEMBERS };
+    let mut image = Image::default();
+    let mut group = ConsumerGroup::new("g".into(), 0);
+    let mut epochs: Vec<i32> = Vec::new();
+    for member in 0..MEMBERS {
+        epochs.push(group.heartbeat(request(member, 0), &image, &settings, 0).unwrap().epoch);
+    }
+    image.set("orders", 1_000);
+    for (member, epoch) in epochs.iter().enumerate() {
+        let told = group.heartbeat(request(member, *epoch), &image, &settings, 0).unwrap();
+        assert_eq!(told.assignment.unwrap().len(), 1);
+    }
+    group.check();
+    assert_eq!(group.state(), ConsumerGroupState::Stable);
+    let record = group.to_store().unwrap().encode().unwrap();
+    assert!(record.len() < META_VALUE_BYTES_MAX / 4, "{} bytes", record.len());
+    let record = ConsumerGroupRecord::decode(&record).unwrap();
+    assert_eq!(ConsumerGroup::restore("g".into(), record, &settings, 0).describe(), group.describe());
+}
