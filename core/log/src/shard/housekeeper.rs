@@ -111,6 +111,7 @@ impl Inner {
             match job {
                 Some(job) => self.do_job(job),
                 None => {
+                    crate::buffers::trim();
                     self.clean(self.clock.now_ms());
                     clean_at = Instant::now() + self.config.clean_interval;
                 }
