@@ -40,6 +40,7 @@ pub struct BatchHeader {
     pub max_time_ms: i64,
     /// When the core appended it, ms since the Unix epoch; assigned by the core.
     pub append_time_ms: i64,
+    /// Ids below -1 are made up by the RPC's clients, for batches that come without a producer.
     pub producer: Option<Producer>,
     /// Set by compaction only: from this time on, ms since the Unix epoch, the batch's tombstones may go. It is set when
     /// the batch is compacted for the first time, which is when what the tombstones delete goes. Never 0.

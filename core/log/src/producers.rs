@@ -136,7 +136,8 @@ impl Producers {
         Producers { by_id: entries.into_iter().collect() }
     }
 
-    /// For an operator, by id. Where transactions begin is not known here.
+    /// For an operator, by id; without those that an RPC client made up for batches that have none. Where transactions
+    /// begin is not known here.
     pub fn states(&self) -> Vec<ProducerState> {
         let state = |(id, entry): (i64, ProducerEntry)| ProducerState {
             id,
@@ -145,7 +146,7 @@ impl Producers {
             last_time_ms: entry.last_time_ms,
             transaction_start: None,
         };
-        self.entries().into_iter().map(state).collect()
+        self.entries().into_iter().filter(|(id, _)| *id >= 0).map(state).collect()
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! It connects when it is first used and connects again, after growing pauses, when the connection breaks. What is
 //! asked meanwhile waits for a while. Of the calls that a break finds in flight, those that may be made twice (those that only
-//! read, the end of a transaction) are made again, appends whose batches all bear a producer are sent again once and in their order (their sequences keep
-//! them from being kept twice); all others answer `Unavailable`: nobody knows what became of them.
+//! read, the end of a transaction) are made again, appends are sent again once and in their order (batches that bear no producer
+//! get one of the client's own, and the sequences keep all from being kept twice); all others answer `Unavailable`: nobody knows
+//! what became of them.
 
 mod calls;
 mod connection;
+mod own_producers;
 mod verbs;
 
 use std::ops::RangeInclusive;
@@ -16,11 +18,13 @@ use std::time::Duration;
 use crate::wire::Address;
 use crate::wire::handshake::{HandshakeError, VERSIONS, greet};
 use calls::Calls;
+use own_producers::OwnProducers;
 
 /// A core behind the RPC. Cheap to clone; clones share one connection.
 #[derive(Clone)]
 pub struct RemoteCore {
     calls: Arc<Calls>,
+    own: Arc<OwnProducers>,
     /// Tells the connection when the last clone has gone.
     _alive: Arc<Alive>,
 }
@@ -71,7 +75,7 @@ impl RemoteCore {
 
     pub fn with_options(address: Address, options: RemoteOptions) -> RemoteCore {
         let calls = Arc::new(Calls::new(address, options));
-        RemoteCore { _alive: Arc::new(Alive(calls.clone())), calls }
+        RemoteCore { _alive: Arc::new(Alive(calls.clone())), calls, own: Arc::default() }
     }
 
     pub fn address(&self) -> &Address {

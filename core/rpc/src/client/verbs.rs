@@ -177,12 +177,36 @@ impl Core for RemoteCore {
 impl RemoteCore {
     async fn append_frame(&self, appends: Vec<Append>) -> AppendAnswer {
         let count = appends.len();
-        let (partitions, batches): (Vec<_>, Vec<_>) =
-            appends.into_iter().map(|append| (append.partition, append.batch)).unzip();
-        let known = batches.iter().all(|batch| batch.header.producer.is_some());
-        let on_break = if known { OnBreak::SendAgain } else { OnBreak::Fail };
-        let result = self.calls.call(&Request::Append(partitions), batches, on_break).await;
-        one_each(count, AppendError::Unavailable, answer!(result, Append, vec![]))
+        let now = std::time::Instant::now();
+        // All of it before anything is awaited: appends keep the order in which they began.
+        let mut owns = Vec::with_capacity(count);
+        let (partitions, batches): (Vec<_>, Vec<_>) = (appends.into_iter())
+            .map(|Append { partition, mut batch }| {
+                let header = &mut batch.header;
+                let own = header.producer.is_none().then(|| self.own.take(partition, header.count, now));
+                header.producer = header.producer.or(own.as_ref().map(|own| own.producer));
+                owns.push(own);
+                (partition, batch)
+            })
+            .unzip();
+        let result = self.calls.call(&Request::Append(partitions), batches, OnBreak::SendAgain).await;
+        let mut answers = one_each(count, AppendError::Unavailable, answer!(result, Append, vec![]));
+        for (own, answer) in owns.into_iter().zip(&mut answers) {
+            let Some(own) = own else { continue };
+            match answer {
+                Ok(appended) => {
+                    // It was sent again, but asked for once.
+                    appended.duplicate = false;
+                    self.own.kept(own, now);
+                }
+                // Whoever asked knows of no sequences.
+                Err(AppendError::ProducerFenced | AppendError::SequenceGap | AppendError::SequenceForgotten) => {
+                    *answer = Err(AppendError::Unavailable);
+                }
+                Err(_) => {}
+            }
+        }
+        answers
     }
 
     /// A call that must not be made twice.
