@@ -14,13 +14,14 @@ const MAIN_LINES_MAX: usize = 40;
 const PROTOCOL_WORDS: [&str; 7] = ["kafka", "amqp", "rabbit", "rocketmq", "mqtt", "mosquitto", "iggy"];
 
 /// (folder, crates of ours that it may depend on); the first match counts. A trailing `*` matches one more part.
-const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
     ("codec/record", &[]),
     ("codec/*", &["codec-record"]),
     ("core/rpc", &["codec-record"]),
     ("core/log", &["codec-record", "core-rpc"]),
-    ("core/server", &["codec-record", "core-rpc", "core-log"]),
-    ("gateways/runtime", &["core-rpc"]),
+    ("core/process", &[]),
+    ("core/server", &["codec-record", "core-rpc", "core-log", "core-process"]),
+    ("gateways/runtime", &["core-rpc", "core-process"]),
     ("gateways/*", &["codec-*", "core-rpc", "gateway-runtime"]),
     ("polymq", &["*"]),
     ("conformance", &["*"]),

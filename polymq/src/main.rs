@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    gateway_runtime::logging::start();
+    let _flush = gateway_runtime::logging::start();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,18 +1,15 @@
 //! The life of `polymq-core`: flags, logging, ready file, signals.
 
-use std::io;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use core_process::{logging, ready, signals};
 use core_rpc::client::RemoteOptions;
 use core_rpc::{Address, Core, RemoteCore};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::prelude::*;
 
 use crate::config::{Config, Flags};
-use crate::ready;
 use crate::server::Server;
 
 /// How long `--check` waits for an answer.
@@ -32,9 +29,9 @@ pub fn run() -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    start_logging();
+    let _flush = logging::start();
     // From here on, so that a signal during recovery ends the process as gracefully as any later one.
-    let terminated = terminated()?;
+    let terminated = signals::watch()?;
     let ready_file = config.ready_file.clone();
     if let Some(path) = &ready_file {
         ready::remove(path).with_context(|| format!("cannot remove the old {}", path.display()))?;
@@ -44,7 +41,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if let Some(address) = &server.address {
         tracing::info!(%address, data = %data.display(), "listening");
         if let Some(path) = &ready_file {
-            ready::write(path, address).with_context(|| format!("cannot write {}", path.display()))?;
+            let addresses = BTreeMap::from([("core".to_owned(), address.to_string())]);
+            ready::write(path, &addresses).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     terminated.await;
@@ -66,30 +64,5 @@ async fn check(address: Address) -> anyhow::Result<()> {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error).with_context(|| address.to_string()),
         Err(_) => bail!("{address} does not answer"),
-    }
-}
-
-/// Ready when the process is asked to end.
-fn terminated() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-/// Log lines go to standard error, filtered by `POLYMQ_LOG`.
-fn start_logging() {
-    let wanted = std::env::var("POLYMQ_LOG").ok();
-    let filter = wanted.as_deref().and_then(|wanted| wanted.parse::<Targets>().ok());
-    tracing_subscriber::registry()
-        .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
-        .with(filter.clone().unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)))
-        .init();
-    if let (Some(wanted), None) = (wanted, filter) {
-        tracing::warn!(%wanted, "POLYMQ_LOG is no filter; logging from info on");
     }
 }

@@ -4,6 +4,6 @@ use kafka_gateway::cli;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<std::process::ExitCode> {
-    gateway_runtime::logging::start();
+    let _flush = gateway_runtime::logging::start();
     cli::run(gateway_runtime::config::load("kafka")?).await
 }

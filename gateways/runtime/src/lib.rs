@@ -5,17 +5,15 @@
 pub mod config;
 pub mod identity;
 pub mod listener;
-pub mod logging;
 pub mod membership;
 pub mod mirror;
-pub mod ready;
 pub mod scram;
-pub mod signals;
 pub mod stream;
 pub mod tls;
 pub mod topic_cache;
 pub mod users;
 
+pub use core_process::{logging, ready, signals};
 pub use identity::Identity;
 pub use membership::{Member, Members, Membership, NodeId, Registration};
 pub use mirror::Mirror;

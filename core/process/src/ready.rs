@@ -1,6 +1,6 @@
 //! The ready file: JSON that says where a process listens, written once everything does.
 //!
-//! `{"kafka":"127.0.0.1:9092"}`. Whoever started the process waits for the file instead of polling ports.
+//! `{"core":"127.0.0.1:7401"}`. Whoever started the process waits for the file instead of polling ports.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,6 +17,14 @@ pub fn write(path: &Path, addresses: &BTreeMap<String, String>) -> io::Result<()
     fs::rename(&temporary, path)
 }
 
+/// Removes the file of an earlier process, which would mislead.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,8 +33,8 @@ mod tests {
     fn addresses_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ready.json");
-        write(&path, &BTreeMap::from([("kafka".to_string(), "127.0.0.1:9".to_string())])).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), r#"{"kafka":"127.0.0.1:9"}"#);
+        write(&path, &BTreeMap::from([("core".to_string(), "127.0.0.1:9".to_string())])).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), r#"{"core":"127.0.0.1:9"}"#);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
