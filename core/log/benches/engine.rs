@@ -193,7 +193,8 @@ async fn relaxed(place: &Place) -> Vec<Row> {
     }
     rows.push(compared("64 KiB batches, relaxed, 0.8 GB at once", &pairs, "1000 MB/s"));
     // More than the page cache is allowed to take before the disk has it.
-    let engine = place.inner("long").open(one_shard(), 1, Durability::Relaxed);
+    let place = place.inner("long");
+    let engine = place.open(one_shard(), 1, Durability::Relaxed);
     let time = append_all(&engine, 48_000, 64, request).await;
     rows.push(row("64 KiB batches, relaxed, 3.1 GB at once", mb_per_second(48_000 << 16, time), "the disk's rate"));
     rows
