@@ -244,6 +244,7 @@ impl Inner {
         for shard in &self.shards {
             shard.cursors.lock().forget_topic(id);
             shard.transactions.lock().forget_topic(id);
+            shard.leases.forget_topic(id);
             self.housekeep(Job::Reclaim { shard: shard.clone() });
         }
     }

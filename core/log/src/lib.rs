@@ -20,6 +20,7 @@ pub mod disk;
 pub mod engine;
 pub mod fetch;
 pub mod groups;
+pub mod leases;
 pub mod local_core;
 pub mod meta;
 pub mod offsets;

@@ -74,6 +74,10 @@ impl TopicOwner for Engine {
     fn remove_topic(&self, id: TopicId) {
         Engine::remove_topic(self, id);
     }
+
+    fn end_session(&self, session: SessionId) {
+        Engine::end_session(self, session);
+    }
 }
 
 impl Core for LocalCore {
@@ -126,6 +130,49 @@ impl Core for LocalCore {
 
     async fn forget(&self, group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), CursorError> {
         self.engine.forget(group, partitions).await
+    }
+
+    async fn acquire(&self, request: AcquireRequest) -> AcquireAnswer {
+        let Lease::Session(session) = request.lease else { return self.engine.acquire(request).await };
+        let unknown = vec![Err(LeaseError::UnknownSession); request.partitions.len()];
+        if !self.meta.has_session(session) {
+            return unknown;
+        }
+        let answer = self.engine.acquire(request).await;
+        if !self.meta.has_session(session) {
+            // It ended meanwhile, perhaps before there was anything to release.
+            self.engine.end_session(session);
+            return unknown;
+        }
+        answer
+    }
+
+    fn settle(&self, request: SettleRequest) -> impl Future<Output = SettleAnswer> + Send {
+        self.engine.settle(request)
+    }
+
+    async fn renew(&self, request: RenewRequest) -> SettleAnswer {
+        self.engine.renew(request)
+    }
+
+    async fn release(&self, request: ReleaseRequest) -> Result<(), LeaseError> {
+        self.engine.release(request).await
+    }
+
+    async fn lease_seek(&self, request: SeekRequest) -> SeekAnswer {
+        self.engine.lease_seek(request).await
+    }
+
+    async fn peek(&self, request: PeekRequest) -> Result<PeekAnswer, LeaseError> {
+        Ok(self.engine.peek(&request))
+    }
+
+    async fn lease_groups(&self, namespace: String) -> Result<Vec<String>, LeaseError> {
+        Ok(self.engine.lease_groups(&namespace))
+    }
+
+    async fn lease_forget(&self, group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), LeaseError> {
+        self.engine.lease_forget(group, partitions).await
     }
 
     async fn topic_create(&self, create: TopicCreate) -> Result<Topic, TopicError> {

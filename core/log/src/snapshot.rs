@@ -13,16 +13,17 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::cursors::{Kept, Pending};
 use crate::disk::{Disk, read_whole, write_whole};
+use crate::leases::record::LeaseSnapshot;
 use crate::producers::ProducerEntry;
 use crate::transactions::{Fence, Open};
 
 const MAGIC: &[u8; 8] = b"SNAPSHT2";
 
-/// Snapshots before there were transactions: all but the lists at the end.
+/// Snapshots before there were transactions and lease maps: all but the lists at the end.
 const MAGIC_1: &[u8; 8] = b"SNAPSHT1";
 
 /// The lists that [`Snapshot`] has gained since [`MAGIC_1`].
-const LISTS_ADDED: usize = 4;
+const LISTS_ADDED: usize = 5;
 
 const HEAD_BYTES: usize = 12;
 
@@ -41,6 +42,7 @@ pub struct Snapshot {
     pub fences: Vec<(i64, Fence)>,
     pub open: Vec<(i64, PartitionId, Open)>,
     pub aborted: Vec<(PartitionId, Vec<AbortedTransaction>)>,
+    pub leases: Vec<(GroupName, PartitionId, LeaseSnapshot)>,
 }
 
 /// Where in the journal: all before it is in the snapshot.

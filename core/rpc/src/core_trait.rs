@@ -51,6 +51,23 @@ pub trait Core: Clone + Send + Sync + 'static {
         partitions: Option<Vec<PartitionId>>,
     ) -> impl Future<Output = Result<(), CursorError>> + Send;
 
+    // Groups: lease maps.
+    /// Dropping the future gives back what it has leased.
+    fn acquire(&self, request: AcquireRequest) -> impl Future<Output = AcquireAnswer> + Send;
+    fn settle(&self, request: SettleRequest) -> impl Future<Output = SettleAnswer> + Send;
+    fn renew(&self, request: RenewRequest) -> impl Future<Output = SettleAnswer> + Send;
+    fn release(&self, request: ReleaseRequest) -> impl Future<Output = Result<(), LeaseError>> + Send;
+    fn lease_seek(&self, request: SeekRequest) -> impl Future<Output = SeekAnswer> + Send;
+    fn peek(&self, request: PeekRequest) -> impl Future<Output = Result<PeekAnswer, LeaseError>> + Send;
+    /// The groups of a namespace that have a lease map.
+    fn lease_groups(&self, namespace: String) -> impl Future<Output = Result<Vec<String>, LeaseError>> + Send;
+    /// Removes a group's lease maps on these partitions, or all (None), durably.
+    fn lease_forget(
+        &self,
+        group: GroupName,
+        partitions: Option<Vec<PartitionId>>,
+    ) -> impl Future<Output = Result<(), LeaseError>> + Send;
+
     // Topics.
     fn topic_create(&self, create: TopicCreate) -> impl Future<Output = Result<Topic, TopicError>> + Send;
     fn topic_alter(

@@ -1,13 +1,14 @@
 //! The contract between gateways and the log core: requests, answers, errors, and the [`Core`] trait.
 //!
-//! Four nouns: **log** (append, fetch, offsets, trim, transactions), **group** (here: cursors), **timer** (a later seat)
-//! and **meta** (a versioned key-value space with sessions); topics are entries of meta with verbs of their own.
+//! Four nouns: **log** (append, fetch, offsets, trim, transactions), **group** (cursors, and lease maps), **timer** (a later
+//! seat) and **meta** (a versioned key-value space with sessions); topics are entries of meta with verbs of their own.
 //! `LocalCore` (crate core-log) and `RemoteCore` (module client) implement the trait; a gateway takes `impl Core` and cannot tell
 //! which it has. No word here names a wire protocol.
 
 pub mod client;
 pub mod cursor;
 pub mod ids;
+pub mod lease;
 pub mod log;
 pub mod meta;
 pub mod server;
@@ -21,6 +22,7 @@ pub use client::RemoteCore;
 pub use core_trait::Core;
 pub use cursor::*;
 pub use ids::*;
+pub use lease::*;
 pub use log::*;
 pub use meta::*;
 pub use topic::*;

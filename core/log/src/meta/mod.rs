@@ -19,7 +19,7 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
-use core_rpc::{Topic, TopicId};
+use core_rpc::{SessionId, Topic, TopicId};
 
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -36,6 +36,8 @@ pub trait TopicOwner: Send + Sync + 'static {
     /// Its partitions have grown, or its settings or labels have changed.
     fn update_topic(&self, topic: &Topic);
     fn remove_topic(&self, id: TopicId);
+    /// A session has ended: what was leased to it falls free.
+    fn end_session(&self, session: SessionId);
 }
 
 /// What meta takes from outside.
@@ -95,5 +97,9 @@ impl Meta {
     /// All topics.
     pub fn topics(&self) -> Vec<Topic> {
         self.shared.space.read().topics()
+    }
+
+    pub fn has_session(&self, session: SessionId) -> bool {
+        self.shared.space.read().has_session(session)
     }
 }

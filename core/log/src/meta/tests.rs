@@ -40,6 +40,8 @@ impl Clock for ManualClock {
 struct Engine(Mutex<BTreeMap<TopicId, Topic>>);
 
 impl TopicOwner for Engine {
+    fn end_session(&self, _: SessionId) {}
+
     fn add_topic(&self, topic: &Topic) {
         assert!(self.0.lock().insert(topic.id, topic.clone()).is_none());
     }

@@ -270,7 +270,11 @@ impl Work {
         }
         drop(deadlines);
         let revision = changes.revision;
+        let ended: Vec<SessionId> =
+            changes.sessions.iter().filter(|(_, lives)| lives.is_none()).map(|(session, _)| *session).collect();
         self.shared.space.write().apply(changes);
+        // After nobody finds it alive any more: who leases to it meanwhile looks afterwards.
+        ended.into_iter().for_each(|session| self.owner.end_session(session));
         self.shared.seen.send_modify(|seen| seen.revision = revision);
     }
 
@@ -294,13 +298,14 @@ impl Work {
         for (session, time_to_live) in new.sessions().filter(|(session, _)| !space.has_session(*session)) {
             deadlines.add(session, time_to_live, now);
         }
-        for (session, _) in space.sessions().filter(|(session, _)| !new.has_session(*session)) {
-            deadlines.remove(session);
-        }
+        let ended: Vec<SessionId> =
+            space.sessions().map(|(session, _)| session).filter(|session| !new.has_session(*session)).collect();
+        ended.iter().for_each(|session| deadlines.remove(*session));
         drop(deadlines);
         let revision = new.revision();
         *space = new;
         drop(space);
+        ended.into_iter().for_each(|session| self.owner.end_session(session));
         self.shared.seen.send_modify(|seen| seen.revision = revision);
     }
 }

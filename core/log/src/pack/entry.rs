@@ -18,10 +18,13 @@
 //! | 5 start | 0 | empty: the first entry of each run |
 //! | 6 seal | 0 | empty: the pack's last entry; the journal goes on in the next pack |
 //! | 7 synced | 0 | empty: written after all packs before this one were synced |
+//! | 16 lease settle | partition | postcard of [`crate::leases::record::SettleBody`] |
+//! | 17 lease seek | partition | postcard of [`crate::leases::record::SeekBody`] |
+//! | 18 lease forget | partition | postcard of the group's name |
 //! | 48 end | 0 | postcard of [`EndBody`] |
 //! | 49 pending | partition | postcard of [`PendingBody`] |
 //! | 50 fence | 0 | postcard of [`FenceBody`] |
-//! | 16.. | | seats for lease maps (16–31), timers (32–47) and more of transactions (51–63) |
+//! | others | | seats for more of lease maps (19–31), timers (32–47) and more of transactions (51–63) |
 //!
 //! The pack's number keeps the old bytes of a recycled file from being replayed. The run keeps the bytes behind a torn
 //! tail from being replayed: they are of an earlier run than the start entry that was written over the tear.
@@ -46,6 +49,9 @@ pub enum Kind {
     Start = 5,
     Seal = 6,
     Synced = 7,
+    LeaseSettle = 16,
+    LeaseSeek = 17,
+    LeaseForget = 18,
     End = 48,
     Pending = 49,
     Fence = 50,
@@ -66,6 +72,9 @@ impl Kind {
             5 => Kind::Start,
             6 => Kind::Seal,
             7 => Kind::Synced,
+            16 => Kind::LeaseSettle,
+            17 => Kind::LeaseSeek,
+            18 => Kind::LeaseForget,
             48 => Kind::End,
             49 => Kind::Pending,
             50 => Kind::Fence,

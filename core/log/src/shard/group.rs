@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use codec_record::Batch;
-use core_rpc::{AppendError, Appended, CursorError, Durability, FetchError, GroupName, PartitionId, TransactionError};
+use core_rpc::{
+    AppendError, Appended, CursorError, Durability, FetchError, GroupName, LeaseError, PartitionId, TransactionError,
+};
 
-use super::{Answer, Ended};
+use super::{Answer, Ended, Shard};
 use crate::disk::DiskFile;
+use crate::leases::staged::LeaseStaged;
 use crate::pack::entry::{CursorBody, ENTRY_BYTES, EndBody, EntryHead, Kind, PendingBody};
 use crate::partition::Partition;
 use crate::producers::ProducerEntry;
@@ -92,6 +95,7 @@ pub enum Staged {
         group: GroupName,
         answer: Answer<Result<(), CursorError>>,
     },
+    Lease(LeaseStaged),
 }
 
 /// What is to be published of a transaction's end.
@@ -138,6 +142,16 @@ impl From<Refusal> for TransactionError {
             Refusal::DiskFull => TransactionError::DiskFull,
             Refusal::StorageFailed => TransactionError::StorageFailed,
             Refusal::Unavailable => TransactionError::Unavailable,
+        }
+    }
+}
+
+impl From<Refusal> for LeaseError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::DiskFull => LeaseError::DiskFull,
+            Refusal::StorageFailed => LeaseError::StorageFailed,
+            Refusal::Unavailable => LeaseError::Unavailable,
         }
     }
 }
@@ -223,7 +237,7 @@ impl Group {
 
 impl Staged {
     /// Answers that nothing was kept (`DiskFull`) or that nobody knows (`StorageFailed`).
-    pub fn refuse(self, refusal: Refusal) {
+    pub fn refuse(self, shard: &Shard, refusal: Refusal) {
         match self {
             Staged::Batch { answer, .. } => {
                 if let Some(answer) = answer {
@@ -237,6 +251,7 @@ impl Staged {
             }
             Staged::End { answer, .. } => answer.give(Err(refusal.into())),
             Staged::Fence => {}
+            Staged::Lease(staged) => staged.refuse(shard, refusal.into()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Shards: the unit of ownership, of writing and of recovery.
 //!
 //! A shard has one writer thread, one journal (a sequence of packs, the last of which is being written) and the state
-//! that the journal rebuilds: the bounds and producers of its partitions, and cursors. Partitions are spread over the
+//! that the journal rebuilds: the bounds and producers of its partitions, cursors and lease maps. Partitions are spread over the
 //! shards by [`shard_of`], which must never change for a data directory.
 
 pub mod group;
@@ -24,6 +24,8 @@ use core_rpc::{
 use parking_lot::{Condvar, Mutex};
 
 use crate::cursors::Cursors;
+use crate::leases::Leases;
+use crate::leases::staged::LeaseCommand;
 use crate::pack::Pack;
 use crate::pack::entry::{CursorBody, FenceBody};
 use crate::partition::Partition;
@@ -47,6 +49,7 @@ pub struct Shard {
     /// What is durable of the cursors.
     pub cursors: Mutex<Cursors>,
     pub transactions: Mutex<Transactions>,
+    pub leases: Leases,
     /// The packs that can be read, the one being written among them.
     pub packs: Mutex<BTreeMap<u32, Arc<Pack>>>,
     /// The pack in which the journal behind the oldest snapshot begins; those before are not needed for recovery.
@@ -116,6 +119,7 @@ pub enum Command {
     Fence {
         body: FenceBody,
     },
+    Lease(LeaseCommand),
 }
 
 /// Where and why a transaction's end failed, or where it was ended.
@@ -142,6 +146,7 @@ impl Shard {
             ready: Condvar::new(),
             cursors: Mutex::default(),
             transactions: Mutex::default(),
+            leases: Leases::default(),
             packs: Mutex::default(),
             snapshot_pack: AtomicU32::new(0),
             kept: Mutex::default(),

@@ -17,6 +17,7 @@ use super::housekeeper::{Fill, Job, SealJob};
 use super::writer::Writer;
 use crate::cursors::Cursors;
 use crate::engine::{Inner, OpenError};
+use crate::leases::Leases;
 use crate::pack::entry::{CursorBody, EndBody, EntryHead, FenceBody, Kind, PendingBody};
 use crate::pack::index::{IndexEntry, PackIndex};
 use crate::pack::scan::{ScanEnd, next_entry, scan, scan_sealed};
@@ -138,6 +139,11 @@ impl Recovery<'_> {
         for (group, partition, kept) in snapshot.cursors {
             if self.inner.partition(partition).is_some() {
                 cursors.restore(group, partition, kept);
+            }
+        }
+        for (group, partition, kept) in snapshot.leases {
+            if self.inner.partition(partition).is_some() {
+                self.shard.leases.restore(&group, partition, &kept);
             }
         }
         for (group, partition, pending) in snapshot.pending {
@@ -340,6 +346,9 @@ impl Recovery<'_> {
             Kind::Cursor | Kind::Forget => apply_cursor(&mut self.shard.cursors.lock(), &partition, kind, body),
             Kind::Pending => self.apply_pending(&partition, body),
             Kind::Start | Kind::Seal | Kind::Synced | Kind::End | Kind::Fence => {}
+            Kind::LeaseSettle | Kind::LeaseSeek | Kind::LeaseForget => {
+                apply_lease(&self.shard.leases, &partition, kind, body);
+            }
         }
     }
 
@@ -424,6 +433,26 @@ fn apply_trim(partition: &Partition, body: &[u8]) {
         partition.next.store(start, Ordering::Relaxed);
     }
     partition.advance_start(start);
+}
+
+fn apply_lease(leases: &Leases, partition: &Partition, kind: Kind, body: &[u8]) {
+    match kind {
+        Kind::LeaseSettle => {
+            if let Ok(body) = postcard::from_bytes(body) {
+                leases.settle(partition.id, &body);
+            }
+        }
+        Kind::LeaseSeek => {
+            if let Ok(body) = postcard::from_bytes(body) {
+                leases.seek(partition.id, &body);
+            }
+        }
+        _ => {
+            if let Ok(group) = postcard::from_bytes(body) {
+                leases.forget(&group, partition.id);
+            }
+        }
+    }
 }
 
 fn apply_cursor(cursors: &mut Cursors, partition: &Partition, kind: Kind, body: &[u8]) {

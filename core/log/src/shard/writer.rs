@@ -29,7 +29,7 @@ use crate::snapshot::{self, PartitionSnapshot, Place, Snapshot};
 const RESERVE_BYTES: u64 = 64 << 10;
 
 /// Room at a pack's end for the seal and the start entries of many runs.
-pub(super) const END_BYTES: u64 = 4 << 10;
+pub const END_BYTES: u64 = 4 << 10;
 
 /// The disk is asked to begin writing after so many bytes that nobody waits for.
 const WRITE_BACK_BYTES: u64 = 4 << 20;
@@ -49,7 +49,7 @@ pub struct Writer {
     pub run: u32,
     /// Partitions with a segment in the active pack, perhaps more than once.
     pub touched: Vec<Arc<Partition>>,
-    pub(super) group: Group,
+    pub group: Group,
     /// Generations of the cursors in the group: the shard's cursors hold only what is durable.
     pub(super) generations: HashMap<(GroupName, PartitionId), u64>,
     /// Batches in the tail cache, oldest first: (partition, base offset, bytes).
@@ -152,6 +152,11 @@ impl Writer {
                 let _ = self.inner.ask_sync(&shard, SyncJob::Sync { pack: self.active.clone() });
             }
             self.check_syncer();
+            let elapsed = self.inner.clock.elapsed();
+            if shard.leases.next_deadline().is_some_and(|at| at <= elapsed) {
+                self.stage_expired();
+                self.flush();
+            }
             let mut queue = shard.queue.lock();
             if !queue.commands.is_empty() {
                 std::mem::swap(&mut queue.commands, pending);
@@ -160,7 +165,11 @@ impl Writer {
             if queue.stopping {
                 return false;
             }
-            match due.filter(|_| self.unsynced.is_some()) {
+            // What is leased from here on wakes this thread if it runs out sooner.
+            let lease_due = shard.leases.next_deadline();
+            let lease_due = lease_due.and_then(|at| Instant::now().checked_add(at.saturating_sub(elapsed)));
+            let sync_due = self.unsynced.map(|since| since + self.inner.config.relaxed_sync);
+            match sync_due.into_iter().chain(lease_due).min() {
                 Some(due) => {
                     shard.ready.wait_until(&mut queue, due);
                 }
@@ -188,6 +197,7 @@ impl Writer {
             Command::Forget { partition, group, answer } => self.stage_forget(partition, group, answer),
             Command::End { end, answer } => self.stage_end(&end, answer),
             Command::Fence { body } => self.stage_fence(body),
+            Command::Lease(command) => self.stage_lease(command),
         }
     }
 
@@ -307,7 +317,7 @@ impl Writer {
     }
 
     /// Sees to it that an entry fits into the active pack with `reserve` bytes behind it, in the next pack if need be.
-    pub(super) fn make_room(&mut self, length: u64, reserve: u64) -> Result<(), Refusal> {
+    pub fn make_room(&mut self, length: u64, reserve: u64) -> Result<(), Refusal> {
         if self.failed {
             return Err(Refusal::StorageFailed);
         }
@@ -460,6 +470,7 @@ impl Writer {
             }
             Staged::End { ended, answer } => self.publish_end(ended, answer),
             Staged::Fence => {}
+            Staged::Lease(staged) => staged.publish(&self.shard),
         }
     }
 
@@ -586,6 +597,7 @@ impl Writer {
             fences: transactions.fences(),
             open: transactions.all().collect(),
             aborted,
+            leases: self.shard.leases.entries(),
         }
     }
 
@@ -616,7 +628,7 @@ impl Writer {
     /// Refuses all that is staged.
     fn refuse(&mut self, refusal: Refusal) {
         let mut staged = std::mem::take(&mut self.group.staged);
-        staged.drain(..).for_each(|staged| staged.refuse(refusal));
+        staged.drain(..).for_each(|staged| staged.refuse(&self.shard, refusal));
         self.group.staged = staged;
         self.group.clear();
         self.generations.clear();

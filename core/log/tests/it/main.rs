@@ -3,6 +3,7 @@
 mod common;
 mod crash;
 mod faults;
+mod leases;
 mod model;
 mod suite;
 mod transactions;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::RemoteCore;
 use super::calls::{Broken, CallResult, OnBreak};
 use crate::wire::FRAME_BYTES_MAX;
-use crate::wire::message::{Answer, Request};
+use crate::wire::message::{AcquiredHead, Answer, Request};
 use crate::*;
 
 /// Room for an append's message beside its batches in one frame.
@@ -124,6 +124,57 @@ impl Core for RemoteCore {
 
     async fn forget(&self, group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), CursorError> {
         answer!(self.change(Request::Forget(group, partitions)).await, Forget, Err(CursorError::Unavailable))
+    }
+
+    async fn acquire(&self, request: AcquireRequest) -> AcquireAnswer {
+        let count = request.partitions.len();
+        // Not made again: what became of the first is not known, and its leases run out by themselves.
+        match self.change(Request::Acquire(request)).await {
+            Ok((Answer::Acquire(heads), batches)) if heads.len() == count => {
+                let mut batches = batches.into_iter();
+                let acquired = |head: AcquiredHead| Acquired {
+                    ranges: head.ranges,
+                    batches: batches.by_ref().take(head.batches as usize).collect(),
+                };
+                let mut acquired = acquired;
+                heads.into_iter().map(|head| head.map(&mut acquired)).collect()
+            }
+            _ => vec![Err(LeaseError::Unavailable); count],
+        }
+    }
+
+    async fn settle(&self, request: SettleRequest) -> SettleAnswer {
+        let counts: Vec<usize> = request.partitions.iter().map(|(_, ranges)| ranges.len()).collect();
+        each_of_each(counts, answer!(self.change(Request::Settle(request)).await, Settle, vec![]))
+    }
+
+    async fn renew(&self, request: RenewRequest) -> SettleAnswer {
+        let counts: Vec<usize> = request.partitions.iter().map(|(_, ranges)| ranges.len()).collect();
+        // Renewing twice is renewing.
+        each_of_each(counts, answer!(self.read(Request::Renew(request)).await, Renew, vec![]))
+    }
+
+    async fn release(&self, request: ReleaseRequest) -> Result<(), LeaseError> {
+        answer!(self.change(Request::Release(request)).await, Release, Err(LeaseError::Unavailable))
+    }
+
+    async fn lease_seek(&self, request: SeekRequest) -> SeekAnswer {
+        let count = request.seeks.len();
+        let answer = answer!(self.change(Request::LeaseSeek(request)).await, LeaseSeek, vec![]);
+        one_each(count, LeaseError::Unavailable, answer)
+    }
+
+    async fn peek(&self, request: PeekRequest) -> Result<PeekAnswer, LeaseError> {
+        answer!(self.read(Request::Peek(request)).await, Peek, Err(LeaseError::Unavailable))
+    }
+
+    async fn lease_groups(&self, namespace: String) -> Result<Vec<String>, LeaseError> {
+        answer!(self.read(Request::LeaseGroups(namespace)).await, LeaseGroups, Err(LeaseError::Unavailable))
+    }
+
+    async fn lease_forget(&self, group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), LeaseError> {
+        let request = Request::LeaseForget(group, partitions);
+        answer!(self.change(request).await, LeaseForget, Err(LeaseError::Unavailable))
     }
 
     async fn topic_create(&self, create: TopicCreate) -> Result<Topic, TopicError> {
@@ -245,6 +296,14 @@ fn wait_of(request: &mut Request) -> Option<&mut Duration> {
         Request::MetaWatch(watch) => Some(&mut watch.wait),
         _ => None,
     }
+}
+
+/// The answers to settling if there is one for each range, else as many refusals.
+fn each_of_each(counts: Vec<usize>, answer: SettleAnswer) -> SettleAnswer {
+    if answer.len() == counts.len() && answer.iter().zip(&counts).all(|(answers, count)| answers.len() == *count) {
+        return answer;
+    }
+    counts.into_iter().map(|count| vec![Err(LeaseError::Unavailable); count]).collect()
 }
 
 /// The answers if there is one for each thing asked, else as many times the error.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use codec_record::Batch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::wire::message::{Answer, FetchedHead, Request};
+use crate::wire::message::{AcquiredHead, Answer, FetchedHead, Request};
 use crate::wire::{ANSWER_BYTES_MAX, FRAME_BYTES_MAX, LONG_POLL_WAIT_MAX, budget_kib};
 use crate::*;
 
@@ -40,6 +40,14 @@ pub async fn answer(core: &impl Core, request: Request, batches: Vec<Batch>, bud
         Request::Cursors(group) => Answer::Cursors(core.cursors(group).await),
         Request::Groups(namespace) => Answer::Groups(core.groups(namespace).await),
         Request::Forget(group, partitions) => Answer::Forget(core.forget(group, partitions).await),
+        Request::Acquire(request) => return acquire(core, request, budget).await,
+        Request::Settle(request) => Answer::Settle(core.settle(request).await),
+        Request::Renew(request) => Answer::Renew(core.renew(request).await),
+        Request::Release(request) => Answer::Release(core.release(request).await),
+        Request::LeaseSeek(request) => Answer::LeaseSeek(core.lease_seek(request).await),
+        Request::Peek(request) => Answer::Peek(core.peek(request).await),
+        Request::LeaseGroups(namespace) => Answer::LeaseGroups(core.lease_groups(namespace).await),
+        Request::LeaseForget(group, partitions) => Answer::LeaseForget(core.lease_forget(group, partitions).await),
         Request::TopicCreate(create) => Answer::TopicCreate(core.topic_create(create).await),
         Request::TopicAlter(namespace, name, alter) => {
             Answer::TopicAlter(core.topic_alter(namespace, name, alter).await)
@@ -108,6 +116,30 @@ async fn fetch(core: &impl Core, mut request: FetchRequest, budget: &Arc<Semapho
     let room = budget_kib(again.bytes_max as usize, ANSWER_BYTES_MAX);
     let permit = budget.clone().acquire_many_owned(room).await.ok();
     fetch_answer(core.fetch(again).await, permit)
+}
+
+/// Acquires. What is leased cannot be let go and acquired again like a fetch's batches: the answer waits for its room.
+async fn acquire(core: &impl Core, mut request: AcquireRequest, budget: &Arc<Semaphore>) -> Answered {
+    request.wait = request.wait.min(LONG_POLL_WAIT_MAX);
+    request.credit_bytes = request.credit_bytes.min(FETCH_BYTES_MAX);
+    let acquired = core.acquire(request).await;
+    let bytes = acquired.iter().flatten().flat_map(|acquired| &acquired.batches).map(Batch::stored_bytes).sum();
+    let permit = match bytes {
+        0 => None,
+        bytes => budget.clone().acquire_many_owned(budget_kib(bytes, ANSWER_BYTES_MAX)).await.ok(),
+    };
+    let mut batches = Vec::new();
+    let heads = acquired
+        .into_iter()
+        .map(|partition| {
+            partition.map(|acquired| {
+                let head = AcquiredHead { ranges: acquired.ranges, batches: acquired.batches.len() as u32 };
+                batches.extend(acquired.batches);
+                head
+            })
+        })
+        .collect();
+    Answered { answer: Answer::Acquire(heads), batches, permit }
 }
 
 fn fetched_bytes(fetched: &FetchAnswer) -> usize {

@@ -47,6 +47,14 @@ pub enum Request {
         outcome: Outcome,
     },
     TransactionsOpen(Option<i64>),
+    Acquire(AcquireRequest),
+    Settle(SettleRequest),
+    Renew(RenewRequest),
+    Release(ReleaseRequest),
+    LeaseSeek(SeekRequest),
+    Peek(PeekRequest),
+    LeaseGroups(String),
+    LeaseForget(GroupName, Option<Vec<PartitionId>>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,6 +85,14 @@ pub enum Answer {
     SessionClose(Result<(), MetaError>),
     TransactionEnd(Result<Vec<PartitionId>, TransactionError>),
     TransactionsOpen(Result<Vec<OpenTransaction>, TransactionError>),
+    Acquire(Vec<Result<AcquiredHead, LeaseError>>),
+    Settle(SettleAnswer),
+    Renew(SettleAnswer),
+    Release(Result<(), LeaseError>),
+    LeaseSeek(SeekAnswer),
+    Peek(Result<PeekAnswer, LeaseError>),
+    LeaseGroups(Result<Vec<String>, LeaseError>),
+    LeaseForget(Result<(), LeaseError>),
 }
 
 /// A partition's answer to a fetch, without its batches.
@@ -88,11 +104,20 @@ pub struct FetchedHead {
     pub aborted: Vec<AbortedTransaction>,
 }
 
+/// A partition's answer to an acquire, without its batches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcquiredHead {
+    pub ranges: Vec<AcquiredRange>,
+    /// How many of the frame's batches are this partition's.
+    pub batches: u32,
+}
+
 impl Request {
     /// Whether it may stay unanswered until something happens.
     pub fn is_long_poll(&self) -> bool {
         match self {
             Request::Fetch(fetch) => !fetch.wait.is_zero(),
+            Request::Acquire(acquire) => !acquire.wait.is_zero(),
             Request::MetaWatch(_) => true,
             _ => false,
         }

@@ -141,6 +141,39 @@ impl Core for CoreInMemory {
         Ok(())
     }
 
+    // Lease maps have tests of their own, with a whole core.
+    async fn acquire(&self, request: AcquireRequest) -> AcquireAnswer {
+        vec![Err(LeaseError::Unavailable); request.partitions.len()]
+    }
+
+    async fn settle(&self, request: SettleRequest) -> SettleAnswer {
+        request.partitions.iter().map(|(_, ranges)| vec![Err(LeaseError::Unavailable); ranges.len()]).collect()
+    }
+
+    async fn renew(&self, request: RenewRequest) -> SettleAnswer {
+        request.partitions.iter().map(|(_, ranges)| vec![Err(LeaseError::Unavailable); ranges.len()]).collect()
+    }
+
+    async fn release(&self, _: ReleaseRequest) -> Result<(), LeaseError> {
+        Err(LeaseError::Unavailable)
+    }
+
+    async fn lease_seek(&self, request: SeekRequest) -> SeekAnswer {
+        vec![Err(LeaseError::Unavailable); request.seeks.len()]
+    }
+
+    async fn peek(&self, _: PeekRequest) -> Result<PeekAnswer, LeaseError> {
+        Err(LeaseError::Unavailable)
+    }
+
+    async fn lease_groups(&self, _: String) -> Result<Vec<String>, LeaseError> {
+        Ok(Vec::new())
+    }
+
+    async fn lease_forget(&self, _: GroupName, _: Option<Vec<PartitionId>>) -> Result<(), LeaseError> {
+        Ok(())
+    }
+
     async fn topic_create(&self, create: TopicCreate) -> Result<Topic, TopicError> {
         let id = TopicId(u128::from_be_bytes(*b"topic of a test!") + self.state.lock().revision as u128);
         let TopicCreate { namespace, name, partitions, settings, labels } = create;

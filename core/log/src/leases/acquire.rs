@@ -1,0 +1,316 @@
+//! Acquire: leasing messages within credits, and waiting for more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use codec_record::{Batch, BatchFlags};
+use core_rpc::{
+    AcquireAnswer, AcquireRequest, Acquired, FetchError, FetchPartition, FetchRequest, LeaseError, SeekRequest,
+};
+use tokio::time::Instant;
+
+use super::LeaseSlot;
+use super::map::{Holding, Until, Want};
+use super::staged::LeaseCommand;
+use super::verbs::of_fetch;
+use crate::engine::Engine;
+use crate::partition::Partition;
+use crate::shard::Command;
+use crate::wait::Waiter;
+
+/// Messages that lie alone are read batch by batch: reading on would read what others hold.
+const SHORT_RANGE: u64 = 64;
+
+impl Engine {
+    /// Leases messages. Dropping the future gives back what it has leased.
+    pub async fn acquire(&self, request: AcquireRequest) -> AcquireAnswer {
+        let slots = request.partitions.len();
+        if request.holder.is_empty() {
+            return vec![Err(LeaseError::Invalid); slots];
+        }
+        let wait_until = Instant::now().checked_add(request.wait);
+        let mut acquiring = Acquiring::begin(self, request).await;
+        let all: Vec<usize> = (0..slots).collect();
+        acquiring.acquire(&all).await;
+        while !acquiring.is_enough() {
+            let left = wait_until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                break;
+            }
+            // What happens from now on wakes; what happened before is found by looking again.
+            let registered = Registered::new(&acquiring);
+            acquiring.acquire(&all).await;
+            if acquiring.is_enough() {
+                break;
+            }
+            registered.waiter.wait(left).await;
+        }
+        acquiring.answer()
+    }
+}
+
+struct Acquiring<'a> {
+    engine: &'a Engine,
+    request: AcquireRequest,
+    holder: Arc<str>,
+    /// None: it has an error.
+    places: Vec<Option<Place>>,
+    /// What is leased so far; given back should nobody take it.
+    answers: AcquireAnswer,
+    left_messages: u64,
+    left_bytes: u64,
+    bytes: u64,
+    /// Until when what is leased now is.
+    until: Until,
+}
+
+#[derive(Clone)]
+struct Place {
+    slot: Arc<LeaseSlot>,
+    partition: Arc<Partition>,
+}
+
+impl<'a> Acquiring<'a> {
+    /// Finds the maps, and begins those that there are not.
+    async fn begin(engine: &'a Engine, request: AcquireRequest) -> Acquiring<'a> {
+        let slots = request.partitions.len();
+        let mut acquiring = Acquiring {
+            engine,
+            holder: request.holder.as_str().into(),
+            places: vec![None; slots],
+            answers: vec![Err(LeaseError::UnknownPartition); slots],
+            left_messages: u64::from(request.credit_messages),
+            left_bytes: u64::from(request.credit_bytes),
+            bytes: 0,
+            until: engine.inner.until(request.lease),
+            request,
+        };
+        let mut absent = Vec::new();
+        for at in 0..slots {
+            match acquiring.find(at) {
+                Ok(()) | Err(LeaseError::UnknownPartition) => {}
+                Err(_) => absent.push(at),
+            }
+        }
+        if absent.is_empty() {
+            return acquiring;
+        }
+        let start = acquiring.request.start;
+        let seeks = absent.iter().map(|at| (acquiring.request.partitions[*at], start)).collect();
+        let seek = SeekRequest { group: acquiring.request.group.clone(), seeks };
+        let begun = engine.seek_to(seek, true).await;
+        for (at, begun) in absent.into_iter().zip(begun) {
+            let found = match begun {
+                Ok(_) => acquiring.find(at),
+                Err(error) => Err(error),
+            };
+            // One that was forgotten already is for the next call.
+            acquiring.answers[at] = found.map(|()| Acquired::default()).map_err(|error| match error {
+                LeaseError::NotHeld => LeaseError::Unavailable,
+                error => error,
+            });
+        }
+        acquiring
+    }
+
+    fn find(&mut self, at: usize) -> Result<(), LeaseError> {
+        let inner = &self.engine.inner;
+        let id = self.request.partitions[at];
+        let partition = inner.partition(id).ok_or(LeaseError::UnknownPartition)?;
+        let slot = inner.lease_slot(&self.request.group, id)?;
+        self.places[at] = Some(Place { slot, partition });
+        self.answers[at] = Ok(Acquired::default());
+        Ok(())
+    }
+
+    /// Goes through the partitions, each time beginning with another.
+    async fn acquire(&mut self, all: &[usize]) {
+        self.until = self.engine.inner.until(self.request.lease);
+        let first = self.engine.inner.turn.fetch_add(1, Ordering::Relaxed) % all.len().max(1);
+        for at in all[first..].iter().chain(&all[..first]) {
+            if self.is_used_up() {
+                return;
+            }
+            let Some(place) = self.places[*at].clone() else { continue };
+            if let Err(error) = self.acquire_from(*at, &place).await {
+                // What was leased before the error is answered; the next call meets the error again.
+                if matches!(&self.answers[*at], Ok(acquired) if acquired.ranges.is_empty()) {
+                    self.answers[*at] = Err(error);
+                    self.places[*at] = None;
+                }
+            }
+        }
+    }
+
+    async fn acquire_from(&mut self, at: usize, place: &Place) -> Result<(), LeaseError> {
+        let _turn = place.slot.turn.lock().await;
+        let mut from = 0;
+        while !self.is_used_up() {
+            let candidate = {
+                let start = place.partition.bounds().map_err(of_fetch)?.start_offset;
+                let mut state = place.slot.lock();
+                if state.removed {
+                    return Err(LeaseError::UnknownPartition);
+                }
+                state.map.raise_floor(start);
+                state.map.candidate(from, self.request.window_messages)
+            };
+            let Some((first, last)) = candidate else { return Ok(()) };
+            let Some(next) = self.acquire_at(at, place, first, last).await? else { return Ok(()) };
+            from = next;
+        }
+        Ok(())
+    }
+
+    /// Reads from an offset on and leases what it finds. Returns where to go on; None: there is nothing more to read.
+    async fn acquire_at(
+        &mut self,
+        at: usize,
+        place: &Place,
+        first: u64,
+        last: Option<u64>,
+    ) -> Result<Option<u64>, LeaseError> {
+        let is_short = last.is_some_and(|last| last - first < SHORT_RANGE);
+        let bytes_max = if is_short { 1 } else { self.left_bytes.min(u64::from(u32::MAX)) as u32 };
+        let fetch = FetchRequest {
+            partitions: vec![FetchPartition { partition: place.partition.id, offset: first, bytes_max }],
+            bytes_min: 0,
+            bytes_max,
+            wait: Duration::ZERO,
+            isolation: self.request.isolation,
+        };
+        let fetched = match self.engine.fetch(fetch).await.pop() {
+            Some(Ok(fetched)) => fetched,
+            // Trimmed meanwhile: the floor moves. Or nothing was written there yet.
+            Some(Err(FetchError::OutOfRange(bounds))) if first < bounds.start_offset => {
+                return Ok(Some(bounds.start_offset));
+            }
+            Some(Err(FetchError::OutOfRange(_))) => return Ok(None),
+            Some(Err(error)) => return Err(of_fetch(error)),
+            None => return Err(LeaseError::Unavailable),
+        };
+        let mut position = first;
+        for batch in fetched.batches {
+            if self.is_used_up() || (self.bytes > 0 && batch.stored_bytes() as u64 > self.left_bytes) {
+                // The rest is for the next call.
+                self.left_bytes = 0;
+                return Ok(None);
+            }
+            let header = &batch.header;
+            if header.base_offset > position {
+                place.slot.lock().map.skip(position, header.base_offset - 1);
+            }
+            position = header.next_offset();
+            let is_aborted = header.flags.contains(BatchFlags::TRANSACTIONAL)
+                && (fetched.aborted.iter()).any(|aborted| {
+                    header.producer.is_some_and(|producer| producer.id == aborted.producer_id)
+                        && (aborted.first_offset..=aborted.last_offset).contains(&header.base_offset)
+                });
+            if !is_aborted && !header.flags.contains(BatchFlags::CONTROL) {
+                self.lease_batch(at, place, batch);
+            } else {
+                place.slot.lock().map.skip(header.base_offset, header.next_offset() - 1);
+            }
+        }
+        if position > first {
+            return Ok(Some(position));
+        }
+        // What is available but cannot be read is not visible yet.
+        Ok(last.map(|last| last + 1))
+    }
+
+    fn lease_batch(&mut self, at: usize, place: &Place, batch: Batch) {
+        let request = &self.request;
+        let inner = &self.engine.inner;
+        let until = self.until;
+        let acquisitions_max = request.acquisitions_max.unwrap_or(u32::MAX);
+        let holding = Holding { holder: self.holder.clone(), until, acquisitions_max };
+        let want = Want { holding, mode: request.mode, window_messages: request.window_messages };
+        let (first, last) = (batch.header.base_offset, batch.header.next_offset() - 1);
+        let leased = place.slot.lock().map.lease(first, last, &want, self.left_messages);
+        if !leased.exhausted.is_empty() {
+            let command = LeaseCommand::RejectExhausted(place.slot.clone());
+            inner.push(vec![(place.partition.shard, Command::Lease(command))]);
+        }
+        let Ok(acquired) = &mut self.answers[at] else { return };
+        if leased.messages == 0 {
+            return;
+        }
+        let bytes = batch.stored_bytes() as u64;
+        // A batch may be here already, when more of it fell free while this call waited.
+        if acquired.batches.iter().all(|other| other.header.base_offset != first) {
+            let place = acquired.batches.partition_point(|other| other.header.base_offset < first);
+            acquired.batches.insert(place, batch);
+            self.bytes += bytes;
+            self.left_bytes = self.left_bytes.saturating_sub(bytes);
+        }
+        let place_at = acquired.ranges.partition_point(|range| range.first < first);
+        let begins_first = acquired.ranges.get(place_at).is_some_and(|range| range.first < leased.ranges[0].first);
+        acquired.ranges.splice(place_at..place_at, leased.ranges);
+        if begins_first {
+            acquired.ranges.sort_unstable_by_key(|range| range.first);
+        }
+        self.left_messages = self.left_messages.saturating_sub(leased.messages);
+        inner.watch_deadline(&place.slot, until);
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.left_messages == 0 || (self.left_bytes == 0 && self.bytes > 0)
+    }
+
+    fn is_enough(&self) -> bool {
+        self.is_used_up()
+            || self.bytes >= u64::from(self.request.bytes_min.min(self.request.credit_bytes).max(1))
+            || self.answers.iter().any(Result::is_err)
+    }
+
+    fn answer(mut self) -> AcquireAnswer {
+        std::mem::take(&mut self.answers)
+    }
+}
+
+impl Drop for Acquiring<'_> {
+    fn drop(&mut self) {
+        for (place, answer) in self.places.iter().zip(&self.answers) {
+            let (Some(place), Ok(acquired)) = (place, answer) else { continue };
+            if acquired.ranges.is_empty() {
+                continue;
+            }
+            let mut state = place.slot.lock();
+            for range in &acquired.ranges {
+                state.map.unlease(range.first, range.last, &self.holder);
+            }
+            state.wake();
+        }
+    }
+}
+
+/// A waiter that all partitions and maps of an acquire know, until it is dropped.
+struct Registered {
+    waiter: Arc<Waiter>,
+    places: Vec<Place>,
+}
+
+impl Registered {
+    fn new(acquiring: &Acquiring<'_>) -> Registered {
+        let waiter = Waiter::new(1);
+        let mut places = Vec::with_capacity(acquiring.places.len());
+        for (at, place) in acquiring.places.iter().enumerate() {
+            let Some(place) = place else { continue };
+            place.partition.wait(&waiter, at as u32, acquiring.request.isolation, u64::MAX);
+            place.slot.wait(&waiter, at as u32);
+            places.push(place.clone());
+        }
+        Registered { waiter, places }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        for place in &self.places {
+            place.partition.unwait(&self.waiter);
+            place.slot.unwait(&self.waiter);
+        }
+    }
+}

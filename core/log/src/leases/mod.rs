@@ -1,0 +1,226 @@
+//! Lease maps: which messages a group has settled and who holds which (contract: [`core_rpc::lease`]).
+//!
+//! A map ([`map`], pure) lives in its partition's shard. Acquiring changes it in place and is never written
+//! ([`acquire`]). Everything that ends a lease, be it a settle, a release, a session's end or the clock, goes through the
+//! shard's writer ([`staged`]): the ranges are locked, an entry says what they become ([`record`]), and when that is
+//! kept it is done. So the journal has these changes in the order in which they happened. What ended without anybody
+//! waiting for it is written, but not synced for.
+
+pub mod acquire;
+pub mod map;
+pub mod record;
+pub mod staged;
+pub mod verbs;
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use core_rpc::{GroupName, PartitionId, TopicId};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::wait::Waiter;
+use map::LeaseMap;
+use record::{LeaseSnapshot, SeekBody, SettleBody};
+
+/// All lease maps of one shard.
+#[derive(Default)]
+pub struct Leases {
+    by_group: Mutex<HashMap<GroupName, HashMap<PartitionId, Arc<LeaseSlot>>>>,
+    /// When the writer has to look at a map, soonest first. Some are out of date: then it finds nothing.
+    deadlines: Mutex<BinaryHeap<Reverse<Deadline>>>,
+}
+
+/// The place of one map.
+pub struct LeaseSlot {
+    pub group: GroupName,
+    pub partition: PartitionId,
+    state: Mutex<SlotState>,
+    /// Held while somebody acquires: the next one finds what is left.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+pub struct SlotState {
+    pub map: LeaseMap,
+    /// The map is forgotten, or its topic is gone.
+    pub removed: bool,
+    /// With the slot of its request that this map is.
+    waiting: Vec<(Arc<Waiter>, u32)>,
+}
+
+struct Deadline {
+    at: Duration,
+    slot: Weak<LeaseSlot>,
+}
+
+impl Leases {
+    pub fn get(&self, group: &GroupName, partition: PartitionId) -> Option<Arc<LeaseSlot>> {
+        self.by_group.lock().get(group)?.get(&partition).cloned()
+    }
+
+    /// Does what a seek says, once it is kept. Returns the floor.
+    pub fn seek(&self, partition: PartitionId, body: &SeekBody) -> u64 {
+        let slot = self.slot(&body.group, partition, |slot| {
+            slot.lock().map.reset(body.floor);
+        });
+        let mut state = slot.lock();
+        if !body.if_absent {
+            state.map.reset(body.floor);
+            state.wake();
+        }
+        state.map.floor()
+    }
+
+    fn slot(&self, group: &GroupName, partition: PartitionId, begin: impl FnOnce(&LeaseSlot)) -> Arc<LeaseSlot> {
+        let mut by_group = self.by_group.lock();
+        let maps = by_group.entry(group.clone()).or_default();
+        let new = || {
+            let (state, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+            let slot = Arc::new(LeaseSlot { group: group.clone(), partition, state, turn });
+            begin(&slot);
+            slot
+        };
+        maps.entry(partition).or_insert_with(new).clone()
+    }
+
+    /// Replays a settle.
+    pub fn settle(&self, partition: PartitionId, body: &SettleBody) {
+        let slot = self.slot(&body.group, partition, |_| {});
+        let mut state = slot.lock();
+        body.marks.iter().for_each(|marked| state.map.mark(marked));
+        state.map.add_totals(body.accepted, body.rejected);
+        state.map.apply(&map::Settling::default());
+        state.map.raise_floor(body.floor);
+    }
+
+    pub fn forget(&self, group: &GroupName, partition: PartitionId) {
+        let mut by_group = self.by_group.lock();
+        let Some(maps) = by_group.get_mut(group) else { return };
+        let removed = maps.remove(&partition);
+        if maps.is_empty() {
+            by_group.remove(group);
+        }
+        drop(by_group);
+        removed.iter().for_each(|slot| slot.remove());
+    }
+
+    /// Forgets all maps on a topic.
+    pub fn forget_topic(&self, topic: TopicId) {
+        let mut removed = Vec::new();
+        self.by_group.lock().retain(|_, maps| {
+            removed.extend(maps.extract_if(|partition, _| partition.topic == topic).map(|(_, slot)| slot));
+            !maps.is_empty()
+        });
+        removed.iter().for_each(|slot| slot.remove());
+    }
+
+    pub fn of_group(&self, group: &GroupName) -> Vec<Arc<LeaseSlot>> {
+        self.by_group.lock().get(group).into_iter().flat_map(|maps| maps.values().cloned()).collect()
+    }
+
+    pub fn all(&self) -> Vec<Arc<LeaseSlot>> {
+        self.by_group.lock().values().flat_map(|maps| maps.values().cloned()).collect()
+    }
+
+    /// Adds the names of a namespace's groups that have a map.
+    pub fn groups(&self, namespace: &str, names: &mut BTreeSet<String>) {
+        let by_group = self.by_group.lock();
+        let groups = by_group.keys().filter(|group| group.namespace == namespace);
+        names.extend(groups.map(|group| group.group.clone()));
+    }
+
+    /// For a snapshot, in order.
+    pub fn entries(&self) -> Vec<(GroupName, PartitionId, LeaseSnapshot)> {
+        let of = |slot: &Arc<LeaseSlot>| (slot.group.clone(), slot.partition, slot.lock().map.snapshot());
+        let mut entries: Vec<_> = self.all().iter().map(of).collect();
+        entries.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        entries
+    }
+
+    /// Puts back an entry of a snapshot.
+    pub fn restore(&self, group: &GroupName, partition: PartitionId, snapshot: &LeaseSnapshot) {
+        let slot = self.slot(group, partition, |_| {});
+        slot.lock().map = LeaseMap::restore(snapshot);
+    }
+
+    /// Has a map looked at when the clock says `at`. True: sooner than anything else, so the writer must be woken.
+    pub fn expire_at(&self, at: Duration, slot: &Arc<LeaseSlot>) -> bool {
+        let mut deadlines = self.deadlines.lock();
+        let soonest = deadlines.peek().is_none_or(|Reverse(first)| at < first.at);
+        deadlines.push(Reverse(Deadline { at, slot: Arc::downgrade(slot) }));
+        soonest
+    }
+
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.lock().peek().map(|Reverse(first)| first.at)
+    }
+
+    /// Takes out the maps that are due, each once.
+    pub fn take_due(&self, now: Duration) -> Vec<Arc<LeaseSlot>> {
+        let mut due: Vec<Arc<LeaseSlot>> = Vec::new();
+        let mut deadlines = self.deadlines.lock();
+        while let Some(Reverse(first)) = deadlines.peek()
+            && first.at <= now
+        {
+            let slot = deadlines.pop().and_then(|Reverse(first)| first.slot.upgrade());
+            due.extend(slot.filter(|slot| !due.iter().any(|other| Arc::ptr_eq(slot, other))));
+        }
+        due
+    }
+}
+
+impl LeaseSlot {
+    pub fn lock(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock()
+    }
+
+    /// Registers a waiter: it is woken when something may be acquired that could not before.
+    fn wait(&self, waiter: &Arc<Waiter>, slot: u32) {
+        let mut state = self.lock();
+        if state.removed {
+            waiter.wake(slot);
+        }
+        state.waiting.push((waiter.clone(), slot));
+    }
+
+    fn unwait(&self, waiter: &Arc<Waiter>) {
+        self.lock().waiting.retain(|(other, _)| !Arc::ptr_eq(other, waiter));
+    }
+
+    fn remove(&self) {
+        let mut state = self.lock();
+        state.removed = true;
+        state.wake();
+    }
+}
+
+impl SlotState {
+    pub fn wake(&self) {
+        self.waiting.iter().for_each(|(waiter, slot)| waiter.wake(*slot));
+    }
+}
+
+impl PartialEq for Deadline {
+    fn eq(&self, other: &Deadline) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Deadline {}
+
+impl PartialOrd for Deadline {
+    fn partial_cmp(&self, other: &Deadline) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Deadline {
+    fn cmp(&self, other: &Deadline) -> Ordering {
+        self.at.cmp(&other.at)
+    }
+}

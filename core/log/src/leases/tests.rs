@@ -1,0 +1,169 @@
+//! Tests of lease maps: the pure map against one that knows each message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use core_rpc::*;
+use proptest::prelude::*;
+
+use super::map::{Holding, LeaseMap, Settling, Until, Want};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Lease { first: u64, count: u64, holder: u8, strict: Option<u64>, window: u64 },
+    Settle { first: u64, count: u64, holder: u8, settlement: u8, kept: bool },
+    Skip { first: u64, count: u64 },
+    Unlease { first: u64, count: u64, holder: u8 },
+    Raise { floor: u64 },
+    Release { holder: u8 },
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (first, count) = (0..30u64, 1..8u64);
+    prop_oneof![
+        4 => (first.clone(), count.clone(), 0..2u8, prop::option::of(1..5u64), 1..40u64)
+            .prop_map(|(first, count, holder, strict, window)| Step::Lease { first, count, holder, strict, window }),
+        4 => (first.clone(), count.clone(), 0..2u8, 0..4u8, prop::bool::weighted(0.8))
+            .prop_map(|(first, count, holder, settlement, kept)| Step::Settle { first, count, holder, settlement, kept }),
+        1 => (first.clone(), count.clone()).prop_map(|(first, count)| Step::Skip { first, count }),
+        1 => (first.clone(), count, 0..2u8).prop_map(|(first, count, holder)| Step::Unlease { first, count, holder }),
+        1 => first.prop_map(|floor| Step::Raise { floor }),
+        1 => (0..2u8).prop_map(|holder| Step::Release { holder }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Is {
+    Available(u32, u32),
+    Leased(u8, u32, u32),
+    Settled,
+}
+
+const ACQUISITIONS_MAX: u32 = 3;
+
+fn holder(number: u8) -> String {
+    format!("h{number}")
+}
+
+proptest! {
+    #[test]
+    fn a_map_is_what_happened_to_each_message(steps in prop::collection::vec(step(), 1..60)) {
+        let mut map = LeaseMap::new(0);
+        let (mut floor, mut messages): (u64, Vec<Is>) = (0, Vec::new());
+        for step in steps {
+            match step {
+                Step::Lease { first, count, holder: number, strict, window } => {
+                    let (first, last) = (first.min(messages.len() as u64), first + count - 1);
+                    let holding = Holding {
+                        holder: Arc::from(holder(number)),
+                        until: Until::At(Duration::from_secs(1)),
+                        acquisitions_max: ACQUISITIONS_MAX,
+                    };
+                    let mode = if strict.is_some() { AcquireMode::Strict } else { AcquireMode::Batch };
+                    let want = Want { holding, mode, window_messages: window };
+                    let leased = map.lease(first, last, &want, strict.unwrap_or(100));
+                    // New ones come in within the window and, where the mode is strict, the credit.
+                    let (len, credit) = (messages.len() as u64, strict.unwrap_or(u64::MAX));
+                    let room = window.saturating_sub(len - floor);
+                    if last >= len && room > 0 {
+                        let last = if strict.is_some() { last.min(len + room.min(credit) - 1) } else { last };
+                        messages.resize(last as usize + 1, Is::Available(0, 0));
+                    }
+                    let mut expected = 0;
+                    for message in messages.iter_mut().take(last as usize + 1).skip(first.max(floor) as usize) {
+                        if let Is::Available(acquisitions, failures) = *message && expected < credit {
+                            *message = Is::Leased(number, acquisitions + 1, failures);
+                            expected += 1;
+                        }
+                    }
+                    prop_assert_eq!(leased.messages, expected);
+                }
+                Step::Settle { first, count, holder: number, settlement, kept } => {
+                    let last = first + count - 1;
+                    let settlement = [Settlement::Accept, Settlement::Release, Settlement::Reject, Settlement::Fail][settlement as usize];
+                    let mut settling = Settling::default();
+                    let answer = map.settle(SettleRange { first, last, settlement }, &holder(number), &mut settling);
+                    let held = |offset: u64| matches!(messages.get(offset as usize), Some(Is::Leased(by, ..)) if *by == number);
+                    let expected = if last < floor { Err(LeaseError::Passed) }
+                        else if (first.max(floor)..=last).all(held) { Ok(()) } else { Err(LeaseError::NotHeld) };
+                    prop_assert_eq!(answer, expected);
+                    if answer.is_err() { continue; }
+                    if !kept {
+                        map.unlock(&settling);
+                        continue;
+                    }
+                    map.apply(&settling);
+                    for message in &mut messages[first.max(floor) as usize..=last as usize] {
+                        if let Is::Leased(_, acquisitions, failures) = *message {
+                            let failures = failures + u32::from(settlement == Settlement::Fail);
+                            let ends = matches!(settlement, Settlement::Accept | Settlement::Reject) || acquisitions >= ACQUISITIONS_MAX;
+                            *message = if ends { Is::Settled } else { Is::Available(acquisitions, failures) };
+                        }
+                    }
+                }
+                Step::Skip { first, count } => {
+                    if first > messages.len() as u64 { continue; }
+                    map.skip(first, first + count - 1);
+                    for offset in first..first + count {
+                        if offset >= messages.len() as u64 {
+                            messages.push(Is::Settled);
+                        } else if matches!(messages[offset as usize], Is::Available(..)) && offset >= floor {
+                            messages[offset as usize] = Is::Settled;
+                        }
+                    }
+                }
+                Step::Unlease { first, count, holder: number } => {
+                    map.unlease(first, first + count - 1, &holder(number));
+                    for offset in first.max(floor)..(first + count).min(messages.len() as u64) {
+                        if let Is::Leased(by, acquisitions, failures) = messages[offset as usize] && by == number {
+                            messages[offset as usize] = Is::Available(acquisitions - 1, failures);
+                        }
+                    }
+                    while messages.len() as u64 > floor && messages.last() == Some(&Is::Available(0, 0)) {
+                        messages.pop();
+                    }
+                }
+                Step::Raise { floor: to } => {
+                    map.raise_floor(to);
+                    while (messages.len() as u64) < to { messages.push(Is::Settled); }
+                    messages[..to as usize].fill(Is::Settled);
+                }
+                Step::Release { holder: number } => {
+                    let mut settling = Settling::default();
+                    map.release(&mut settling, |holding| *holding.holder == *holder(number));
+                    map.apply(&settling);
+                    for message in &mut messages {
+                        if let Is::Leased(by, acquisitions, failures) = *message && by == number {
+                            let ends = acquisitions >= ACQUISITIONS_MAX;
+                            *message = if ends { Is::Settled } else { Is::Available(acquisitions, failures) };
+                        }
+                    }
+                }
+                Step::Restart => {
+                    map = LeaseMap::restore(&map.snapshot());
+                    for message in &mut messages {
+                        if let Is::Leased(_, acquisitions, failures) = *message {
+                            *message = Is::Available(acquisitions - 1, failures);
+                        }
+                    }
+                }
+            }
+            floor = messages.iter().position(|message| *message != Is::Settled).unwrap_or(messages.len()) as u64;
+            map.check();
+            let view = map.view(usize::MAX);
+            prop_assert_eq!((view.floor, view.next), (floor, messages.len() as u64));
+            for range in &view.ranges {
+                for offset in range.first..=range.last {
+                    let is = match &range.state {
+                        RangeState::Available => Is::Available(range.acquisitions, range.failures),
+                        RangeState::Leased { holder } => Is::Leased(u8::from(holder == "h1"), range.acquisitions, range.failures),
+                        RangeState::Settled => Is::Settled,
+                    };
+                    prop_assert_eq!(is, messages[offset as usize], "{}", offset);
+                }
+            }
+        }
+    }
+}
