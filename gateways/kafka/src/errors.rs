@@ -2,11 +2,13 @@
 //!
 //! Codes and their meaning: Kafka's protocol guide, "Error Codes".
 
-use core_rpc::{AppendError, CursorError, FetchError, MetaError, TopicError};
+use core_rpc::{AppendError, CursorError, FetchError, LeaseError, MetaError, TopicError};
 
 use crate::state::fetch_sessions::SessionError;
 use crate::state::groups::GroupError;
 use crate::state::security::Resource;
+use crate::state::share_groups::group::HeartbeatError;
+use crate::state::share_groups::sessions::ShareSessionError;
 
 macro_rules! error_codes {
     ($($name:ident = $code:literal $message:literal)*) => {
@@ -120,7 +122,11 @@ error_codes! {
     StaleMemberEpoch = 113 "the member's epoch is stale"
     MismatchedEndpointType = 114 "the request was sent to an endpoint of the wrong type"
     UnsupportedEndpointType = 115 "this endpoint type is not supported"
+    InvalidRecordState = 121 "the records are not in a state that allows this"
+    ShareSessionNotFound = 122 "there is no such share session"
+    InvalidShareSessionEpoch = 123 "the share session epoch is invalid"
     InvalidRegularExpression = 128 "the regular expression is not valid"
+    ShareSessionLimitReached = 133 "there are too many share sessions"
 }
 
 impl ErrorCode {
@@ -195,6 +201,39 @@ impl From<&CursorError> for ErrorCode {
             CursorError::DiskFull | CursorError::StorageFailed | CursorError::Unavailable => {
                 ErrorCode::CoordinatorNotAvailable
             }
+        }
+    }
+}
+
+impl From<&LeaseError> for ErrorCode {
+    fn from(error: &LeaseError) -> Self {
+        match error {
+            LeaseError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+            LeaseError::NotHeld | LeaseError::Passed => ErrorCode::InvalidRecordState,
+            LeaseError::Invalid => ErrorCode::InvalidRequest,
+            LeaseError::Corrupt | LeaseError::DiskFull | LeaseError::StorageFailed => ErrorCode::KafkaStorageError,
+            // Nothing of Kafka's is leased to a session.
+            LeaseError::UnknownSession | LeaseError::Unavailable => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+}
+
+impl From<HeartbeatError> for ErrorCode {
+    fn from(error: HeartbeatError) -> Self {
+        match error {
+            HeartbeatError::UnknownGroup | HeartbeatError::UnknownMember => ErrorCode::UnknownMemberId,
+            HeartbeatError::FencedEpoch => ErrorCode::FencedMemberEpoch,
+            HeartbeatError::GroupFull => ErrorCode::GroupMaxSizeReached,
+        }
+    }
+}
+
+impl From<ShareSessionError> for ErrorCode {
+    fn from(error: ShareSessionError) -> Self {
+        match error {
+            ShareSessionError::NotFound => ErrorCode::ShareSessionNotFound,
+            ShareSessionError::InvalidEpoch => ErrorCode::InvalidShareSessionEpoch,
+            ShareSessionError::LimitReached => ErrorCode::ShareSessionLimitReached,
         }
     }
 }

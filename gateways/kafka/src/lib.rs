@@ -31,9 +31,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::configs::TopicConfig;
+use crate::configs::group::GroupConfigs;
 use crate::errors::ErrorCode;
 use crate::state::security::{Listener, Operation, Peer, Resource, Security, SecurityConfig};
-use crate::state::{Brokers, FetchSessions, GroupConfig, Groups, NamespaceTopics, ProducerIds};
+use crate::state::{
+    Brokers, FetchSessions, GroupConfig, Groups, NamespaceTopics, ProducerIds, ShareGroups, ShareSessions,
+};
 
 /// How the gateway is set up.
 #[derive(Clone, Debug)]
@@ -112,6 +115,9 @@ pub struct Gateway<C> {
     pub producer_ids: ProducerIds<C>,
     pub groups: Groups<C>,
     pub fetch_sessions: FetchSessions,
+    pub share_groups: ShareGroups,
+    pub share_sessions: ShareSessions,
+    pub group_configs: GroupConfigs<C>,
     /// The live gateways, and who of them is responsible for what.
     pub brokers: Brokers,
     pub security: Security<C>,
@@ -215,6 +221,8 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
     let groups =
         Groups::start(core.clone(), config.namespace.clone(), config.groups, brokers.clone(), image, stop.clone());
     let groups = groups.await.context("cannot read the groups")?;
+    let group_configs = GroupConfigs::start(core.clone(), &config.namespace, stop.clone()).await;
+    let group_configs = group_configs.context("cannot read the groups' configurations")?;
     let (connections_max, drain) = (config.connections_max, config.drain);
     let security = Security::start(core.clone(), &config.namespace, config.security.clone(), stop.clone()).await?;
     let gateway = Arc::new(Gateway {
@@ -226,6 +234,9 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         topics,
         groups,
         fetch_sessions: FetchSessions::new(Default::default()),
+        share_groups: ShareGroups::start(stop.clone()),
+        share_sessions: ShareSessions::default(),
+        group_configs,
         brokers: brokers.clone(),
         security,
     });

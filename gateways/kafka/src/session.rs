@@ -52,6 +52,7 @@ const READ_BYTES_MAX: usize = 64 << 10;
 pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, stream: Stream, peer: Arc<Peer>, draining: CancellationToken) {
     let idle_max = gateway.config.connections_max_idle;
     let address = peer.address;
+    let left = gateway.clone();
     let session = Session {
         gateway,
         stream,
@@ -72,6 +73,7 @@ pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, stream: Stream, peer: Arc<Pe
     if let Err(error) = session.await {
         tracing::debug!(peer = %address, %error, "a connection ends");
     }
+    left.disconnected(address).await;
 }
 
 struct Session<C> {

@@ -15,6 +15,7 @@ use crate::translate::names::check_topic_name;
 pub const TOPIC: i8 = 2;
 pub const BROKER: i8 = 4;
 pub const BROKER_LOGGER: i8 = 8;
+pub const GROUP: i8 = 32;
 
 /// Tries after another gateway changed the topic at the same time.
 const TRIES: usize = 10;
@@ -49,6 +50,7 @@ pub fn check_keys<'a>(keys: impl Iterator<Item = (&'a str, bool)>) -> Result<(),
 pub fn config_resource(kind: i8, name: &str) -> Resource<'_> {
     match kind {
         TOPIC => Resource::Topic(name),
+        GROUP => Resource::Group(name),
         _ => Resource::Cluster,
     }
 }
@@ -69,6 +71,8 @@ pub async fn alter<C: Core>(
 ) -> Result<(), Refusal> {
     match resource {
         (TOPIC, name) => alter_topic(gateway, name, validate_only, change).await,
+        (GROUP, "") => Err(Refusal::new(ErrorCode::InvalidRequest, "Group name must not be empty")),
+        (GROUP, name) => gateway.group_configs.alter(name, validate_only, change).await,
         (BROKER | BROKER_LOGGER, name) => {
             check_broker_name(name, gateway.identity.node_id)?;
             let message = format!(

@@ -1,6 +1,6 @@
 //! Changes of single keys of a topic's configuration, as IncrementalAlterConfigs asks for them.
 
-use super::definition::{Kind, elements};
+use super::definition::{Definition, Kind, elements};
 use super::topic::{Labels, check_labels, value};
 use super::topic_table::topic_definition;
 use crate::errors::{ErrorCode, Refusal};
@@ -35,8 +35,19 @@ pub struct Change<'a> {
     pub value: Option<&'a str>,
 }
 
-/// The configuration after the changes; refused if it would not be allowed.
+/// A topic's configuration after the changes; refused if it would not be allowed.
 pub fn changed(labels: &Labels, changes: &[Change<'_>]) -> Result<Labels, Refusal> {
+    let labels = applied(labels, changes, topic_definition)?;
+    check_labels(&labels).map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
+    Ok(labels)
+}
+
+/// A configuration after the changes, whatever their values. `definition` tells which keys are lists.
+pub fn applied(
+    labels: &Labels,
+    changes: &[Change<'_>],
+    definition: fn(&str) -> Option<&'static Definition>,
+) -> Result<Labels, Refusal> {
     let mut labels = labels.clone();
     for change in changes {
         let given = change.value.unwrap_or_default();
@@ -48,17 +59,22 @@ pub fn changed(labels: &Labels, changes: &[Change<'_>]) -> Result<Labels, Refusa
                 labels.insert(change.name.to_owned(), given.trim().to_owned());
             }
             Operation::Append | Operation::Subtract => {
-                let list = changed_list(&labels, change.name, change.operation, given)?;
+                let list = changed_list(&labels, change.name, change.operation, given, definition)?;
                 labels.insert(change.name.to_owned(), list);
             }
         }
     }
-    check_labels(&labels).map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
     Ok(labels)
 }
 
-fn changed_list(labels: &Labels, name: &str, operation: Operation, given: &str) -> Result<String, Refusal> {
-    if topic_definition(name).is_none_or(|definition| definition.kind != Kind::List) {
+fn changed_list(
+    labels: &Labels,
+    name: &str,
+    operation: Operation,
+    given: &str,
+    definition: fn(&str) -> Option<&'static Definition>,
+) -> Result<String, Refusal> {
+    if definition(name).is_none_or(|definition| definition.kind != Kind::List) {
         let word = if operation == Operation::Append { "APPEND to" } else { "SUBTRACT from" };
         let message = format!("Can't {word} key {name} because its type is not LIST.");
         return Err(Refusal::new(ErrorCode::InvalidConfig, message));

@@ -4,11 +4,12 @@ pub mod alter;
 mod broker;
 mod change;
 mod definition;
+pub mod group;
 mod topic;
 mod topic_table;
 
 pub use broker::{BrokerConfig, broker_configs};
-pub use change::{Change, Operation, changed};
+pub use change::{Change, Operation, applied, changed};
 pub use definition::{Definition, Effect, Kind};
 pub use topic::{Labels, TopicConfig, check_labels, durability_of, settings_of, value, with_durability};
 pub use topic_table::{TOPIC_CONFIGS, topic_definition};
@@ -21,4 +22,5 @@ pub enum Source {
     StaticBroker = 4,
     Default = 5,
     BrokerLogger = 6,
+    Group = 8,
 }

@@ -1,4 +1,4 @@
-//! AlterConfigs (33), versions 0 to 2: replaces a topic's configuration; keys that are not named get their default.
+//! AlterConfigs (33), versions 0 to 2: replaces a topic's or a group's configuration; keys that are not named get their default.
 //! The broker's cannot be changed by clients.
 
 use codec_kafka::messages::alter_configs::{
@@ -8,7 +8,7 @@ use core_rpc::Core;
 
 use super::Context;
 use crate::Gateway;
-use crate::configs::alter::{alter, check_keys, may_alter, named_twice};
+use crate::configs::alter::{GROUP, alter, check_keys, may_alter, named_twice};
 use crate::configs::{Labels, check_labels};
 use crate::errors::{ErrorCode, Refusal};
 
@@ -49,7 +49,10 @@ async fn replace<C: Core>(
     });
     let labels: Labels = pairs.collect();
     alter(gateway, (resource.resource_type, &resource.resource_name), validate_only, &keys, |_| {
-        check_labels(&labels).map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
+        // A group's are checked where they are stored.
+        if resource.resource_type != GROUP {
+            check_labels(&labels).map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
+        }
         Ok(labels.clone())
     })
     .await

@@ -17,6 +17,8 @@ use crate::errors::ErrorCode;
 const FEATURES: &[(&str, i16)] = &[
     // The consumer protocol (KIP-848).
     ("group.version", 1),
+    // Share groups (KIP-932).
+    ("share.version", 1),
 ];
 
 /// The first version in which a supported feature may begin at level 0.

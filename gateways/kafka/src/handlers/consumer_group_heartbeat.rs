@@ -57,6 +57,10 @@ fn check_access<C: Core>(
     for topic in request.subscribed_topic_names.iter().flatten() {
         gateway.check(context, Operation::Describe, Resource::Topic(topic))?;
     }
+    if gateway.share_groups.has_members(&request.group_id) {
+        let message = format!("Group {} is not a consumer group.", request.group_id);
+        return Err(Refusal::new(ErrorCode::GroupIdNotFound, message));
+    }
     Ok(())
 }
 

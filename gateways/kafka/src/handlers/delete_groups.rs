@@ -1,4 +1,5 @@
-//! DeleteGroups (42), versions 0 to 2: deletes groups without members, their offsets included (KIP-229).
+//! DeleteGroups (42), versions 0 to 2: deletes groups without members, their offsets included (KIP-229);
+//! share groups too.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,7 +24,13 @@ pub async fn handle<C: Core>(
             continue;
         }
         let error = match gateway.check(context, Operation::Delete, Resource::Group(&group_id)) {
-            Ok(()) => gateway.groups.delete(&group_id).await.err().map_or(ErrorCode::None, ErrorCode::from),
+            // A share group is deleted if there is one; else what the other kinds of group say is the answer.
+            Ok(()) => match gateway.delete_share_group(&group_id).await {
+                Err(ErrorCode::GroupIdNotFound) => {
+                    gateway.groups.delete(&group_id).await.err().map_or(ErrorCode::None, ErrorCode::from)
+                }
+                deleted => deleted.err().unwrap_or(ErrorCode::None),
+            },
             Err(code) => code,
         };
         results.push(DeletableGroupResult { group_id, error_code: error.code() });

@@ -1,8 +1,9 @@
-//! DescribeConfigs (32), versions 1 to 4: describes the configuration of topics and of this broker.
+//! DescribeConfigs (32), versions 1 to 4: describes the configuration of topics, groups and this broker.
 //!
 //! - Topics: every key of Kafka 4.1 and `polymq.durability`, with type, source, synonyms and documentation.
 //! - The broker's keys are read-only: it is configured when it is started.
-//! - Broker loggers: one, `root`. Client metrics and groups have no configurations here (INVALID_REQUEST).
+//! - Broker loggers: one, `root`. Client metrics have no configurations here (INVALID_REQUEST).
+//! - Groups: what a share group can be set to (KIP-932).
 
 use codec_kafka::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
@@ -11,7 +12,8 @@ use codec_kafka::messages::describe_configs::{
 use core_rpc::Core;
 
 use super::Context;
-use crate::configs::alter::{BROKER, BROKER_LOGGER, TOPIC, config_resource};
+use crate::configs::alter::{BROKER, BROKER_LOGGER, GROUP, TOPIC, config_resource};
+use crate::configs::group::{self, GROUP_CONFIGS};
 use crate::configs::{self, BrokerConfig, Definition, Kind, Labels, Source, TOPIC_CONFIGS, broker_configs};
 use crate::errors::{ErrorCode, Refusal};
 use crate::translate::names::check_topic_name;
@@ -88,6 +90,11 @@ fn configs_of<C: Core>(
             check_broker(name, gateway.identity.node_id, "")?;
             Ok(vec![root_logger()])
         }
+        GROUP if name.is_empty() => Err(Refusal::new(ErrorCode::InvalidRequest, "Group name must not be empty")),
+        GROUP => {
+            let labels = gateway.group_configs.labels(name);
+            Ok(GROUP_CONFIGS.iter().map(|definition| group_config(definition, &labels)).collect())
+        }
         other => Err(Refusal::new(ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
     }
 }
@@ -114,6 +121,28 @@ fn topic_config(definition: &Definition, labels: &Labels) -> DescribeConfigsReso
         value: Some(configs::value(labels, definition.name).to_owned()),
         read_only: false,
         config_source: if set.is_some() { Source::Topic } else { Source::Default } as i8,
+        is_sensitive: false,
+        synonyms: set.into_iter().chain(inherited).collect(),
+        config_type: definition.kind as i8,
+        documentation: Some(definition.documentation.to_owned()),
+    }
+}
+
+fn group_config(definition: &Definition, labels: &Labels) -> DescribeConfigsResourceResult {
+    let value = group::value(labels, definition.name).to_owned();
+    let source = if labels.contains_key(definition.name) { Source::Group } else { Source::Default } as i8;
+    let synonym = |name: &str, value: &str, source| DescribeConfigsSynonym {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        source,
+    };
+    let set = labels.get(definition.name).map(|value| synonym(definition.name, value, source));
+    let inherited = definition.broker_synonym.map(|name| synonym(name, definition.default, Source::Default as i8));
+    DescribeConfigsResourceResult {
+        name: definition.name.to_owned(),
+        value: Some(value),
+        read_only: false,
+        config_source: source,
         is_sensitive: false,
         synonyms: set.into_iter().chain(inherited).collect(),
         config_type: definition.kind as i8,

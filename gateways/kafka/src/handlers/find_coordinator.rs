@@ -2,7 +2,8 @@
 //!
 //! - Transactions (key type 1) are refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which clients take as final: after
 //!   COORDINATOR_NOT_AVAILABLE they would ask again until their time is up.
-//! - Share groups (key type 2) and unknown types are refused with INVALID_REQUEST, as by a Kafka without them.
+//! - Key type 2 names what a share group keeps of a partition (`group:topic id:partition`); the core keeps it, and the gateway
+//!   that coordinates the group is as good as any. Unknown types are refused with INVALID_REQUEST.
 
 use codec_kafka::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use core_rpc::Core;
@@ -16,6 +17,7 @@ use crate::state::brokers::{CoordinatorKey, View};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
 
 /// The first version that asks for several keys.
 const KEYS_VERSION: i16 = 4;
@@ -60,6 +62,8 @@ pub async fn handle<C: Core>(
 /// Who may not describe a group or a transactional id does not learn where it is.
 fn may_find<C: Core>(gateway: &Gateway<C>, context: &Context, key_type: i8, key: &str) -> Result<(), Refusal> {
     let resource = match key_type {
+        // Only brokers ask for it.
+        SHARE => return gateway.check(context, Operation::ClusterAction, Resource::Cluster).map_err(Refusal::from),
         TRANSACTION => Resource::TransactionalId(key),
         _ => Resource::Group(key),
     };
@@ -76,6 +80,18 @@ fn coordinator<'a>(brokers: &'a View, key_type: i8, key: &str) -> Result<&'a Mem
             ErrorCode::TransactionalIdAuthorizationFailed,
             "transactions are not supported by this broker",
         )),
+        SHARE => {
+            let mut parts = key.rsplitn(3, ':');
+            let (partition, topic, group) = (parts.next(), parts.next(), parts.next());
+            let is_number = partition.is_some_and(|partition| partition.parse::<u32>().is_ok());
+            match group {
+                Some(group) if is_number && topic.is_some_and(|topic| !topic.is_empty()) && !group.is_empty() => {
+                    let coordinator = brokers.coordinator(CoordinatorKey::Group(group));
+                    coordinator.ok_or_else(|| ErrorCode::CoordinatorNotAvailable.into())
+                }
+                _ => Err(Refusal::new(ErrorCode::InvalidRequest, "the key is not group:topicId:partition")),
+            }
+        }
         other => Err(Refusal::new(ErrorCode::InvalidRequest, format!("key type {other} is not supported"))),
     }
 }

@@ -1,4 +1,4 @@
-//! IncrementalAlterConfigs (44), versions 0 to 1: changes single keys of a topic's configuration. The broker's cannot
+//! IncrementalAlterConfigs (44), versions 0 to 1: changes single keys of a topic's or a group's configuration. The broker's cannot
 //! be changed by clients.
 
 use codec_kafka::messages::incremental_alter_configs::{
@@ -9,8 +9,9 @@ use core_rpc::Core;
 
 use super::Context;
 use crate::Gateway;
-use crate::configs::alter::{alter, check_keys, may_alter, named_twice};
-use crate::configs::{Change, Operation, changed};
+use crate::configs::alter::{GROUP, alter, check_keys, may_alter, named_twice};
+use crate::configs::group::group_definition;
+use crate::configs::{Change, Labels, Operation, applied, changed};
 use crate::errors::{ErrorCode, Refusal};
 
 pub async fn handle<C: Core>(
@@ -59,5 +60,9 @@ async fn change<C: Core>(
     check_keys(changes.iter().map(|change| (change.name, misses_value(change))))?;
     let keys: Vec<&str> = changes.iter().map(|change| change.name).collect();
     let resource = (resource.resource_type, resource.resource_name.as_str());
-    alter(gateway, resource, validate_only, &keys, |labels| changed(labels, &changes)).await
+    let change = |labels: &Labels| match resource.0 {
+        GROUP => applied(labels, &changes, group_definition),
+        _ => changed(labels, &changes),
+    };
+    alter(gateway, resource, validate_only, &keys, change).await
 }

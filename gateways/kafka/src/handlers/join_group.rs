@@ -37,6 +37,10 @@ pub async fn handle<C: Core>(
         true => request.rebalance_timeout_ms,
         false => request.session_timeout_ms,
     };
+    if gateway.share_groups.has_members(&request.group_id) {
+        let refusal = JoinRefused { error: GroupError::InconsistentProtocol, member_id: request.member_id };
+        return refused(refusal, context);
+    }
     let Ok(random) = random_16_bytes() else {
         return refused(JoinRefused { error: GroupError::CoordinatorNotAvailable, member_id: request.member_id }, context);
     };

@@ -13,6 +13,9 @@ use crate::Gateway;
 use crate::errors::ErrorCode;
 use crate::state::security::{Operation, Resource};
 
+/// The type of share groups.
+const SHARE: &str = "share";
+
 pub async fn handle<C: Core>(
     gateway: &Arc<Gateway<C>>,
     context: &Context,
@@ -33,7 +36,23 @@ pub async fn handle<C: Core>(
         protocol_type: group.protocol_type,
         group_type: group.group_type.to_owned(),
     });
-    ListGroupsResponse { groups: listed.collect(), ..Default::default() }
+    let mut groups: Vec<ListedGroup> = listed.collect();
+    match gateway.list_share_groups().await {
+        Ok(share_groups) => groups.extend(share_groups.into_iter().filter(|(id, _)| may_see(id)).filter_map(|share| listed_share(share, &request))),
+        Err(code) => return ListGroupsResponse { error_code: code.code(), ..Default::default() },
+    }
+    ListGroupsResponse { groups, ..Default::default() }
+}
+
+fn listed_share((group_id, has_members): (String, bool), request: &ListGroupsRequest) -> Option<ListedGroup> {
+    let state = if has_members { "Stable" } else { "Empty" };
+    let is_asked_for = is_among(&request.states_filter, state) && is_among(&request.types_filter, SHARE);
+    is_asked_for.then(|| ListedGroup {
+        group_state: state.to_owned(),
+        group_id,
+        protocol_type: SHARE.to_owned(),
+        group_type: SHARE.to_owned(),
+    })
 }
 
 /// An empty filter lets all through.

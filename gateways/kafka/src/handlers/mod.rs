@@ -143,6 +143,13 @@ table! {
     ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
     ConsumerGroupDescribe 0..=1 => consumer_group_describe;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;
+    ShareGroupHeartbeat 1..=1 => share_group_heartbeat;
+    ShareGroupDescribe 1..=1 => share_group_describe;
+    ShareFetch 1..=1 => share_fetch;
+    ShareAcknowledge 1..=1 => share_acknowledge;
+    DescribeShareGroupOffsets 0..=0 => describe_share_group_offsets;
+    AlterShareGroupOffsets 0..=0 => alter_share_group_offsets;
+    DeleteShareGroupOffsets 0..=0 => delete_share_group_offsets;
 }
 
 /// A request that cannot even be begun. The connection has to be closed, as Kafka closes it.

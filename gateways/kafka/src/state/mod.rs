@@ -6,10 +6,12 @@ pub mod fetch_sessions;
 pub mod groups;
 mod producer_ids;
 pub mod security;
+pub mod share_groups;
 mod topic_image;
 
 pub use brokers::{Brokers, CoordinatorKey};
 pub use fetch_sessions::FetchSessions;
 pub use groups::{GroupConfig, Groups};
 pub use producer_ids::ProducerIds;
+pub use share_groups::{ShareGroups, ShareSessions};
 pub use topic_image::NamespaceTopics;

@@ -1,5 +1,6 @@
 //! Kafka's names, topics and batches ↔ the core's.
 
+pub mod acknowledged;
 pub mod acls;
 pub mod fetched;
 pub mod names;
