@@ -74,7 +74,8 @@ pub struct Compaction {
 pub enum Durability {
     /// When it is on the disk (group commit).
     Fsync,
-    /// When it is with the operating system; synced within a second.
+    /// When it is with the operating system. A sync is asked for within a second; where more comes than the disk takes, it
+    /// may be behind by as much as the engine allows (eight packs).
     Relaxed,
     /// When it is in the core's memory; written behind.
     Memory,
