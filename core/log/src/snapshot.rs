@@ -143,3 +143,28 @@ fn checked_body<'a>(bytes: &'a [u8], name: &str, magic: &[u8; 8]) -> io::Result<
 fn damaged(name: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("{name} is damaged"))
 }
+
+#[cfg(test)]
+mod tests {
+    use core_rpc::TopicId;
+
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    #[test]
+    fn a_snapshot_of_before_there_were_transactions_is_read() {
+        let disk = MemoryDisk::new();
+        disk.create_directory("s").unwrap();
+        let id = PartitionId { topic: TopicId(1), index: 2 };
+        let partitions = vec![PartitionSnapshot { id, start: 3, end: 4, producers: Vec::new() }];
+        let snapshot = Snapshot { place: Place { pack: 5, position: 6 }, run: 7, partitions, ..Snapshot::default() };
+        let mut body = postcard::to_stdvec(&snapshot).unwrap();
+        body.truncate(body.len() - LISTS_ADDED);
+        let crc = crc32c::crc32c(&body).to_le_bytes();
+        let bytes = [&MAGIC_1[..], &crc[..], &body[..]].concat();
+        write_whole(&disk, &format!("s/{}", name(snapshot.place)), &bytes).unwrap();
+        assert_eq!(read_newest(&disk, "s").unwrap(), Some(snapshot.clone()));
+        write(&disk, "s", &snapshot).unwrap();
+        assert_eq!(read_newest(&disk, "s").unwrap(), Some(snapshot));
+    }
+}

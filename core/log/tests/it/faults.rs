@@ -249,9 +249,9 @@ async fn an_entry_of_a_later_version_is_refused() {
     let name = files(&disk, "pack-", ".log").remove(0);
     let pack = read_whole(&disk, &name).unwrap();
     let start = core_log::pack::entry::EntryHead::read(&pack).unwrap();
-    let unknown = core_log::pack::entry::EntryHead { kind: 16, ..start };
+    let unknown = core_log::pack::entry::EntryHead { kind: 63, ..start };
     let file = disk.open(&name).unwrap();
     file.write_at(40, &[std::io::IoSlice::new(&unknown.encode(&[]))]).unwrap();
     let refused = setup(false).open(Arc::new(disk)).err();
-    assert!(matches!(refused, Some(OpenError::UnknownEntry { kind: 16 })), "{refused:?}");
+    assert!(matches!(refused, Some(OpenError::UnknownEntry { kind: 63 })), "{refused:?}");
 }
