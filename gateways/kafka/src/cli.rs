@@ -13,8 +13,8 @@ use gateway_runtime::tls::TlsFiles;
 use gateway_runtime::{NodeId, ready, signals};
 
 use crate::configs::durability_of;
-use crate::state::GroupConfig;
 use crate::state::security::{Mechanism, SecurityConfig};
+use crate::state::{GroupConfig, TransactionConfig};
 use crate::{Config, TlsConfig, check, start};
 
 /// The Kafka gateway of PolyMQ. Each flag is also a key of the TOML file (--config) and an environment variable.
@@ -114,6 +114,12 @@ pub struct Flags {
     /// Whether everybody may use what no access rule is about.
     #[arg(long, env = "POLYMQ_KAFKA_ALLOW_EVERYONE_IF_NO_ACL_FOUND", default_value_t = false, action = ArgAction::Set)]
     allow_everyone_if_no_acl_found: bool,
+    /// The longest time, in milliseconds, after which a producer may ask for its open transactions to be aborted.
+    #[arg(long, env = "POLYMQ_KAFKA_TRANSACTION_MAX_TIMEOUT_MS", default_value_t = 900_000, value_parser = clap::value_parser!(i32).range(1..))]
+    transaction_max_timeout_ms: i32,
+    /// Milliseconds that a transactional id is remembered that nobody uses.
+    #[arg(long, env = "POLYMQ_KAFKA_TRANSACTIONAL_ID_EXPIRATION_MS", default_value_t = 604_800_000, value_parser = clap::value_parser!(u64).range(1..))]
+    transactional_id_expiration_ms: u64,
     /// A file to write once the gateway listens: {"kafka":"ADDRESS"}.
     #[arg(long, env = "POLYMQ_KAFKA_READY_FILE")]
     ready_file: Option<PathBuf>,
@@ -159,6 +165,10 @@ impl Flags {
                 allow_everyone_if_no_acl_found: self.allow_everyone_if_no_acl_found,
             },
             tls: self.tls(),
+            transactions: TransactionConfig {
+                timeout_ms_max: self.transaction_max_timeout_ms,
+                id_expiration: Duration::from_millis(self.transactional_id_expiration_ms),
+            },
         }
     }
 }

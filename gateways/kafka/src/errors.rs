@@ -9,6 +9,7 @@ use crate::state::groups::GroupError;
 use crate::state::security::Resource;
 use crate::state::share_groups::group::HeartbeatError;
 use crate::state::share_groups::sessions::ShareSessionError;
+use crate::state::transactions::TransactionError;
 
 macro_rules! error_codes {
     ($($name:ident = $code:literal $message:literal)*) => {
@@ -46,11 +47,13 @@ error_codes! {
     RequestTimedOut = 7 "the request timed out"
     MessageTooLarge = 10 "the request contains a batch larger than the topic's max.message.bytes"
     OffsetMetadataTooLarge = 12 "the metadata of an offset commit is too large"
+    NetworkException = 13 "the server disconnected before an answer"
     CoordinatorLoadInProgress = 14 "the coordinator is loading"
     CoordinatorNotAvailable = 15 "the coordinator is not available"
     NotCoordinator = 16 "this is not the coordinator"
     InvalidTopicException = 17 "the topic name is invalid"
     RecordListTooLarge = 18 "the request contains more record batches than allowed"
+    NotEnoughReplicas = 19 "there are fewer replicas in sync than are required"
     InvalidRequiredAcks = 21 "acks must be 0, 1 or -1"
     IllegalGeneration = 22 "the group generation is not valid"
     InconsistentGroupProtocol = 23 "the member's protocol type or protocols do not fit the group's"
@@ -122,6 +125,7 @@ error_codes! {
     StaleMemberEpoch = 113 "the member's epoch is stale"
     MismatchedEndpointType = 114 "the request was sent to an endpoint of the wrong type"
     UnsupportedEndpointType = 115 "this endpoint type is not supported"
+    TransactionAbortable = 120 "the transaction cannot go on but can be aborted"
     InvalidRecordState = 121 "the records are not in a state that allows this"
     ShareSessionNotFound = 122 "there is no such share session"
     InvalidShareSessionEpoch = 123 "the share session epoch is invalid"
@@ -288,6 +292,24 @@ impl From<SessionError> for ErrorCode {
     }
 }
 
+impl From<TransactionError> for ErrorCode {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::InvalidId => ErrorCode::InvalidRequest,
+            TransactionError::InvalidTimeout => ErrorCode::InvalidTransactionTimeout,
+            TransactionError::InvalidProducerIdMapping => ErrorCode::InvalidProducerIdMapping,
+            TransactionError::ProducerFenced => ErrorCode::ProducerFenced,
+            TransactionError::InvalidState => ErrorCode::InvalidTxnState,
+            TransactionError::Concurrent => ErrorCode::ConcurrentTransactions,
+            TransactionError::NotInTransaction => ErrorCode::TransactionAbortable,
+            TransactionError::UnknownId => ErrorCode::TransactionalIdNotFound,
+            TransactionError::NotCoordinator => ErrorCode::NotCoordinator,
+            TransactionError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+            TransactionError::RecordTooLarge => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
 impl Resource<'_> {
     /// What a client is told that may not use the resource.
     pub fn refusal(self) -> ErrorCode {
@@ -296,6 +318,43 @@ impl Resource<'_> {
             Resource::Group(_) => ErrorCode::GroupAuthorizationFailed,
             Resource::TransactionalId(_) => ErrorCode::TransactionalIdAuthorizationFailed,
             Resource::Cluster => ErrorCode::ClusterAuthorizationFailed,
+        }
+    }
+}
+
+impl From<&core_rpc::TransactionError> for ErrorCode {
+    fn from(error: &core_rpc::TransactionError) -> Self {
+        use core_rpc::TransactionError as E;
+        match error {
+            E::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            E::Marker => ErrorCode::UnknownServerError,
+            E::DiskFull | E::StorageFailed => ErrorCode::KafkaStorageError,
+            E::Unavailable => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+}
+
+impl ErrorCode {
+    /// The error of a coordinator's request in a version that does not know PRODUCER_FENCED (before KIP-588).
+    pub fn before_producer_fenced(self) -> Self {
+        match self {
+            ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            other => other,
+        }
+    }
+
+    /// A refusal to take part in a transaction, as those expect it who append or commit and do not talk to the coordinator
+    /// themselves. `abortable`: the version knows TRANSACTION_ABORTABLE; `implicit`: it announces nothing (KIP-890).
+    pub fn of_admission(error: TransactionError, abortable: bool, implicit: bool) -> Self {
+        match ErrorCode::from(error) {
+            ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            ErrorCode::TransactionAbortable if !abortable => ErrorCode::InvalidTxnState,
+            // Older clients know no such error there. This one they try again.
+            ErrorCode::ConcurrentTransactions | ErrorCode::CoordinatorNotAvailable if !implicit => {
+                ErrorCode::NotEnoughReplicas
+            }
+            ErrorCode::CoordinatorNotAvailable => ErrorCode::ConcurrentTransactions,
+            other => other,
         }
     }
 }

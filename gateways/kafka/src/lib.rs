@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! socket → session (frames, order, flow) → handlers (one file per request) → Core
-//!                                             ├ state      what connections share: brokers, groups, producer ids
+//!                                             ├ state      what connections share: brokers, groups, transactions …
 //!                                             ├ translate  names, batches and topics ↔ the core's
 //!                                             ├ configs    the configurations that topics and brokers have
 //!                                             └ errors     the only place that knows error codes
@@ -35,7 +35,8 @@ use crate::configs::group::GroupConfigs;
 use crate::errors::ErrorCode;
 use crate::state::security::{Listener, Operation, Peer, Resource, Security, SecurityConfig};
 use crate::state::{
-    Brokers, FetchSessions, GroupConfig, Groups, NamespaceTopics, ProducerIds, ShareGroups, ShareSessions,
+    Brokers, CoordinatorKey, FetchSessions, GroupConfig, Groups, NamespaceTopics, ProducerIds, ShareGroups,
+    ShareSessions, TransactionConfig, Transactions,
 };
 
 /// How the gateway is set up.
@@ -63,6 +64,7 @@ pub struct Config {
     /// How long open requests may take when the gateway is stopped.
     pub drain: Duration,
     pub groups: GroupConfig,
+    pub transactions: TransactionConfig,
     pub security: SecurityConfig,
     /// A second listener, with TLS.
     pub tls: Option<TlsConfig>,
@@ -93,6 +95,7 @@ impl Default for Config {
             connections_max_idle: Duration::from_secs(600),
             drain: Duration::from_secs(5),
             groups: GroupConfig::default(),
+            transactions: TransactionConfig::default(),
             security: SecurityConfig::default(),
             tls: None,
         }
@@ -112,12 +115,13 @@ pub struct Gateway<C> {
     /// The host and port that clients are told to connect to.
     pub advertised: (String, u16),
     pub topics: Arc<Topics<C>>,
-    pub producer_ids: ProducerIds<C>,
+    pub producer_ids: Arc<ProducerIds<C>>,
     pub groups: Groups<C>,
     pub fetch_sessions: FetchSessions,
     pub share_groups: ShareGroups,
     pub share_sessions: ShareSessions,
     pub group_configs: GroupConfigs<C>,
+    pub transactions: Transactions<C>,
     /// The live gateways, and who of them is responsible for what.
     pub brokers: Brokers,
     pub security: Security<C>,
@@ -225,8 +229,23 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
     let group_configs = group_configs.context("cannot read the groups' configurations")?;
     let (connections_max, drain) = (config.connections_max, config.drain);
     let security = Security::start(core.clone(), &config.namespace, config.security.clone(), stop.clone()).await?;
+    let producer_ids = Arc::new(ProducerIds::new(core.clone()));
+    let coordinates = {
+        let brokers = brokers.clone();
+        Arc::new(move |id: &str| brokers.coordinates(CoordinatorKey::Transaction(id)))
+    };
+    let transactions = Transactions::start(
+        core.clone(),
+        &config.namespace,
+        config.transactions,
+        producer_ids.clone(),
+        coordinates,
+        stop.clone(),
+    )
+    .await
+    .context("cannot read the transactional ids")?;
     let gateway = Arc::new(Gateway {
-        producer_ids: ProducerIds::new(core.clone()),
+        producer_ids,
         core,
         config,
         identity,
@@ -237,6 +256,7 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         share_groups: ShareGroups::start(stop.clone()),
         share_sessions: ShareSessions::default(),
         group_configs,
+        transactions,
         brokers: brokers.clone(),
         security,
     });

@@ -30,6 +30,7 @@
 //! Nothing here trusts a length or a count, and no decompression exceeds the limit that its caller gives.
 
 mod compression;
+mod control;
 mod encode;
 mod error;
 mod format;
@@ -42,6 +43,7 @@ mod rewrite;
 mod varint;
 
 pub use compression::Codec;
+pub use control::end_marker;
 pub use encode::BatchEncoder;
 pub use error::BatchError;
 pub use format::{DECOMPRESSED_BYTES_MAX, KafkaBatchFormat};

@@ -110,6 +110,18 @@ pub fn broker_configs(config: &Config, identity: &Identity, advertised: &(String
             retention_minutes,
             "How long the offsets of a group without members are kept.",
         ),
+        given(
+            "transaction.max.timeout.ms",
+            Kind::Int,
+            config.transactions.timeout_ms_max.to_string(),
+            "The longest time after which a producer may ask for its open transactions to be aborted.",
+        ),
+        given(
+            "transactional.id.expiration.ms",
+            Kind::Int,
+            config.transactions.id_expiration.as_millis().to_string(),
+            "How long a transactional id is remembered that nobody uses.",
+        ),
         built_in(
             "default.replication.factor",
             Kind::Int,
@@ -126,12 +138,7 @@ pub fn broker_configs(config: &Config, identity: &Identity, advertised: &(String
         ),
         built_in("offsets.topic.replication.factor", Kind::Int, "1", "Replicas of what groups have committed."),
         built_in("socket.request.max.bytes", Kind::Int, &frame_bytes, "The largest request."),
-        built_in(
-            "transaction.state.log.replication.factor",
-            Kind::Int,
-            "1",
-            "Replicas of the transactions' state; there are no transactions yet.",
-        ),
+        built_in("transaction.state.log.replication.factor", Kind::Int, "1", "Replicas of the transactions' state."),
     ];
     for definition in TOPIC_CONFIGS {
         if let Some(name) = definition.broker_synonym {

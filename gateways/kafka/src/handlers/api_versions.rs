@@ -19,6 +19,8 @@ const FEATURES: &[(&str, i16)] = &[
     ("group.version", 1),
     // Share groups (KIP-932).
     ("share.version", 1),
+    // Transactions that raise their producer's epoch and announce nothing (KIP-890).
+    ("transaction.version", 2),
 ];
 
 /// The first version in which a supported feature may begin at level 0.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec_kafka::messages::fetch::{
-    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, ForgottenTopic, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, ForgottenTopic,
+    PartitionData,
 };
 use codec_kafka::{RecordChunks, Uuid};
 use core_rpc::{Core, FetchError, Fetched, Isolation, PartitionId};
@@ -211,8 +212,12 @@ fn fill_fetched(place: &mut PartitionData, fetched: Fetched, isolation: Isolatio
     place.high_watermark = fetched.bounds.end_offset as i64;
     place.last_stable_offset = fetched.bounds.stable_offset as i64;
     place.log_start_offset = fetched.bounds.start_offset as i64;
-    // No transaction was ever aborted: there are none.
-    place.aborted_transactions = (isolation == Isolation::Committed).then(Vec::new);
+    let aborted = |aborted: core_rpc::AbortedTransaction| AbortedTransaction {
+        producer_id: aborted.producer_id,
+        first_offset: aborted.first_offset as i64,
+    };
+    place.aborted_transactions =
+        (isolation == Isolation::Committed).then(|| fetched.aborted.into_iter().map(aborted).collect());
 }
 
 fn fill_error(place: &mut PartitionData, error: &FetchError) {

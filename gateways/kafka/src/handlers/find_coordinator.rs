@@ -1,7 +1,5 @@
-//! FindCoordinator (10), versions 0 to 6: tells which of the live gateways coordinates a group.
+//! FindCoordinator (10), versions 0 to 6: tells which of the live gateways coordinates a group or a transactional id.
 //!
-//! - Transactions (key type 1) are refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which clients take as final: after
-//!   COORDINATOR_NOT_AVAILABLE they would ask again until their time is up.
 //! - Key type 2 names what a share group keeps of a partition (`group:topic id:partition`); the core keeps it, and the gateway
 //!   that coordinates the group is as good as any. Unknown types are refused with INVALID_REQUEST.
 
@@ -72,14 +70,11 @@ fn may_find<C: Core>(gateway: &Gateway<C>, context: &Context, key_type: i8, key:
 
 fn coordinator<'a>(brokers: &'a View, key_type: i8, key: &str) -> Result<&'a Member, Refusal> {
     match key_type {
-        GROUP => {
-            let coordinator = brokers.coordinator(CoordinatorKey::Group(key));
+        GROUP | TRANSACTION => {
+            let key = if key_type == GROUP { CoordinatorKey::Group(key) } else { CoordinatorKey::Transaction(key) };
+            let coordinator = brokers.coordinator(key);
             coordinator.ok_or_else(|| ErrorCode::CoordinatorNotAvailable.into())
         }
-        TRANSACTION => Err(Refusal::new(
-            ErrorCode::TransactionalIdAuthorizationFailed,
-            "transactions are not supported by this broker",
-        )),
         SHARE => {
             let mut parts = key.rsplitn(3, ':');
             let (partition, topic, group) = (parts.next(), parts.next(), parts.next());

@@ -2,6 +2,7 @@
 //!
 //! - There is no tiered storage: -4 (earliest kept locally) is as -2, and -5 (latest in tiered storage) finds nothing.
 //! - `timeout_ms` is for lookups in tiered storage.
+//! - With isolation level 1 (committed) nothing is found from the stable offset on, whatever is asked for.
 
 use std::collections::HashSet;
 
@@ -9,7 +10,7 @@ use codec_kafka::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
 };
-use core_rpc::{Core, FoundOffset, OffsetAt, OffsetsRequest};
+use core_rpc::{Core, FoundOffset, OffsetAt, OffsetsAnswer, OffsetsRequest, PartitionId};
 
 use super::Context;
 use crate::errors::ErrorCode;
@@ -23,6 +24,9 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
+
+/// The isolation level that does not see open transactions.
+const COMMITTED: i8 = 1;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
@@ -53,7 +57,10 @@ pub async fn handle<C: Core>(
         response.topics.push(ListOffsetsTopicResponse { name: asked.name.clone(), partitions });
     }
     if !queries.is_empty() {
-        let answers = gateway.core.offsets(OffsetsRequest { queries }).await;
+        let answers = match request.isolation_level {
+            COMMITTED => find_committed(gateway, queries).await,
+            _ => gateway.core.offsets(OffsetsRequest { queries }).await,
+        };
         for ((topic, partition), answer) in places.into_iter().zip(answers) {
             let place = &mut response.topics[topic].partitions[partition];
             match answer {
@@ -65,6 +72,32 @@ pub async fn handle<C: Core>(
     response
 }
 
+/// What is found by its time is not found if it is not stable. (All stays stable that was so before it was found.)
+async fn find_committed<C: Core>(gateway: &Gateway<C>, queries: Vec<(PartitionId, OffsetAt)>) -> OffsetsAnswer {
+    let by_time = |at: &OffsetAt| matches!(at, OffsetAt::Time(_) | OffsetAt::MaxTime);
+    let timed = queries.iter().filter(|(_, at)| by_time(at));
+    let stable: Vec<_> = timed.map(|(partition, _)| (*partition, OffsetAt::Stable)).collect();
+    let bounds = match stable.is_empty() {
+        true => Vec::new(),
+        false => gateway.core.offsets(OffsetsRequest { queries: stable }).await,
+    };
+    let mut bounds = bounds.into_iter();
+    let mut answers = gateway.core.offsets(OffsetsRequest { queries: queries.clone() }).await;
+    for ((_, at), answer) in queries.iter().zip(&mut answers) {
+        if !by_time(at) {
+            continue;
+        }
+        match (bounds.next(), &*answer) {
+            (Some(Ok(bound)), Ok(found)) if found.offset >= bound.offset => {
+                *answer = Ok(FoundOffset { offset: None, time_ms: -1 });
+            }
+            (Some(Err(error)), Ok(_)) => *answer = Err(error),
+            _ => {}
+        }
+    }
+    answers
+}
+
 /// What to ask the core; None where the answer is that there is nothing.
 fn query(
     topic: Result<&Topic, ErrorCode>,
@@ -72,14 +105,14 @@ fn query(
     version: i16,
     isolation_level: i8,
     twice: bool,
-) -> Result<Option<(core_rpc::PartitionId, OffsetAt)>, ErrorCode> {
+) -> Result<Option<(PartitionId, OffsetAt)>, ErrorCode> {
     if twice {
         return Err(ErrorCode::InvalidRequest);
     }
     let at = match (asked.timestamp, isolation_level) {
         (LATEST, 0) => OffsetAt::Latest,
-        (LATEST, 1) => OffsetAt::Stable,
-        (_, level) if !matches!(level, 0 | 1) => return Err(ErrorCode::InvalidRequest),
+        (LATEST, COMMITTED) => OffsetAt::Stable,
+        (_, level) if !matches!(level, 0 | COMMITTED) => return Err(ErrorCode::InvalidRequest),
         (EARLIEST, _) => OffsetAt::Earliest,
         (MAX_TIMESTAMP, _) if version >= 7 => OffsetAt::MaxTime,
         (EARLIEST_LOCAL, _) if version >= 8 => OffsetAt::Earliest,

@@ -87,15 +87,17 @@ macro_rules! table {
             context: Context,
             api: ApiKey,
             body: &mut Reader,
-        ) -> Result<Answering, DecodeError> {
+        ) -> Result<Begun, DecodeError> {
             match api {
                 $(ApiKey::$api => {
                     let request = Message::decode(body, context.version)?;
+                    let early = may_run_early(gateway, &request);
                     let gateway = gateway.clone();
-                    Ok(Box::pin(async move {
+                    let answering = Box::pin(async move {
                         let reply = $module::handle(&gateway, &context, request).await;
                         reply.answer(&context)
-                    }))
+                    });
+                    Ok(Begun { answering, early })
                 })*
                 _ => Err(DecodeError::UnsupportedVersion { api, version: context.version }),
             }
@@ -124,6 +126,11 @@ table! {
     DeleteRecords 0..=2 => delete_records;
     InitProducerId 0..=5 => init_producer_id;
     OffsetForLeaderEpoch 2..=4 => offset_for_leader_epoch;
+    AddPartitionsToTxn 0..=5 => add_partitions_to_txn;
+    AddOffsetsToTxn 0..=4 => add_offsets_to_txn;
+    EndTxn 0..=5 => end_txn;
+    WriteTxnMarkers 1..=1 => write_txn_markers;
+    TxnOffsetCommit 0..=5 => txn_offset_commit;
     DescribeAcls 1..=3 => describe_acls;
     CreateAcls 1..=3 => create_acls;
     DeleteAcls 1..=3 => delete_acls;
@@ -140,6 +147,8 @@ table! {
     AlterUserScramCredentials 0..=0 => alter_user_scram_credentials;
     DescribeCluster 0..=2 => describe_cluster;
     DescribeProducers 0..=0 => describe_producers;
+    DescribeTransactions 0..=0 => describe_transactions;
+    ListTransactions 0..=2 => list_transactions;
     ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
     ConsumerGroupDescribe 0..=1 => consumer_group_describe;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;
@@ -187,11 +196,17 @@ pub fn begin<C: Core>(gateway: &Arc<Gateway<C>>, peer: &Arc<Peer>, frame: bytes:
         let answer = api_versions::unsupported().answer(&context);
         return Ok(Begun { answering: Box::pin(std::future::ready(answer)), early: false });
     }
-    let answering = dispatch(gateway, context, api, &mut reader)?;
+    let mut begun = dispatch(gateway, context, api, &mut reader)?;
     if !peer.is_authenticated() {
-        return Ok(Begun { answering: guarded(peer.clone(), api, answering), early: false });
+        begun = Begun { answering: guarded(peer.clone(), api, begun.answering), early: false };
     }
-    Ok(Begun { answering, early: api == ApiKey::Produce })
+    Ok(begun)
+}
+
+/// Appends may run beside the requests before them, if they are appended at once.
+fn may_run_early<C: Core, M: Message + 'static>(gateway: &Gateway<C>, request: &M) -> bool {
+    let request: &dyn std::any::Any = request;
+    request.downcast_ref().is_some_and(|request| produce::is_admitted(gateway, request))
 }
 
 /// Closes the connection of a client that asks for something before it has said who it is. Checked when it is the

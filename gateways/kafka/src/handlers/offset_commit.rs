@@ -53,6 +53,7 @@ pub async fn handle<C: Core>(
         member_id: &request.member_id,
         instance_id: request.group_instance_id.as_deref(),
         generation: request.generation_id_or_member_epoch,
+        transaction: None,
     };
     let results = match gateway.groups.commit(&request.group_id, committer, commits).await {
         Ok(results) => results,
@@ -70,7 +71,8 @@ pub async fn handle<C: Core>(
     response
 }
 
-fn commit(
+/// Checks an offset to commit.
+pub(super) fn commit(
     topic: Result<&Topic, ErrorCode>,
     asked: &OffsetCommitRequestPartition,
     length_max: usize,

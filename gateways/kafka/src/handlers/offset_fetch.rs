@@ -1,7 +1,8 @@
 //! OffsetFetch (9), versions 1 to 9: tells how far groups have read.
 //!
 //! - Version 2: null topics ask for all that the group has; an error of the whole request.
-//! - Version 7 (KIP-447): `require_stable` waits for nothing here, as offsets are never part of a transaction yet.
+//! - Version 7 (KIP-447): `require_stable` refuses an offset that an open transaction may change with
+//!   UNSTABLE_OFFSET_COMMIT.
 //! - Version 8 (KIP-709): several groups.
 //! - Version 9 (KIP-848): member id and epoch: members of consumer groups only read with their current epoch
 //!   (STALE_MEMBER_EPOCH). Readers of classic groups are not checked, as in Kafka.
@@ -15,7 +16,7 @@ use codec_kafka::messages::offset_fetch::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
 };
-use core_rpc::{Core, Cursor, CursorError, PartitionId};
+use core_rpc::{Committed, Core, CursorError, PartitionId};
 
 use super::Context;
 use crate::Gateway;
@@ -36,7 +37,7 @@ pub async fn handle<C: Core>(
     if context.version >= GROUPS_VERSION {
         let mut groups = Vec::with_capacity(request.groups.len());
         for group in request.groups {
-            groups.push(fetch_group(gateway, context, group).await);
+            groups.push(fetch_group(gateway, context, group, request.require_stable).await);
         }
         return OffsetFetchResponse { groups, ..Default::default() };
     }
@@ -45,13 +46,15 @@ pub async fn handle<C: Core>(
         topics.map(|topic| OffsetFetchRequestTopics { name: topic.name, partition_indexes: topic.partition_indexes }).collect()
     });
     let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
-    one_group(fetch_group(gateway, context, group).await, context)
+    one_group(fetch_group(gateway, context, group, request.require_stable).await, context)
 }
 
 async fn fetch_group<C: Core>(
     gateway: &Gateway<C>,
     context: &Context,
-    asked: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    asked: OffsetFetchRequestGroup,
+    stable: bool,
+) -> OffsetFetchResponseGroup {
     if !gateway.groups.coordinates(&asked.group_id) {
         return refused(asked, ErrorCode::NotCoordinator);
     }
@@ -64,8 +67,8 @@ async fn fetch_group<C: Core>(
         return refused(asked, error.into());
     }
     let fetched = match &asked.topics {
-        None => fetch_all(gateway, &asked.group_id).await,
-        Some(topics) => fetch_topics(gateway, &asked.group_id, topics).await,
+        None => fetch_all(gateway, &asked.group_id, stable).await,
+        Some(topics) => fetch_topics(gateway, &asked.group_id, topics, stable).await,
     };
     match fetched {
         Ok(topics) => {
@@ -96,7 +99,7 @@ fn permitted<C: Core>(
         for partition in &mut topic.partitions {
             *partition = OffsetFetchResponsePartitions {
                 error_code: code.code(),
-                ..answer(partition.partition_index, None)
+                ..answer(partition.partition_index, Committed::default(), false)
             };
         }
         (!all).then_some(topic)
@@ -104,12 +107,19 @@ fn permitted<C: Core>(
     topics.into_iter().filter_map(permitted).collect()
 }
 
-async fn fetch_all<C: Core>(gateway: &Gateway<C>, group: &str) -> Result<Vec<OffsetFetchResponseTopics>, CursorError> {
+async fn fetch_all<C: Core>(
+    gateway: &Gateway<C>,
+    group: &str,
+    stable: bool,
+) -> Result<Vec<OffsetFetchResponseTopics>, CursorError> {
     let mut topics: BTreeMap<String, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
-    for (partition, cursor) in gateway.groups.all_committed(group).await? {
+    for (partition, committed) in gateway.groups.all_with_pending(group).await? {
+        if committed.cursor.is_none() && !stable {
+            continue;
+        }
         // Offsets of a deleted topic are on their way out.
         let Some(topic) = gateway.topic_by_id(partition.topic) else { continue };
-        topics.entry(topic.topic.name.clone()).or_default().push(answer(partition.index as i32, Some(cursor)));
+        topics.entry(topic.topic.name.clone()).or_default().push(answer(partition.index as i32, committed, stable));
     }
     Ok(topics.into_iter().map(|(name, partitions)| OffsetFetchResponseTopics { name, partitions }).collect())
 }
@@ -118,6 +128,7 @@ async fn fetch_topics<C: Core>(
     gateway: &Gateway<C>,
     group: &str,
     asked: &[OffsetFetchRequestTopics],
+    stable: bool,
 ) -> Result<Vec<OffsetFetchResponseTopics>, CursorError> {
     let mut known = Vec::new();
     for topic in asked {
@@ -126,25 +137,27 @@ async fn fetch_topics<C: Core>(
         let indexes = indexes.filter(|index| *index < cached.topic.partitions);
         known.extend(indexes.map(|index| PartitionId { topic: cached.topic.id, index }));
     }
-    let cursors: HashMap<PartitionId, Cursor> = match gateway.groups.committed(group, known.clone()).await {
-        Ok(cursors) => known.into_iter().zip(cursors).filter_map(|(id, cursor)| Some((id, cursor?))).collect(),
+    let cursors: HashMap<PartitionId, Committed> = match gateway.groups.committed(group, known.clone()).await {
+        Ok(cursors) => known.into_iter().zip(cursors).collect(),
         // One of the topics was deleted just now; the others' offsets are asked for all the same.
-        Err(CursorError::UnknownPartition) => gateway.groups.all_committed(group).await?.into_iter().collect(),
+        Err(CursorError::UnknownPartition) => gateway.groups.all_with_pending(group).await?.into_iter().collect(),
         Err(error) => return Err(error),
     };
     let topics = asked.iter().map(|topic| {
         let id = gateway.topic(&topic.name).map(|cached| cached.topic.id);
         let partitions = topic.partition_indexes.iter().map(|&index| {
             let partition = id.zip(u32::try_from(index).ok()).map(|(topic, index)| PartitionId { topic, index });
-            answer(index, partition.and_then(|partition| cursors.get(&partition).cloned()))
+            let committed = partition.and_then(|partition| cursors.get(&partition).cloned());
+            answer(index, committed.unwrap_or_default(), stable)
         });
         OffsetFetchResponseTopics { name: topic.name.clone(), partitions: partitions.collect() }
     });
     Ok(topics.collect())
 }
 
-fn answer(partition_index: i32, cursor: Option<Cursor>) -> OffsetFetchResponsePartitions {
-    let (offset, epoch, metadata) = match cursor {
+fn answer(partition_index: i32, committed: Committed, stable: bool) -> OffsetFetchResponsePartitions {
+    let unstable = stable && committed.pending;
+    let (offset, epoch, metadata) = match committed.cursor.filter(|_| !unstable) {
         Some(cursor) => (i64::try_from(cursor.offset).unwrap_or(i64::MAX), cursor.epoch, cursor.metadata),
         None => (-1, -1, String::new()),
     };
@@ -153,13 +166,13 @@ fn answer(partition_index: i32, cursor: Option<Cursor>) -> OffsetFetchResponsePa
         committed_offset: offset,
         committed_leader_epoch: epoch,
         metadata: Some(metadata),
-        error_code: ErrorCode::None.code(),
+        error_code: if unstable { ErrorCode::UnstableOffsetCommit } else { ErrorCode::None }.code(),
     }
 }
 
 fn failed(asked: Vec<OffsetFetchRequestTopics>, error: ErrorCode) -> Vec<OffsetFetchResponseTopics> {
     let partition =
-        |index| OffsetFetchResponsePartitions { error_code: error.code(), ..answer(index, None) };
+        |index| OffsetFetchResponsePartitions { error_code: error.code(), ..answer(index, Committed::default(), false) };
     let topic = |topic: OffsetFetchRequestTopics| OffsetFetchResponseTopics {
         name: topic.name,
         partitions: topic.partition_indexes.into_iter().map(partition).collect(),

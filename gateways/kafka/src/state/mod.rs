@@ -8,6 +8,7 @@ mod producer_ids;
 pub mod security;
 pub mod share_groups;
 mod topic_image;
+pub mod transactions;
 
 pub use brokers::{Brokers, CoordinatorKey};
 pub use fetch_sessions::FetchSessions;
@@ -15,3 +16,4 @@ pub use groups::{GroupConfig, Groups};
 pub use producer_ids::ProducerIds;
 pub use share_groups::{ShareGroups, ShareSessions};
 pub use topic_image::NamespaceTopics;
+pub use transactions::{TransactionConfig, Transactions};

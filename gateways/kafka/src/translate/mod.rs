@@ -3,6 +3,7 @@
 pub mod acknowledged;
 pub mod acls;
 pub mod fetched;
+pub mod marker;
 pub mod names;
 pub mod produced;
 pub mod scram;

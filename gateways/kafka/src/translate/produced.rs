@@ -12,7 +12,7 @@ use codec_record::kafka_batch::{
     BatchError, BatchHeader, Codec, DECOMPRESSED_BYTES_MAX, HEADER_BYTES, NO_TIMESTAMP, TimestampType, decompress,
     record_views, with_append_time, with_max_time,
 };
-use codec_record::{Batch, FormatId, Producer};
+use codec_record::{Batch, BatchFlags, FormatId, Producer};
 
 use crate::configs::TopicConfig;
 use crate::errors::ErrorCode;
@@ -103,12 +103,6 @@ pub fn accept(records: Option<Bytes>, version: i16, config: &TopicConfig, now_ms
         let message = format!("Produce version {version} is not allowed to use zstd compression");
         return Err(Refused::new(ErrorCode::UnsupportedCompressionType, message));
     }
-    if header.attributes.is_transactional() {
-        return Err(Refused::new(
-            ErrorCode::TransactionalIdAuthorizationFailed,
-            "transactions are not supported by this broker",
-        ));
-    }
     if records.len() > config.max_message_bytes as usize {
         let message = format!(
             "The record batch has {} bytes, which exceeds the maximum configured value of {}",
@@ -142,7 +136,9 @@ fn check_header(header: &BatchHeader) -> Result<(), BatchError> {
     if header.attributes.is_control() {
         return Err(BatchError::ControlBatch);
     }
-    if header.has_producer_id() && header.base_sequence < 0 {
+    // A transaction is its producer's.
+    let needs_sequence = header.has_producer_id() || header.attributes.is_transactional();
+    if needs_sequence && (!header.has_producer_id() || header.base_sequence < 0) {
         return Err(BatchError::BadSequence(header.base_sequence));
     }
     match header.attributes.timestamp_type() {
@@ -235,7 +231,10 @@ fn core_batch(header: &BatchHeader, payload: Bytes) -> Batch {
     Batch {
         header: codec_record::BatchHeader {
             format: FormatId::KAFKA_BATCH_V2,
-            flags: Default::default(),
+            flags: match header.attributes.is_transactional() {
+                true => BatchFlags::TRANSACTIONAL,
+                false => BatchFlags::default(),
+            },
             count: header.records_count as u32,
             base_offset: 0,
             max_time_ms: header.max_timestamp,

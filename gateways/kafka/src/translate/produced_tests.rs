@@ -56,6 +56,15 @@ fn a_batch_is_stored_as_it_was_sent() {
 }
 
 #[test]
+fn a_batch_of_a_transaction_is_marked_for_the_core() {
+    let good = batch(Codec::None, &[NOW]);
+    let transactional = |header: &mut BatchHeader| header.attributes = header.attributes.with_transactional(true);
+    let accepted = accept(Some(with_header(&good, transactional)), 9, &config(), NOW).unwrap();
+    assert_eq!(accepted.batch.header.flags, BatchFlags::TRANSACTIONAL);
+    assert_eq!(accept(Some(good), 9, &config(), NOW).unwrap().batch.header.flags, BatchFlags::default());
+}
+
+#[test]
 fn a_large_batch_has_the_right_checksum_too() {
     let value = Bytes::from(vec![b'y'; COMBINE_BYTES_MIN]);
     let sent = BatchEncoder::default().encode(&[Record { value: Some(value), ..at(NOW) }]);
@@ -71,8 +80,11 @@ fn bad_headers_are_refused() {
     assert_eq!(refused(with_header(&good, |header| header.base_sequence = -1)), ErrorCode::InvalidRecord);
     let control = |header: &mut BatchHeader| header.attributes = header.attributes.with_control(true);
     assert_eq!(refused(with_header(&good, control)), ErrorCode::InvalidRecord);
-    let transactional = |header: &mut BatchHeader| header.attributes = header.attributes.with_transactional(true);
-    assert_eq!(refused(with_header(&good, transactional)), ErrorCode::TransactionalIdAuthorizationFailed);
+    let nobody_s = |header: &mut BatchHeader| {
+        header.attributes = header.attributes.with_transactional(true);
+        header.producer_id = -1;
+    };
+    assert_eq!(refused(with_header(&good, nobody_s)), ErrorCode::InvalidRecord);
     let zstd = batch(Codec::Zstd, &[NOW]);
     let old = accept(Some(zstd), 6, &config(), NOW).unwrap_err();
     assert_eq!(old.code, ErrorCode::UnsupportedCompressionType);

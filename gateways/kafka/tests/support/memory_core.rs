@@ -1,10 +1,10 @@
 //! A core in memory, complete enough for the gateway's handlers; nothing is durable and nothing is fast.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use codec_record::Batch;
+use codec_record::{Batch, BatchFlags};
 use core_rpc::*;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -27,6 +27,22 @@ struct State {
     last_session: u64,
     sessions: std::collections::BTreeSet<SessionId>,
     cursors: BTreeMap<(String, String), BTreeMap<PartitionId, Cursor>>,
+    /// The lowest epoch of a producer that is not fenced.
+    fences: HashMap<i64, i16>,
+    /// Cursors of open transactions: of which producer and epoch.
+    pending: Vec<(TransactionProducer, GroupName, PartitionId, Cursor)>,
+    next_put: PutFate,
+    ends_fail: bool,
+}
+
+/// What becomes of the next put into meta.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub enum PutFate {
+    #[default]
+    Succeeds,
+    Fails,
+    /// Written, but reported as failed.
+    AnswerLost,
 }
 
 #[derive(Default)]
@@ -34,22 +50,63 @@ struct Log {
     start: u64,
     end: u64,
     batches: Vec<Batch>,
+    /// Open transactions: the producer's id, its epoch and the first offset.
+    open: BTreeMap<i64, (i16, u64)>,
+    aborted: Vec<AbortedTransaction>,
 }
 
 impl Log {
     fn bounds(&self) -> Bounds {
-        Bounds { start_offset: self.start, stable_offset: self.end, end_offset: self.end }
+        Bounds { start_offset: self.start, stable_offset: self.stable(), end_offset: self.end }
     }
 
-    fn append(&mut self, mut batch: Batch) -> Result<Appended, AppendError> {
+    fn stable(&self) -> u64 {
+        self.open.values().map(|(_, first)| *first).min().unwrap_or(self.end)
+    }
+
+    /// Ends the producer's transaction, if it is open and of such an epoch.
+    fn end_transaction(&mut self, end: &TransactionEnd) -> bool {
+        let Some(&(epoch, first_offset)) = self.open.get(&end.producer_id) else { return false };
+        if epoch > end.ended_epoch_max {
+            return false;
+        }
+        self.open.remove(&end.producer_id);
+        let last_offset = self.put(end.marker.clone());
+        if end.outcome == Outcome::Abort {
+            self.aborted.push(AbortedTransaction { producer_id: end.producer_id, first_offset, last_offset });
+            self.aborted.sort_by_key(|aborted| aborted.first_offset);
+        }
+        true
+    }
+
+    fn put(&mut self, mut batch: Batch) -> u64 {
+        batch.header.base_offset = self.end;
+        self.end = batch.header.next_offset();
+        let offset = batch.header.base_offset;
+        self.batches.push(batch);
+        offset
+    }
+
+    fn append(&mut self, batch: Batch, fences: &HashMap<i64, i16>) -> Result<Appended, AppendError> {
         let appended = |offset, duplicate, start| Appended {
             base_offset: offset,
             append_time_ms: 1,
             start_offset: start,
             duplicate,
         };
+        let is_control = |batch: &Batch| batch.header.flags.contains(BatchFlags::CONTROL);
         if let Some(producer) = batch.header.producer {
-            let mut of_producer = self.batches.iter().filter_map(|kept| Some((kept, kept.header.producer?)));
+            if fences.get(&producer.id).is_some_and(|fence| producer.epoch < *fence) {
+                return Err(AppendError::ProducerFenced);
+            }
+            let is_transactional = batch.header.flags.contains(BatchFlags::TRANSACTIONAL);
+            if let Some((epoch, _)) = self.open.get(&producer.id)
+                && (producer.epoch > *epoch || !is_transactional)
+            {
+                return Err(AppendError::TransactionOpen);
+            }
+            let data = self.batches.iter().filter(|kept| !is_control(kept));
+            let mut of_producer = data.filter_map(|kept| Some((kept, kept.header.producer?)));
             if let Some((kept, last)) = of_producer.rfind(|(_, kept)| kept.id == producer.id) {
                 if producer.epoch < last.epoch {
                     return Err(AppendError::ProducerFenced);
@@ -65,25 +122,35 @@ impl Log {
         if !batch.payload_is_intact() {
             return Err(AppendError::Corrupt);
         }
-        batch.header.base_offset = self.end;
-        self.end = batch.header.next_offset();
-        let offset = batch.header.base_offset;
-        self.batches.push(batch);
+        let (producer, flags) = (batch.header.producer, batch.header.flags);
+        let offset = self.put(batch);
+        if let Some(producer) = producer.filter(|_| flags.contains(BatchFlags::TRANSACTIONAL)) {
+            self.open.entry(producer.id).or_insert((producer.epoch, offset));
+        }
         Ok(appended(offset, false, self.start))
     }
 
-    fn read(&self, offset: u64, bytes_max: usize) -> Result<Fetched, FetchError> {
+    fn read(&self, offset: u64, bytes_max: usize, isolation: Isolation) -> Result<Fetched, FetchError> {
         if offset < self.start || offset > self.end {
             return Err(FetchError::OutOfRange(self.bounds()));
         }
         let mut bytes = 0;
         let from = self.batches.iter().skip_while(|batch| batch.header.next_offset() <= offset);
-        let batches = from.take_while(|batch| {
+        let end = if isolation == Isolation::Committed { self.stable() } else { self.end };
+        let visible = from.take_while(|batch| batch.header.base_offset < end);
+        let batches = visible.take_while(|batch| {
             let first = bytes == 0;
             bytes += batch.payload.len();
             first || bytes <= bytes_max
         });
-        Ok(Fetched { bounds: self.bounds(), batches: batches.cloned().collect(), aborted: Vec::new() })
+        let batches: Vec<Batch> = batches.cloned().collect();
+        let next = batches.last().map_or(offset, |batch| batch.header.next_offset());
+        let overlaps = |aborted: &&AbortedTransaction| aborted.first_offset < next && aborted.last_offset >= offset;
+        let aborted = match isolation {
+            Isolation::Committed => self.aborted.iter().filter(overlaps).copied().collect(),
+            Isolation::All => Vec::new(),
+        };
+        Ok(Fetched { bounds: self.bounds(), batches, aborted })
     }
 
     fn find(&self, at: OffsetAt) -> FoundOffset {
@@ -92,7 +159,8 @@ impl Log {
             |batch: &Batch| FoundOffset { offset: Some(batch.header.base_offset), time_ms: batch.header.max_time_ms };
         match at {
             OffsetAt::Earliest => FoundOffset { offset: Some(self.start), time_ms: -1 },
-            OffsetAt::Latest | OffsetAt::Stable => FoundOffset { offset: Some(self.end), time_ms: -1 },
+            OffsetAt::Latest => FoundOffset { offset: Some(self.end), time_ms: -1 },
+            OffsetAt::Stable => FoundOffset { offset: Some(self.stable()), time_ms: -1 },
             OffsetAt::Time(time) => {
                 self.batches.iter().find(|batch| batch.header.max_time_ms >= time).map_or(nothing, at_batch)
             }
@@ -105,6 +173,12 @@ impl Log {
 }
 
 impl State {
+    fn committed(&self, group: &GroupName, partition: &PartitionId) -> Committed {
+        let cursors = self.cursors.get(&(group.namespace.clone(), group.group.clone()));
+        let pending = self.pending.iter().any(|(_, name, id, _)| name == group && id == partition);
+        Committed { cursor: cursors.and_then(|cursors| cursors.get(partition)).cloned(), pending }
+    }
+
     fn put_meta(&mut self, key: String, value: Bytes, session: Option<SessionId>) -> u64 {
         self.revision += 1;
         let entry = MetaEntry { key: key.clone(), value, version: self.revision, session };
@@ -140,6 +214,15 @@ impl Default for MemoryCore {
 }
 
 impl MemoryCore {
+    pub fn next_put(&self, fate: PutFate) {
+        self.state.lock().next_put = fate;
+    }
+
+    /// Whether the core cannot end transactions.
+    pub fn fail_ends(&self, fail: bool) {
+        self.state.lock().ends_fail = fail;
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.state.lock());
         self.changed.send_modify(|changes| *changes += 1);
@@ -162,7 +245,8 @@ impl MemoryCore {
 impl Core for MemoryCore {
     async fn append(&self, request: AppendRequest) -> AppendAnswer {
         let append = |state: &mut State, append: Append| {
-            state.logs.get_mut(&append.partition).ok_or(AppendError::UnknownPartition)?.append(append.batch)
+            let log = state.logs.get_mut(&append.partition).ok_or(AppendError::UnknownPartition)?;
+            log.append(append.batch, &state.fences)
         };
         self.change(|state| request.appends.into_iter().map(|one| append(state, one)).collect())
     }
@@ -172,7 +256,7 @@ impl Core for MemoryCore {
             let mut left = request.bytes_max as usize;
             let mut read = |asked: &FetchPartition| {
                 let log = state.logs.get(&asked.partition).ok_or(FetchError::UnknownPartition)?;
-                let fetched = log.read(asked.offset, left.min(asked.bytes_max as usize))?;
+                let fetched = log.read(asked.offset, left.min(asked.bytes_max as usize), request.isolation)?;
                 left = left.saturating_sub(fetched.batches.iter().map(|batch| batch.payload.len()).sum());
                 Ok(fetched)
             };
@@ -217,7 +301,7 @@ impl Core for MemoryCore {
                     epoch: producer.epoch,
                     last_sequence,
                     last_time_ms: 1,
-                    transaction_start: None,
+                    transaction_start: log.open.get(&producer.id).map(|(_, first)| *first),
                 })
             });
             Ok(PartitionState {
@@ -229,39 +313,96 @@ impl Core for MemoryCore {
         partitions.iter().map(inspect).collect()
     }
 
-    async fn transaction_end(&self, _: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError> {
-        Err(TransactionError::Unavailable)
+    async fn transaction_end(&self, end: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError> {
+        self.change(|state| {
+            if state.ends_fail {
+                return Err(TransactionError::Unavailable);
+            }
+            if !end.marker_is_valid() {
+                return Err(TransactionError::Marker);
+            }
+            let fence = state.fences.entry(end.producer_id).or_insert(end.epoch);
+            if end.epoch < *fence {
+                return Err(TransactionError::ProducerFenced);
+            }
+            *fence = end.epoch;
+            let mut ended = BTreeSet::new();
+            for (partition, log) in &mut state.logs {
+                if log.end_transaction(&end) {
+                    ended.insert(*partition);
+                }
+            }
+            let is_ended = |producer: &TransactionProducer| {
+                producer.id == end.producer_id && producer.epoch <= end.ended_epoch_max
+            };
+            for (producer, group, partition, cursor) in std::mem::take(&mut state.pending) {
+                if !is_ended(&producer) {
+                    state.pending.push((producer, group, partition, cursor));
+                    continue;
+                }
+                ended.insert(partition);
+                if end.outcome == Outcome::Commit {
+                    state.cursors.entry((group.namespace, group.group)).or_default().insert(partition, cursor);
+                }
+            }
+            Ok(ended.into_iter().collect())
+        })
     }
 
-    async fn transactions_open(&self, _: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError> {
-        Err(TransactionError::Unavailable)
+    async fn transactions_open(&self, producer_id: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError> {
+        let state = self.state.lock();
+        let mut open = Vec::new();
+        for (&partition, log) in &state.logs {
+            for (&id, &(epoch, first)) in &log.open {
+                let first_offset = Some(first);
+                open.push(OpenTransaction { producer_id: id, epoch, partition, first_offset, last_time_ms: 1 });
+            }
+        }
+        for (producer, _, partition, _) in &state.pending {
+            let TransactionProducer { id, epoch } = *producer;
+            if !open.iter().any(|open| open.producer_id == id && open.partition == *partition) {
+                let partition = *partition;
+                open.push(OpenTransaction { producer_id: id, epoch, partition, first_offset: None, last_time_ms: 1 });
+            }
+        }
+        open.retain(|open| producer_id.is_none_or(|id| id == open.producer_id));
+        Ok(open)
     }
 
     async fn commit(&self, request: CommitRequest) -> CommitAnswer {
         self.change(|state| {
-            let group = state.cursors.entry((request.group.namespace, request.group.group)).or_default();
-            request
-                .cursors
-                .into_iter()
-                .map(|(partition, cursor)| {
-                    group.insert(partition, cursor);
-                    Ok(())
-                })
-                .collect()
+            let CommitRequest { group, transaction, cursors, .. } = request;
+            let fenced = |producer: TransactionProducer| {
+                state.fences.get(&producer.id).is_some_and(|fence| producer.epoch < *fence)
+            };
+            if transaction.is_some_and(fenced) {
+                return cursors.iter().map(|_| Err(CursorError::ProducerFenced)).collect();
+            }
+            let count = cursors.len();
+            for (partition, cursor) in cursors {
+                match transaction {
+                    Some(producer) => state.pending.push((producer, group.clone(), partition, cursor)),
+                    None => {
+                        let name = (group.namespace.clone(), group.group.clone());
+                        state.cursors.entry(name).or_default().insert(partition, cursor);
+                    }
+                }
+            }
+            vec![Ok(()); count]
         })
     }
 
     async fn committed(&self, group: GroupName, partitions: Vec<PartitionId>) -> Result<Vec<Committed>, CursorError> {
         let state = self.state.lock();
-        let group = state.cursors.get(&(group.namespace, group.group));
-        let cursor = |partition: &PartitionId| group?.get(partition).cloned();
-        Ok(partitions.iter().map(|partition| Committed { cursor: cursor(partition), pending: false }).collect())
+        Ok(partitions.iter().map(|partition| state.committed(&group, partition)).collect())
     }
 
     async fn cursors(&self, group: GroupName) -> Result<Vec<(PartitionId, Committed)>, CursorError> {
-        let group = self.state.lock().cursors.get(&(group.namespace, group.group)).cloned();
-        let committed = |cursor| Committed { cursor: Some(cursor), pending: false };
-        Ok(group.unwrap_or_default().into_iter().map(|(id, cursor)| (id, committed(cursor))).collect())
+        let state = self.state.lock();
+        let known = state.cursors.get(&(group.namespace.clone(), group.group.clone()));
+        let mut partitions: BTreeSet<PartitionId> = known.into_iter().flatten().map(|(id, _)| *id).collect();
+        partitions.extend(state.pending.iter().filter(|(_, name, ..)| *name == group).map(|(_, _, id, _)| *id));
+        Ok(partitions.into_iter().map(|id| (id, state.committed(&group, &id))).collect())
     }
 
     async fn groups(&self, namespace: String) -> Result<Vec<String>, CursorError> {
@@ -361,6 +502,10 @@ impl Core for MemoryCore {
 
     async fn meta_put(&self, put: MetaPut) -> Result<u64, MetaError> {
         self.change(|state| {
+            let fate = std::mem::take(&mut state.next_put);
+            if fate == PutFate::Fails {
+                return Err(MetaError::Unavailable);
+            }
             let current = state.meta.get(&put.key).cloned();
             let holds = match put.condition {
                 MetaCondition::Always => true,
@@ -371,15 +516,27 @@ impl Core for MemoryCore {
                 return Err(MetaError::UnknownSession);
             }
             match holds {
+                true if fate == PutFate::AnswerLost => {
+                    state.put_meta(put.key, put.value, put.session);
+                    Err(MetaError::Unavailable)
+                }
                 true => Ok(state.put_meta(put.key, put.value, put.session)),
                 false => Err(MetaError::Conflict(current)),
             }
         })
     }
 
-    async fn meta_delete(&self, key: String, _: MetaCondition) -> Result<(), MetaError> {
-        self.change(|state| state.delete_meta(&key));
-        Ok(())
+    async fn meta_delete(&self, key: String, condition: MetaCondition) -> Result<(), MetaError> {
+        self.change(|state| {
+            let current = state.meta.get(&key).cloned();
+            if let MetaCondition::Version(version) = condition
+                && current.as_ref().is_none_or(|entry| entry.version != version)
+            {
+                return Err(MetaError::Conflict(current));
+            }
+            state.delete_meta(&key);
+            Ok(())
+        })
     }
 
     async fn meta_watch(&self, watch: MetaWatch) -> Result<MetaChanges, MetaError> {

@@ -53,4 +53,28 @@ impl Group {
         self.renew_session(member_id, now_ms);
         Ok(())
     }
+
+    /// Whether offsets may be committed in a transaction. Producers of old clients do not say for which member they commit,
+    /// and the others may commit while the group rebalances: the transaction's fencing keeps two from doing it.
+    pub fn check_transactional_commit(
+        &mut self,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+        now_ms: i64,
+    ) -> Result<(), GroupError> {
+        if self.state == GroupState::Dead {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
+        let is_nobody = member_id.is_empty() && instance_id.is_none();
+        if generation < 0 && (is_nobody || self.state == GroupState::Empty) {
+            return Ok(());
+        }
+        self.check_member(member_id, instance_id)?;
+        if generation != self.generation {
+            return Err(GroupError::IllegalGeneration);
+        }
+        self.renew_session(member_id, now_ms);
+        Ok(())
+    }
 }

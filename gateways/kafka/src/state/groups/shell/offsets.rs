@@ -1,6 +1,8 @@
 //! Offsets of a group: who may commit and delete them. The core keeps them.
 
-use core_rpc::{CommitAnswer, CommitRequest, Core, Cursor, CursorError, GroupName, PartitionId};
+use core_rpc::{
+    CommitAnswer, CommitRequest, Committed, Core, Cursor, CursorError, GroupName, PartitionId, TransactionProducer,
+};
 
 use super::Groups;
 use super::clock::wall_ms;
@@ -16,6 +18,8 @@ pub struct Committer<'a> {
     pub instance_id: Option<&'a str>,
     /// Or the member's epoch. Negative: a client without membership.
     pub generation: i32,
+    /// The offsets are part of this producer's transaction.
+    pub transaction: Option<TransactionProducer>,
 }
 
 /// An offset to commit.
@@ -52,13 +56,20 @@ impl<C: Core> Groups<C> {
         committer: Committer<'_>,
         commits: Vec<Commit>,
     ) -> Result<CommitAnswer, GroupError> {
-        let Committer { member_id, instance_id, generation } = committer;
+        let Committer { member_id, instance_id, generation, transaction } = committer;
         let group = slot.id.as_str();
         let _offsets_stay = slot.offsets.read().await;
         let (checked, is_vacant) = self
             .with_group(group, |loaded, now_ms| {
                 let checked = match &mut loaded.group {
-                    Coordinated::Classic(group) => group.check_commit(member_id, instance_id, generation, now_ms),
+                    Coordinated::Classic(group) => match transaction {
+                        None => group.check_commit(member_id, instance_id, generation, now_ms),
+                        Some(_) => group.check_transactional_commit(member_id, instance_id, generation, now_ms),
+                    },
+                    // Producers of old clients do not say for which member they commit.
+                    Coordinated::Consumer(_) if transaction.is_some() && generation < 0 && member_id.is_empty() => {
+                        Ok(())
+                    }
                     Coordinated::Consumer(group) => {
                         group.check_commit(Committing { member_id: Some(member_id), epoch: generation })
                     }
@@ -80,25 +91,25 @@ impl<C: Core> Groups<C> {
             group: self.name(group),
             // A member of an older generation that was slow must not overwrite what its successor has committed.
             generation: u64::try_from(generation).ok(),
-            transaction: None,
+            transaction,
             cursors: cursors.collect(),
         };
         Ok(self.shared.core.commit(request).await)
     }
 
-    /// The committed offsets on these partitions, in order; None where there is none.
-    pub async fn committed(
-        &self,
-        group: &str,
-        partitions: Vec<PartitionId>,
-    ) -> Result<Vec<Option<Cursor>>, CursorError> {
-        let committed = self.shared.core.committed(self.name(group), partitions).await?;
-        Ok(committed.into_iter().map(|committed| committed.cursor).collect())
+    /// What is committed on these partitions, in order.
+    pub async fn committed(&self, group: &str, partitions: Vec<PartitionId>) -> Result<Vec<Committed>, CursorError> {
+        self.shared.core.committed(self.name(group), partitions).await
+    }
+
+    /// All committed offsets of a group, and where there are only some of an open transaction.
+    pub async fn all_with_pending(&self, group: &str) -> Result<Vec<(PartitionId, Committed)>, CursorError> {
+        self.shared.core.cursors(self.name(group)).await
     }
 
     /// All committed offsets of a group.
     pub async fn all_committed(&self, group: &str) -> Result<Vec<(PartitionId, Cursor)>, CursorError> {
-        let committed = self.shared.core.cursors(self.name(group)).await?;
+        let committed = self.all_with_pending(group).await?;
         Ok(committed.into_iter().filter_map(|(id, committed)| Some((id, committed.cursor?))).collect())
     }
 

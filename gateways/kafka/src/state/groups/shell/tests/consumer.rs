@@ -169,7 +169,7 @@ async fn readers_and_committers_need_their_epoch() {
     let gateway = gateway(&core).await;
     gateway.consumer_heartbeat("g", joins("m1")).await.unwrap();
     let commit = |member_id, generation| {
-        let committer = Committer { member_id, instance_id: None, generation };
+        let committer = Committer { member_id, instance_id: None, generation, transaction: None };
         let gateway = &gateway;
         async move { gateway.commit("g", committer, Vec::new()).await.map(drop) }
     };

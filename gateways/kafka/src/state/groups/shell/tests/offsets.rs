@@ -14,7 +14,7 @@ fn commit_at(topic: TopicId, offset: u64) -> Vec<Commit> {
     vec![Commit { partition: partition(topic), offset, leader_epoch: 7, metadata: "words".into() }]
 }
 
-const TOOL: Committer = Committer { member_id: "", instance_id: None, generation: -1 };
+const TOOL: Committer = Committer { member_id: "", instance_id: None, generation: -1, transaction: None };
 
 async fn topic(core: &CoreInMemory, name: &str) -> TopicId {
     let create = TopicCreate {
@@ -33,14 +33,14 @@ async fn a_tool_commits_to_a_group_that_nobody_joined() {
     let gateway = gateway(&core).await;
     let topic = topic(&core, "a").await;
     assert_eq!(gateway.commit("g", TOOL, commit_at(topic, 5)).await, Ok(vec![Ok(())]));
-    let cursor = gateway.committed("g", vec![partition(topic)]).await.unwrap().remove(0).unwrap();
+    let cursor = gateway.committed("g", vec![partition(topic)]).await.unwrap().remove(0).cursor.unwrap();
     assert_eq!((cursor.offset, cursor.epoch, cursor.metadata.as_str()), (5, 7, "words"));
     let listed = gateway.list().await.unwrap();
     assert_eq!((listed[0].id.as_str(), listed[0].state, listed[0].protocol_type.as_str()), ("g", "Empty", ""));
     assert_eq!(gateway.describe("g").await.unwrap().state, GroupState::Empty);
     assert!(gateway.shared.slots.is_empty(), "only its offsets are kept");
 
-    let member = Committer { member_id: "m", instance_id: None, generation: 3 };
+    let member = Committer { member_id: "m", instance_id: None, generation: 3, transaction: None };
     assert_eq!(gateway.commit("g", member, commit_at(topic, 6)).await, Err(GroupError::UnknownMember));
     assert_eq!(gateway.commit("none", member, commit_at(topic, 6)).await, Err(GroupError::GroupNotFound));
     assert_eq!(gateway.describe("none").await, Err(GroupError::GroupNotFound));
@@ -52,7 +52,7 @@ async fn a_generation_fences_those_before_it() {
     let gateway = gateway(&core).await;
     let topic = topic(&core, "a").await;
     let first = stable(&gateway, "g", 30_000).await;
-    let committer = Committer { member_id: &first.member_id, instance_id: None, generation: 1 };
+    let committer = Committer { member_id: &first.member_id, instance_id: None, generation: 1, transaction: None };
     assert_eq!(gateway.commit("g", committer, commit_at(topic, 1)).await, Ok(vec![Ok(())]));
     assert_eq!(gateway.commit("g", TOOL, commit_at(topic, 9)).await, Err(GroupError::UnknownMember));
     let second = gateway.join("g", join(&first.member_id, 30_000)).await.unwrap();
@@ -78,7 +78,7 @@ async fn offsets_of_topics_being_read_cannot_be_deleted() {
     let gateway = gateway(&core).await;
     let (read, unread) = (topic(&core, "a").await, topic(&core, "b").await);
     let joined = stable(&gateway, "g", 30_000).await;
-    let committer = Committer { member_id: &joined.member_id, instance_id: None, generation: 1 };
+    let committer = Committer { member_id: &joined.member_id, instance_id: None, generation: 1, transaction: None };
     for topic in [read, unread] {
         gateway.commit("g", committer, commit_at(topic, 1)).await.unwrap();
     }
@@ -95,7 +95,7 @@ async fn only_a_group_without_members_can_be_deleted() {
     let gateway = gateway(&core).await;
     let topic = topic(&core, "a").await;
     let joined = stable(&gateway, "g", 30_000).await;
-    let committer = Committer { member_id: &joined.member_id, instance_id: None, generation: 1 };
+    let committer = Committer { member_id: &joined.member_id, instance_id: None, generation: 1, transaction: None };
     gateway.commit("g", committer, commit_at(topic, 1)).await.unwrap();
     assert_eq!(gateway.delete("g").await, Err(GroupError::GroupNotEmpty));
     let leaver = Leaver { member_id: joined.member_id, instance_id: None, reason: None };
@@ -113,7 +113,7 @@ async fn offsets_age_while_nobody_uses_them() {
     let gateway = gateway(&core).await;
     let (read, unread) = (topic(&core, "a").await, topic(&core, "b").await);
     let joined = stable(&gateway, "g", 30_000).await;
-    let committer = Committer { member_id: &joined.member_id, instance_id: None, generation: 1 };
+    let committer = Committer { member_id: &joined.member_id, instance_id: None, generation: 1, transaction: None };
     for topic in [read, unread] {
         gateway.commit("g", committer, commit_at(topic, 1)).await.unwrap();
     }

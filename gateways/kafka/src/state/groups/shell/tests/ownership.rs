@@ -21,7 +21,7 @@ async fn a_group_is_refused_by_all_but_one() {
     assert_eq!(gateway.heartbeat(&other, "m", None, 1).await, Err(GroupError::NotCoordinator));
     assert_eq!(gateway.describe(&other).await, Err(GroupError::NotCoordinator));
     assert_eq!(gateway.delete(&other).await, Err(GroupError::NotCoordinator));
-    let committer = Committer { member_id: "", instance_id: None, generation: -1 };
+    let committer = Committer { member_id: "", instance_id: None, generation: -1, transaction: None };
     assert_eq!(gateway.commit(&other, committer, Vec::new()).await, Err(GroupError::NotCoordinator));
     assert_eq!(gateway.list().await.unwrap().len(), 1);
 }
