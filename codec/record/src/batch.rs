@@ -112,6 +112,13 @@ impl Batch {
 }
 
 impl BatchHeader {
+    /// The batch with this header and another payload.
+    pub fn with_payload(mut self, payload: Bytes) -> Batch {
+        self.payload_length = payload.len() as u32;
+        self.payload_crc = crc32c::crc32c(&payload);
+        Batch { header: self, payload }
+    }
+
     /// The offset after the batch's last.
     pub fn next_offset(&self) -> u64 {
         self.base_offset + u64::from(self.count)

@@ -66,6 +66,8 @@ proptest! {
             Retained::None { payload } => {
                 prop_assert!(wanted.is_empty());
                 prop_assert_eq!(payload.len(), HEADER_BYTES);
+                let again = KafkaBatchFormat.retain(&stored.header, &payload, &mut |_| true).unwrap();
+                prop_assert_eq!(again, Retained::None { payload: payload.clone() });
                 payload
             }
             Retained::Some { payload, max_time_ms } => {

@@ -14,20 +14,24 @@ use crate::shard::{Answer, Command};
 use crate::wait::Answers;
 
 impl Engine {
-    /// One round of cleaning, as of this time; done when it returns.
+    /// One round of retention and compaction, as of this time; done when it returns.
     pub async fn clean(&self, now_ms: i64) {
         let inner = self.inner.clone();
         let Ok(trims) = tokio::task::spawn_blocking(move || inner.expired(now_ms)).await else { return };
         let trims = trims.into_iter().map(|(partition, before)| (partition.id, Some(before))).collect();
         self.trim(TrimRequest { trims }).await;
         let inner = self.inner.clone();
+        let compact_and_free = move || {
+            inner.compact(now_ms);
+            inner.free_packs();
+        };
         // Cleaning can be tried again: a failure was logged where it happened.
-        let _ = tokio::task::spawn_blocking(move || inner.free_packs()).await;
+        let _ = tokio::task::spawn_blocking(compact_and_free).await;
     }
 }
 
 impl Inner {
-    /// One round of cleaning; the trims are only asked for.
+    /// One round of retention; the trims are only asked for.
     pub fn clean(&self, now_ms: i64) {
         let trims = self.expired(now_ms);
         // Nobody waits for the answers.

@@ -124,7 +124,8 @@ fn entries_of(partition: &Partition, segment: &Segment, offset: u64, limit: &mut
     let mut entries: Vec<IndexEntry> = Vec::new();
     let mut hole = false;
     segment.entries(partition.id, offset, &mut |entry| {
-        hole |= entries.is_empty() && entry.base_offset > offset;
+        // After a compaction the next batch there is answers.
+        hole |= !segment.compacted && entries.is_empty() && entry.base_offset > offset;
         let take = !hole && limit.take(entry.next_offset(), entry.stored_bytes());
         if take {
             entries.push(*entry);
@@ -221,7 +222,7 @@ pub fn walk<T>(
     }
 }
 
-fn failed(error: io::Error) -> FetchError {
+pub fn failed(error: io::Error) -> FetchError {
     match error.kind() {
         ErrorKind::InvalidData | ErrorKind::UnexpectedEof => FetchError::Corrupt,
         _ => {

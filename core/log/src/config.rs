@@ -20,8 +20,13 @@ pub struct Config {
     pub relaxed_sync: Duration,
     /// A producer that has not appended for so long is forgotten.
     pub producer_expiry_ms: i64,
-    /// How often retention is looked after. Zero: only when [`crate::Engine::clean`] is called.
+    /// How often retention and compaction are looked after. Zero: only when [`crate::Engine::clean`] is called.
     pub clean_interval: Duration,
+    /// Memory for the keys of one pass of compaction, over the whole engine: 24 bytes and some room for each. With more keys a
+    /// partition takes several passes.
+    pub compaction_map_bytes: u64,
+    /// What compaction reads and writes in a second, so that it leaves the disk to the writers. 0: no limit.
+    pub compaction_bytes_per_second: u64,
     /// Prepare, seal and reclaim packs, and sync what nobody waits for, on threads of their own. Off, the writers do it, and
     /// sync only when they must: one append is one fixed sequence of disk operations, which is what tests of crashes need.
     pub background: bool,
@@ -38,6 +43,8 @@ impl Default for Config {
             relaxed_sync: Duration::from_secs(1),
             producer_expiry_ms: 7 * 24 * 3600 * 1000,
             clean_interval: Duration::from_secs(10),
+            compaction_map_bytes: 128 << 20,
+            compaction_bytes_per_second: 128 << 20,
             background: true,
         }
     }

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
+use crate::compact::Stopping;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::partition::Partition;
@@ -56,6 +57,8 @@ pub struct Inner {
     pub formats: Formats,
     pub shards: Vec<Arc<Shard>>,
     pub housekeeper: Housekeeper,
+    /// Whether the compaction has to stop.
+    pub compaction: Stopping,
     /// Where the next fetch begins among its partitions, so that none is always last.
     pub turn: AtomicUsize,
     topics: RwLock<HashMap<TopicId, Arc<TopicState>>>,
@@ -78,6 +81,7 @@ struct Stopper {
     writers: Mutex<Vec<JoinHandle<()>>>,
     syncers: Mutex<Vec<JoinHandle<()>>>,
     housekeeper: Mutex<Option<JoinHandle<()>>>,
+    compaction: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Engine {
@@ -98,6 +102,7 @@ impl Engine {
             formats,
             shards: (0..shards).map(|number| Arc::new(Shard::new(number))).collect(),
             housekeeper: Housekeeper::default(),
+            compaction: Stopping::default(),
             turn: AtomicUsize::new(0),
             topics: RwLock::default(),
         });
@@ -112,6 +117,7 @@ impl Engine {
             writers: Mutex::default(),
             syncers: Mutex::default(),
             housekeeper: Mutex::new(housekeeper.transpose()?),
+            compaction: Mutex::default(),
         });
         for writer in recover_all(&inner)? {
             if background {
@@ -123,6 +129,12 @@ impl Engine {
             let name = format!("log-shard-{}", writer.shard.number);
             let thread = thread::Builder::new().name(name).spawn(move || writer.run())?;
             stopper.writers.lock().push(thread);
+        }
+        if background && !inner.config.clean_interval.is_zero() {
+            let inner = inner.clone();
+            let thread =
+                thread::Builder::new().name("log-compact".to_owned()).spawn(move || inner.keep_compacting())?;
+            *stopper.compaction.lock() = Some(thread);
         }
         Ok(Engine { inner, _stopper: stopper })
     }
@@ -252,8 +264,13 @@ impl Inner {
 
 impl Stopper {
     fn stop(&self) {
-        self.inner.shards.iter().for_each(|shard| shard.stop());
         let mut panicked = false;
+        // First, as it may wait for a writer.
+        self.inner.compaction.stop();
+        if let Some(thread) = self.compaction.lock().take() {
+            panicked |= thread.join().is_err();
+        }
+        self.inner.shards.iter().for_each(|shard| shard.stop());
         for thread in self.writers.lock().drain(..) {
             panicked |= thread.join().is_err();
         }

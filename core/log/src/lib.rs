@@ -14,6 +14,7 @@ mod buffers;
 pub mod clean;
 pub mod clock;
 pub mod cold;
+pub mod compact;
 pub mod config;
 pub mod cursors;
 pub mod disk;

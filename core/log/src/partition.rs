@@ -3,7 +3,7 @@
 //! The writer assigns offsets and remembers producers; what is published is under one mutex, held for moments
 //! and never over I/O: bounds, the recent batches, where the others are, and who waits for more.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,6 +59,8 @@ pub struct Segment {
     pub from: u32,
     pub count: u32,
     pub bytes: u64,
+    /// Compacted by key: offsets may be missing before its first batch and between them.
+    pub compacted: bool,
 }
 
 /// A partition's batches in one pack that has no index file yet.
@@ -121,7 +123,7 @@ impl Partition {
     /// Puts a recovered batch in its place.
     pub fn recover(&self, pack: &Arc<Pack>, entry: IndexEntry) -> bool {
         let mut state = self.state.lock();
-        if entry.next_offset() <= state.start {
+        if entry.next_offset() <= state.start || state.is_covered(entry.next_offset()) {
             return false;
         }
         state.index(pack, entry)
@@ -177,24 +179,41 @@ impl Partition {
     /// The pack has its index: the entries need not stay in memory.
     pub fn sealed(&self, part: &IndexPart, pack: &Arc<Pack>) {
         let mut state = self.state.lock();
-        if let Some(at) = state.open.iter().position(|segment| segment.pack.number == pack.number) {
-            state.open.remove(at);
+        if let Some(at) = state.open.iter().position(|segment| segment.pack.number == pack.number)
+            && let Some(open) = state.open.remove(at)
+        {
+            // Its beginning may have been compacted while the index was written.
+            let segment = Segment { first: open.first(), bytes: open.bytes, ..Segment::new(pack.clone(), part) };
             // Nearly always the last. Not after a recovery that had to make an older pack's index again.
             let at = state.sealed.partition_point(|segment| segment.next < part.next_offset);
-            state.sealed.insert(at, Segment::new(pack.clone(), part));
+            state.sealed.insert(at, segment);
         }
     }
 
-    /// Adds a segment found in a pack's index when the engine opens; `pack` lives for it from now on.
-    pub fn recover_sealed(&self, part: &IndexPart, pack: &Arc<Pack>) {
+    /// Adds a segment found in a pack's index when the engine opens; `pack` lives for it from now on. Of what several
+    /// packs have of the same offsets, that which is found first is taken: kept packs are opened first, newest first.
+    pub fn recover_sealed(&self, part: &IndexPart, pack: &Arc<Pack>) -> io::Result<()> {
         let mut state = self.state.lock();
-        let at = state.sealed.partition_point(|segment| segment.next < part.next_offset);
-        // Of a segment and its copy the first that is found is taken: kept packs are opened first.
-        let is_copy = state.sealed.get(at).is_some_and(|segment| segment.next == part.next_offset);
-        if part.next_offset > state.start && !is_copy {
-            pack.hold();
-            state.sealed.insert(at, Segment::new(pack.clone(), part));
+        if part.next_offset <= state.start || state.is_covered(part.next_offset) {
+            return Ok(());
         }
+        let mut segment = Segment::new(pack.clone(), part);
+        let at = state.sealed.partition_point(|other| other.next < part.next_offset);
+        let before = at.checked_sub(1).and_then(|at| state.sealed.get(at)).map_or(0, |before| before.next);
+        if segment.first < before {
+            // What lies before was rewritten into another pack, from the middle of this one on.
+            segment.first = before;
+            segment.bytes = 0;
+            let mut bytes = 0;
+            segment.entries(self.id, before, &mut |entry| {
+                bytes += entry.stored_bytes();
+                true
+            })?;
+            segment.bytes = bytes;
+        }
+        pack.hold();
+        state.sealed.insert(at, segment);
+        Ok(())
     }
 
     /// The segment's batches have been copied: from now on they are read there. Not if they were trimmed meanwhile.
@@ -207,6 +226,68 @@ impl Partition {
             let old = std::mem::replace(place, Segment::new(pack.clone(), part));
             old.pack.release();
         }
+    }
+
+    /// The batches from the part's first offset on were rewritten up to its next: from now on they are read there. Of the
+    /// segment in which that range ends, `bytes_taken` are in it; the transactions whose markers lay at `markers_gone` are
+    /// forgotten. Not if all of it was trimmed meanwhile.
+    pub fn replace(&self, part: &IndexPart, bytes_taken: u64, markers_gone: &HashSet<u64>, pack: &Arc<Pack>) {
+        let mut state = self.state.lock();
+        let (first, next) = (part.first_offset, part.next_offset);
+        if state.removed || next <= state.start {
+            return;
+        }
+        let begin = state.sealed.partition_point(|segment| segment.next <= first);
+        while state.sealed.get(begin).is_some_and(|segment| segment.next <= next) {
+            if let Some(old) = state.sealed.remove(begin) {
+                old.pack.release();
+            }
+        }
+        match state.sealed.get_mut(begin) {
+            Some(cut) if cut.first < next => {
+                cut.first = next;
+                cut.bytes = cut.bytes.saturating_sub(bytes_taken);
+            }
+            _ => {}
+        }
+        let mut open = std::mem::take(&mut state.open);
+        open.retain_mut(|segment| !segment.cut(next));
+        state.open = open;
+        if !markers_gone.is_empty() {
+            state.transactions.forget(|aborted| markers_gone.contains(&aborted.last_offset));
+        }
+        // Recent batches are whole in memory: readers are to see what is left of them.
+        while state.cached.front().is_some_and(|batch| batch.header.base_offset < next) {
+            state.cached.pop_front();
+        }
+        pack.hold();
+        state.sealed.insert(begin, Segment::new(pack.clone(), part));
+    }
+
+    /// Forgets the aborted transactions whose markers were compacted away, which a snapshot may not know yet.
+    pub fn forget_compacted_markers(&self) -> io::Result<()> {
+        let mut gone = HashSet::new();
+        let mut state = self.state.lock();
+        for aborted in state.transactions.all_aborted() {
+            let marker = aborted.last_offset;
+            let at = state.sealed.partition_point(|segment| segment.next <= marker);
+            let Some(segment) = state.sealed.get(at).filter(|segment| segment.compacted && segment.first <= marker)
+            else {
+                continue;
+            };
+            let mut is_there = false;
+            segment.entries(self.id, marker, &mut |entry| {
+                is_there = entry.base_offset <= marker;
+                false
+            })?;
+            if !is_there {
+                gone.insert(marker);
+            }
+        }
+        if !gone.is_empty() {
+            state.transactions.forget(|aborted| gone.contains(&aborted.last_offset));
+        }
+        Ok(())
     }
 
     pub fn bounds(&self) -> Result<Bounds, FetchError> {
@@ -258,6 +339,7 @@ impl Segment {
             from: part.from,
             count: part.count,
             bytes: part.bytes,
+            compacted: part.compacted,
         }
     }
 }
@@ -270,11 +352,26 @@ impl Segment {
         offset: u64,
         visit: &mut dyn FnMut(&IndexEntry) -> bool,
     ) -> io::Result<()> {
-        self.pack.entries(partition, self.from..self.from.saturating_add(self.count), offset, self.next, visit)
+        let range = self.from..self.from.saturating_add(self.count);
+        self.pack.entries(partition, range, offset.max(self.first), self.next, visit)
     }
 }
 
 impl OpenSegment {
+    /// Drops the entries before an offset. True: there are no others, and the pack is released.
+    fn cut(&mut self, next: u64) -> bool {
+        let gone = self.entries.partition_point(|entry| entry.next_offset() <= next);
+        if gone == self.entries.len() {
+            self.pack.release();
+            return true;
+        }
+        if gone > 0 {
+            self.bytes -= self.entries[..gone].iter().map(IndexEntry::stored_bytes).sum::<u64>();
+            Arc::make_mut(&mut self.entries).drain(..gone);
+        }
+        false
+    }
+
     pub fn first(&self) -> u64 {
         self.entries.first().map_or(0, |entry| entry.base_offset)
     }
@@ -322,6 +419,12 @@ impl State {
                 bytes => waiting.waiter.published(waiting.slot, bytes),
             }
         }
+    }
+
+    /// Whether a segment is known already that has the batch or segment that ends here, or what compaction left of it.
+    fn is_covered(&self, next: u64) -> bool {
+        let at = self.sealed.partition_point(|segment| segment.next < next);
+        self.sealed.get(at).is_some_and(|segment| segment.first < next)
     }
 
     /// Adds to the last open segment, or begins one (true).

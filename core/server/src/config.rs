@@ -38,6 +38,12 @@ pub struct Flags {
     /// Memory for recent batches, bytes
     #[arg(long, env = "POLYMQ_CORE_CACHE_BYTES", value_name = "BYTES")]
     pub cache_bytes: Option<u64>,
+    /// Memory for the keys of a compaction, bytes; with more keys it takes several passes
+    #[arg(long, env = "POLYMQ_CORE_COMPACTION_MAP_BYTES", value_name = "BYTES")]
+    pub compaction_map_bytes: Option<u64>,
+    /// What compaction reads and writes in a second, bytes; 0 is no limit
+    #[arg(long, env = "POLYMQ_CORE_COMPACTION_BYTES_PER_SECOND", value_name = "BYTES")]
+    pub compaction_bytes_per_second: Option<u64>,
     /// Capacity of one pack file, bytes
     #[arg(long, env = "POLYMQ_CORE_PACK_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 31))]
     pub pack_bytes: Option<u64>,
@@ -64,6 +70,8 @@ struct FileKeys {
     ready_file: Option<PathBuf>,
     shards: Option<u32>,
     cache_bytes: Option<u64>,
+    compaction_map_bytes: Option<u64>,
+    compaction_bytes_per_second: Option<u64>,
     pack_bytes: Option<u64>,
 }
 
@@ -88,6 +96,11 @@ impl Flags {
         let mut engine = core_log::Config::default();
         engine.shards = self.shards.or(file.shards).or(engine.shards);
         engine.cache_bytes = self.cache_bytes.or(file.cache_bytes).unwrap_or(engine.cache_bytes);
+        engine.compaction_map_bytes =
+            self.compaction_map_bytes.or(file.compaction_map_bytes).unwrap_or(engine.compaction_map_bytes);
+        engine.compaction_bytes_per_second = (self.compaction_bytes_per_second)
+            .or(file.compaction_bytes_per_second)
+            .unwrap_or(engine.compaction_bytes_per_second);
         engine.pack_bytes = self.pack_bytes.or(file.pack_bytes).unwrap_or(engine.pack_bytes);
         engine.pack_bytes_first = engine.pack_bytes_first.min(engine.pack_bytes);
         Ok(Config { data, listen: Some(listen), ready_file: self.ready_file.or(file.ready_file), engine })

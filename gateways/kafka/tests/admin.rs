@@ -85,7 +85,7 @@ async fn topics_that_cannot_be_are_refused() {
         (config("no.such", Some("1")), 40),
         (config("retention.ms", Some("soon")), 40),
         (config("retention.ms", None), 40),
-        (config("cleanup.policy", Some("compact")), 40),
+        (config("cleanup.policy", Some("shred")), 40),
     ];
     for (index, (topic, code)) in cases.into_iter().enumerate() {
         let response = client.ask(7, &CreateTopicsRequest { topics: vec![topic], ..Default::default() }).await;

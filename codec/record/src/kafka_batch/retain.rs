@@ -34,7 +34,8 @@ pub(super) fn retained(
         }
         from = until;
     }
-    if !dropped {
+    // A batch that had none already, has none.
+    if !dropped && kept.records > 0 {
         return Ok(Retained::All);
     }
     let Kept { bytes, records, max_timestamp } = kept;

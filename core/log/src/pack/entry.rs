@@ -18,6 +18,7 @@
 //! | 5 start | 0 | empty: the first entry of each run |
 //! | 6 seal | 0 | empty: the pack's last entry; the journal goes on in the next pack |
 //! | 7 synced | 0 | empty: written after all packs before this one were synced |
+//! | 8 cover | partition | in kept packs only: [`CoverBody`] |
 //! | 16 lease settle | partition | postcard of [`crate::leases::record::SettleBody`] |
 //! | 17 lease seek | partition | postcard of [`crate::leases::record::SeekBody`] |
 //! | 18 lease forget | partition | postcard of the group's name |
@@ -49,6 +50,7 @@ pub enum Kind {
     Start = 5,
     Seal = 6,
     Synced = 7,
+    Cover = 8,
     LeaseSettle = 16,
     LeaseSeek = 17,
     LeaseForget = 18,
@@ -72,6 +74,7 @@ impl Kind {
             5 => Kind::Start,
             6 => Kind::Seal,
             7 => Kind::Synced,
+            8 => Kind::Cover,
             16 => Kind::LeaseSettle,
             17 => Kind::LeaseSeek,
             18 => Kind::LeaseForget,
@@ -146,6 +149,40 @@ pub struct FenceBody {
     pub time_ms: i64,
 }
 
+/// Body of a cover entry: the batches of the partition with these offsets that lie in this pack are all there are, and
+/// what other packs have of the range is older.
+///
+/// ```text
+///  ├ first (u64) ────┼ next (u64) ─────┼ flags ─┤20   flags: 1 compacted
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoverBody {
+    pub first: u64,
+    pub next: u64,
+    /// Its records were compacted by key: offsets may be missing between the batches.
+    pub compacted: bool,
+}
+
+/// Length of an encoded [`CoverBody`].
+pub const COVER_BYTES: usize = 20;
+
+impl CoverBody {
+    pub fn encode(&self) -> [u8; COVER_BYTES] {
+        let mut bytes = [0; COVER_BYTES];
+        bytes[0..8].copy_from_slice(&self.first.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.next.to_le_bytes());
+        bytes[16] = u8::from(self.compacted);
+        bytes
+    }
+
+    /// None if the length is not that of a cover.
+    pub fn decode(bytes: &[u8]) -> Option<CoverBody> {
+        let bytes: &[u8; COVER_BYTES] = bytes.try_into().ok()?;
+        let u64_at = |at: usize| bytes[at..at + 8].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        Some(CoverBody { first: u64_at(0), next: u64_at(8), compacted: bytes[16] & 1 != 0 })
+    }
+}
+
 impl EntryHead {
     /// Encodes the head; `checked` is the part of the body that the CRC covers.
     pub fn encode(&self, checked: &[u8]) -> [u8; ENTRY_BYTES] {
@@ -195,6 +232,13 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn covers_survive_encoding(first: u64, next: u64, compacted: bool) {
+            let cover = CoverBody { first, next, compacted };
+            prop_assert_eq!(CoverBody::decode(&cover.encode()), Some(cover));
+            prop_assert_eq!(CoverBody::decode(&cover.encode()[1..]), None);
+        }
+
         #[test]
         fn entries_survive_encoding_and_flips_are_found(
             pack: u32, run: u32, kind in 0u8..70, topic: u128, index: u32, body in proptest::collection::vec(any::<u8>(), 0..200), flip: usize,

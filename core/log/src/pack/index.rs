@@ -5,8 +5,8 @@
 //!  ├ magic ─┼ pack ──┼ parts ─┼ entries┼ crc ───┤  crc: CRC-32C of bytes 8..20 and the directory
 //!  directory, sorted by partition, 64 bytes each:
 //!  ├ topic (16) ─────────────┼ index ─┼ from ──┤24  from, count: its entries
-//!  ├ count ─┼ 0 ────┼ first offset ──┼ next offset ─┤48
-//!  ├ max time ms ────┼ bytes ─────────┤64           bytes: of its batches, headers included
+//!  ├ count ─┼ flags ┼ first offset ──┼ next offset ─┤48
+//!  ├ max time ms ────┼ bytes ─────────┤64           bytes: of its batches, headers included; flags: 1 compacted
 //!  entries, by partition and offset, 32 bytes each:
 //!  ├ base offset ────┼ max time ms ────┤16
 //!  ├ position┼ length┼ count ─┼ crc ───┤32  position: of the journal entry; length: of the payload; crc: of bytes 0..28
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use codec_record::{BatchHeader, HEADER_BYTES};
 use core_rpc::{PartitionId, TopicId};
 
-use super::entry::ENTRY_BYTES;
+use super::entry::{CoverBody, ENTRY_BYTES};
 use crate::disk::{Disk, DiskFile, write_whole};
 
 const MAGIC: &[u8; 8] = b"PACKIDX1";
@@ -117,6 +117,18 @@ pub struct IndexPart {
     pub next_offset: u64,
     pub max_time_ms: i64,
     pub bytes: u64,
+    /// Compacted by key: offsets may be missing before its first entry and between them.
+    pub compacted: bool,
+}
+
+/// What an index is to have of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartEntries {
+    pub partition: PartitionId,
+    /// In offset order.
+    pub entries: Arc<Vec<IndexEntry>>,
+    /// None: the entries' own range.
+    pub cover: Option<CoverBody>,
 }
 
 impl IndexPart {
@@ -130,7 +142,16 @@ impl IndexPart {
             next_offset: entries.last()?.next_offset(),
             max_time_ms: entries.iter().map(|entry| entry.max_time_ms).max()?,
             bytes: entries.iter().map(IndexEntry::stored_bytes).sum(),
+            compacted: false,
         })
+    }
+
+    fn of_entries(part: &PartEntries, from: u32) -> Option<IndexPart> {
+        let mut summed = IndexPart::of(part.partition, from, &part.entries)?;
+        if let Some(cover) = part.cover {
+            (summed.first_offset, summed.compacted) = (cover.first, cover.compacted);
+        }
+        Some(summed)
     }
 
     fn encode(&self) -> [u8; PART_BYTES] {
@@ -139,6 +160,7 @@ impl IndexPart {
         bytes[16..20].copy_from_slice(&self.partition.index.to_le_bytes());
         bytes[20..24].copy_from_slice(&self.from.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.count.to_le_bytes());
+        bytes[28..32].copy_from_slice(&u32::from(self.compacted).to_le_bytes());
         bytes[32..40].copy_from_slice(&self.first_offset.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.next_offset.to_le_bytes());
         bytes[48..56].copy_from_slice(&self.max_time_ms.to_le_bytes());
@@ -152,6 +174,7 @@ impl IndexPart {
             partition: PartitionId { topic, index: u32_at(bytes, 16) },
             from: u32_at(bytes, 20),
             count: u32_at(bytes, 24),
+            compacted: u32_at(bytes, 28) & 1 != 0,
             first_offset: u64_at(bytes, 32),
             next_offset: u64_at(bytes, 40),
             max_time_ms: u64_at(bytes, 48) as i64,
@@ -196,18 +219,18 @@ impl PackIndex {
         Ok((PackIndex { file, entries_at, entries }, parts))
     }
 
-    /// Writes the index of a pack durably; `parts` sorted by partition, each with its entries in offset order.
+    /// Writes the index of a pack durably.
     pub fn write(
         disk: &dyn Disk,
         name: &str,
         pack: u32,
-        parts: &[(PartitionId, Arc<Vec<IndexEntry>>)],
+        parts: &[PartEntries],
     ) -> io::Result<(PackIndex, Vec<IndexPart>)> {
         let mut directory = Vec::with_capacity(parts.len());
         let mut from = 0;
-        for (partition, entries) in parts {
-            directory.extend(IndexPart::of(*partition, from, entries));
-            from += entries.len() as u32;
+        for part in parts {
+            directory.extend(IndexPart::of_entries(part, from));
+            from += part.entries.len() as u32;
         }
         let entries_at = HEAD_BYTES + directory.len() * PART_BYTES;
         let mut bytes = Vec::with_capacity(entries_at + from as usize * INDEX_ENTRY_BYTES);
@@ -219,8 +242,8 @@ impl PackIndex {
         directory.iter().for_each(|part| bytes.extend_from_slice(&part.encode()));
         let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[8..20]), &bytes[HEAD_BYTES..]);
         bytes[20..24].copy_from_slice(&crc.to_le_bytes());
-        for (_, entries) in parts {
-            entries.iter().for_each(|entry| bytes.extend_from_slice(&entry.encode()));
+        for part in parts {
+            part.entries.iter().for_each(|entry| bytes.extend_from_slice(&entry.encode()));
         }
         write_whole(disk, name, &bytes)?;
         let index = PackIndex { file: disk.open(name)?, entries_at: entries_at as u64, entries: from };
@@ -275,18 +298,21 @@ mod tests {
     use crate::disk::MemoryDisk;
     use proptest::prelude::*;
 
-    fn parts() -> impl Strategy<Value = Vec<(PartitionId, Arc<Vec<IndexEntry>>)>> {
+    fn parts() -> impl Strategy<Value = Vec<PartEntries>> {
         let entry = (any::<i64>(), any::<u32>(), 0u32..1 << 20, 1u32..1000);
-        let part = (any::<u128>(), any::<u32>(), proptest::collection::vec(entry, 1..20));
+        let part =
+            (any::<u128>(), any::<u32>(), proptest::collection::vec(entry, 1..20), proptest::option::of(any::<bool>()));
         proptest::collection::vec(part, 0..10).prop_map(|parts| {
-            let part = |(topic, index, entries): (u128, u32, Vec<_>)| {
+            let part = |(topic, index, entries, cover): (u128, u32, Vec<_>, Option<bool>)| {
                 let mut next = 7;
                 let entries = entries.into_iter().map(|(max_time_ms, position, payload_length, count)| {
                     let base_offset = next;
                     next += u64::from(count);
                     IndexEntry { base_offset, max_time_ms, position, payload_length, count }
                 });
-                (PartitionId { topic: TopicId(topic), index }, Arc::new(entries.collect()))
+                let entries = Arc::new(entries.collect());
+                let cover = cover.map(|compacted| CoverBody { first: 3, next, compacted });
+                PartEntries { partition: PartitionId { topic: TopicId(topic), index }, entries, cover }
             };
             parts.into_iter().map(part).collect()
         })
@@ -300,10 +326,12 @@ mod tests {
             let (opened, again) = PackIndex::open(&disk, "i", 5).unwrap();
             prop_assert_eq!(&directory, &again);
             prop_assert!(PackIndex::open(&disk, "i", 6).is_err());
-            for (part, (partition, entries)) in directory.iter().zip(&parts) {
-                prop_assert_eq!(part.partition, *partition);
-                prop_assert_eq!(&opened.read(part.from, part.count).unwrap(), &**entries);
-                prop_assert_eq!(&index.read(part.from, part.count).unwrap(), &**entries);
+            for (part, written) in directory.iter().zip(&parts) {
+                prop_assert_eq!(part.partition, written.partition);
+                prop_assert_eq!(part.first_offset, if written.cover.is_some() { 3 } else { 7 });
+                prop_assert_eq!(part.compacted, written.cover.is_some_and(|cover| cover.compacted));
+                prop_assert_eq!(&opened.read(part.from, part.count).unwrap(), &*written.entries);
+                prop_assert_eq!(&index.read(part.from, part.count).unwrap(), &*written.entries);
             }
             prop_assert!(opened.read(opened.entries, 1).is_err());
             let bits = disk.used_bytes() * 8;

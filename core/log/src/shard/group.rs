@@ -95,6 +95,9 @@ pub enum Staged {
         group: GroupName,
         answer: Answer<Result<(), CursorError>>,
     },
+    Sync {
+        answer: Answer<bool>,
+    },
     Lease(LeaseStaged),
 }
 
@@ -251,6 +254,7 @@ impl Staged {
             }
             Staged::End { answer, .. } => answer.give(Err(refusal.into())),
             Staged::Fence => {}
+            Staged::Sync { answer } => answer.give(false),
             Staged::Lease(staged) => staged.refuse(shard, refusal.into()),
         }
     }

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use core_rpc::PartitionId;
 use parking_lot::{Condvar, Mutex};
 
 use super::group::Refusal;
 use super::{Next, Shard};
 use crate::disk::is_full;
 use crate::engine::Inner;
-use crate::pack::index::{IndexEntry, PackIndex};
+use crate::pack::index::{PackIndex, PartEntries};
 use crate::pack::{Pack, index_name, kept_index_name, kept_log_name, log_name, spare_name};
 use crate::partition::Partition;
 use crate::snapshot::{self, Snapshot};
@@ -269,8 +268,11 @@ impl Inner {
         let mut touched = seal.touched.clone();
         touched.sort_unstable_by_key(|partition| partition.id);
         touched.dedup_by_key(|partition| partition.id);
-        let with_entries = |partition: &Arc<Partition>| Some((partition.id, partition.open_entries(seal.pack.number)?));
-        let parts: Vec<(PartitionId, Arc<Vec<IndexEntry>>)> = touched.iter().filter_map(with_entries).collect();
+        let with_entries = |partition: &Arc<Partition>| {
+            let entries = partition.open_entries(seal.pack.number)?;
+            Some(PartEntries { partition: partition.id, entries, cover: None })
+        };
+        let parts: Vec<PartEntries> = touched.iter().filter_map(with_entries).collect();
         let name = index_name(&seal.shard.directory, seal.pack.number);
         let (index, directory) = PackIndex::write(&*self.disk, &name, seal.pack.number, &parts)?;
         seal.pack.set_index(index);

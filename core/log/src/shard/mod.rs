@@ -6,6 +6,7 @@
 
 pub mod group;
 pub mod housekeeper;
+pub mod kept;
 pub mod recover;
 pub mod rewrite;
 pub mod syncer;
@@ -56,7 +57,8 @@ pub struct Shard {
     pub snapshot_pack: AtomicU32,
     /// The packs that hold what lives on of others.
     pub kept: Mutex<BTreeMap<u32, Arc<Pack>>>,
-    /// The number of the last kept pack; locked while one is written.
+    /// The number of the last kept pack; locked while one is written, and from the choice of what is rewritten to its
+    /// exchange: of two that rewrite the same, the newer would win after a crash.
     pub kept_last: Mutex<u32>,
     /// Files to be filled again: (number, capacity).
     pub spares: Mutex<Vec<(u32, u64)>>,
@@ -118,6 +120,10 @@ pub enum Command {
     /// Remembers a fence that is raised already; nobody waits for it.
     Fence {
         body: FenceBody,
+    },
+    /// Answered when all that was published before is on the disk.
+    Sync {
+        answer: Answer<bool>,
     },
     Lease(LeaseCommand),
 }

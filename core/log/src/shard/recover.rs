@@ -42,7 +42,8 @@ pub fn recover(inner: &Arc<Inner>, shard: &Arc<Shard>) -> Result<Writer, OpenErr
     let place = recovery.place;
     let oldest = snapshot::places(disk, &shard.directory)?.first().map_or(0, |place| place.pack);
     shard.snapshot_pack.store(oldest, Ordering::Release);
-    for number in &found.kept {
+    // The newest first: it has what became of what the older ones hold.
+    for number in found.kept.iter().rev() {
         inner.open_kept(shard, *number)?;
     }
     for number in numbers.iter().copied().take_while(|number| *number < place.pack) {
@@ -58,6 +59,9 @@ pub fn recover(inner: &Arc<Inner>, shard: &Arc<Shard>) -> Result<Writer, OpenErr
         }
         None => return Err(OpenError::PackMissing { shard: shard.number, pack: place.pack }),
     };
+    for partition in inner.partitions_of(shard.number) {
+        partition.forget_compacted_markers()?;
+    }
     let (run, touched) = (recovery.run + 1, recovery.touched);
     let mut writer = Writer::new(inner.clone(), shard.clone(), active, position, run, touched);
     writer.start()?;
@@ -183,7 +187,7 @@ impl Recovery<'_> {
                 pack.set_index(index);
                 for part in parts {
                     if let Some(partition) = self.inner.partition(part.partition) {
-                        partition.recover_sealed(&part, &pack);
+                        partition.recover_sealed(&part, &pack)?;
                     }
                 }
                 Ok(())
@@ -331,7 +335,8 @@ impl Recovery<'_> {
             self.refused = Some(head.kind);
             return;
         };
-        if matches!(kind, Kind::Start | Kind::Seal | Kind::Synced) || (in_snapshot && kind != Kind::Batch) {
+        if matches!(kind, Kind::Start | Kind::Seal | Kind::Synced | Kind::Cover) || (in_snapshot && kind != Kind::Batch)
+        {
             return;
         }
         match kind {
@@ -345,7 +350,7 @@ impl Recovery<'_> {
             Kind::Trim => apply_trim(&partition, body),
             Kind::Cursor | Kind::Forget => apply_cursor(&mut self.shard.cursors.lock(), &partition, kind, body),
             Kind::Pending => self.apply_pending(&partition, body),
-            Kind::Start | Kind::Seal | Kind::Synced | Kind::End | Kind::Fence => {}
+            Kind::Start | Kind::Seal | Kind::Synced | Kind::Cover | Kind::End | Kind::Fence => {}
             Kind::LeaseSettle | Kind::LeaseSeek | Kind::LeaseForget => {
                 apply_lease(&self.shard.leases, &partition, kind, body);
             }

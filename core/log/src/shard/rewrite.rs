@@ -1,30 +1,27 @@
 //! Rewriting sparse packs: a few batches that are still needed must not keep a whole pack.
 //!
-//! What lives on in packs that are mostly dead is copied into a *kept* pack, `kept-<number>.log` with an index like any
-//! pack's; then the partitions' segments are exchanged, and the old packs fall free. A kept pack is written once and is no
-//! part of the journal. Its index is durable before its log gets its name, and its log before a segment is exchanged: a
-//! crash leaves both packs or the old one, and recovery takes of two equal segments the kept one.
+//! What lives on in packs that are mostly dead is copied into a kept pack ([`super::kept`]); then the partitions' segments
+//! are exchanged, and the old packs fall free.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::{self, ErrorKind, IoSlice};
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use codec_record::BatchHeader;
-use core_rpc::PartitionId;
-
 use super::Shard;
+use super::kept::KeptWriter;
 use crate::cold::read_entries;
-use crate::disk::DiskFile;
 use crate::engine::Inner;
-use crate::pack::entry::{ENTRY_BYTES, EntryHead, Kind};
-use crate::pack::index::{IndexEntry, IndexPart, PackIndex};
-use crate::pack::scan::scan_sealed;
-use crate::pack::{Pack, kept_index_name, kept_log_name};
+use crate::pack::Pack;
+use crate::pack::index::IndexEntry;
 use crate::partition::{Partition, Segment};
 
 /// A pack is sparse when less than one in so many of its bytes is needed.
 const SPARSE: u64 = 4;
+
+/// Kept packs of less than a sixteenth of a pack are put together when there are so many: each has two files open.
+const SMALL_PART: u64 = 16;
+const SMALL_MAX: usize = 32;
 
 /// Entries copied at once.
 const COPY_ENTRIES: usize = 64;
@@ -36,22 +33,25 @@ struct Source {
 }
 
 impl Inner {
-    /// Copies what lives on in sparse packs, if that frees most of a pack. Does nothing when it fails but leave them.
+    /// Copies what lives on in sparse packs, if that frees most of a pack. Does nothing when it fails but leave them, nor
+    /// while a compaction is under way: that rewrites the same segments.
     pub fn rewrite_sparse(&self, shard: &Shard) -> io::Result<()> {
-        let mut kept_last = shard.kept_last.lock();
+        let Some(mut kept_last) = shard.kept_last.try_lock() else { return Ok(()) };
         let sources = self.sparse_segments(shard);
         if sources.is_empty() {
             return Ok(());
         }
         let number = *kept_last + 1;
-        let (pack, parts) = self.write_kept(shard, number, &sources)?;
+        let mut writer = KeptWriter::new(self, shard, number)?;
+        sources.iter().try_for_each(|source| source.copy(&mut writer))?;
+        // Should it fail at the end, the number must not be used again: nobody knows what is there.
         *kept_last = number;
-        let pack = Arc::new(pack);
-        shard.kept.lock().insert(number, pack.clone());
+        let (pack, parts) = writer.finish()?;
         for (source, part) in sources.iter().zip(&parts) {
             source.partition.exchange(&source.segment, part, &pack);
         }
-        drop(sources);
+        pack.release();
+        drop((sources, pack));
         self.reclaim(shard);
         Ok(())
     }
@@ -65,22 +65,27 @@ impl Inner {
                 *live_bytes.entry(Arc::as_ptr(&segment.pack)).or_default() += segment.bytes;
             }
         }
+        let live = |pack: &Arc<Pack>| live_bytes.get(&Arc::as_ptr(pack)).copied().unwrap_or(0);
         // Recovery reads the journal from the oldest snapshot on: those packs stay anyway.
         let needed = shard.snapshot_pack.load(Ordering::Acquire);
-        let mut packs: Vec<Arc<Pack>> = shard.kept.lock().values().cloned().collect();
+        let kept: Vec<Arc<Pack>> = shard.kept.lock().values().cloned().collect();
+        let is_small = |pack: &Arc<Pack>| pack.capacity < self.config.pack_bytes / SMALL_PART && live(pack) > 0;
+        let too_many = kept.iter().filter(|pack| is_small(pack)).count() > SMALL_MAX;
+        let mut packs = kept;
         packs.extend(shard.packs.lock().range(..needed).map(|(_, pack)| pack.clone()));
         let mut freed = 0;
         let mut copied = 0;
         packs.retain(|pack| {
-            let bytes = live_bytes.get(&Arc::as_ptr(pack)).copied().unwrap_or(0);
-            let sparse = bytes > 0 && bytes * SPARSE < pack.capacity && copied + bytes <= self.config.pack_bytes / 2;
-            if sparse {
-                freed += pack.capacity - bytes;
+            let bytes = live(pack);
+            let sparse = bytes > 0 && bytes * SPARSE < pack.capacity || too_many && pack.kept && is_small(pack);
+            let taken = sparse && copied + bytes <= self.config.pack_bytes / 2;
+            if taken {
+                freed += pack.capacity.saturating_sub(bytes);
                 copied += bytes;
             }
-            sparse
+            taken
         });
-        if freed < self.config.pack_bytes / 4 * 3 {
+        if freed < self.config.pack_bytes / 4 * 3 && !too_many {
             return Vec::new();
         }
         let mut sources = Vec::new();
@@ -94,93 +99,15 @@ impl Inner {
         sources.sort_unstable_by_key(|source| (source.partition.id, source.segment.first));
         sources
     }
-
-    /// Writes a kept pack and its index. The parts are those of the sources, in the same order.
-    fn write_kept(&self, shard: &Shard, number: u32, sources: &[Source]) -> io::Result<(Pack, Vec<IndexPart>)> {
-        let name = kept_log_name(&shard.directory, number);
-        let temporary = format!("{name}.tmp");
-        let file = self.disk.open(&temporary)?;
-        let written = file.set_len(0).and_then(|()| {
-            let mut copy = Copy { number, file: &*file, position: 0 };
-            let parts = sources.iter().map(|source| Ok((source.partition.id, Arc::new(copy.segment(source)?))));
-            let parts = parts.collect::<io::Result<Vec<_>>>()?;
-            copy.end()?;
-            let index = kept_index_name(&shard.directory, number);
-            let (index, parts) = PackIndex::write(&*self.disk, &index, number, &parts)?;
-            self.disk.rename(&temporary, &name)?;
-            self.disk.sync_directory(&shard.directory)?;
-            Ok((index, parts, copy.position))
-        });
-        match written {
-            Ok((index, parts, capacity)) => {
-                let pack = Pack::new_kept(number, capacity, file);
-                pack.set_index(index);
-                Ok((pack, parts))
-            }
-            Err(error) => {
-                // What cannot be removed now is when the engine opens next: an index without a log, or a temporary file.
-                let _ = self.disk.remove(&temporary);
-                Err(error)
-            }
-        }
-    }
-
-    /// Opens a kept pack when the engine opens; makes its index again if that is damaged.
-    pub fn open_kept(&self, shard: &Shard, number: u32) -> io::Result<()> {
-        let file = self.disk.open(&kept_log_name(&shard.directory, number))?;
-        let pack = Arc::new(Pack::new_kept(number, file.len()?, file));
-        let name = kept_index_name(&shard.directory, number);
-        let (index, parts) = PackIndex::open(&*self.disk, &name, number).or_else(|error| {
-            tracing::warn!(shard = shard.number, kept = number, %error, "a kept pack's index is made again");
-            PackIndex::write(&*self.disk, &name, number, &parts_of(&pack)?)
-        })?;
-        pack.set_index(index);
-        for part in parts {
-            if let Some(partition) = self.partition(part.partition) {
-                partition.recover_sealed(&part, &pack);
-            }
-        }
-        shard.kept.lock().insert(number, pack);
-        Ok(())
-    }
 }
 
-/// What is in a kept pack, as its index would say it: a partition has a part for each run of offsets.
-fn parts_of(pack: &Pack) -> io::Result<Vec<(PartitionId, Arc<Vec<IndexEntry>>)>> {
-    let mut entries: BTreeMap<(PartitionId, u64), IndexEntry> = BTreeMap::new();
-    scan_sealed(&*pack.file, pack.number, 0, &mut |position, head, body| {
-        if let Some(entry) = IndexEntry::of(position, body) {
-            entries.insert((head.partition, entry.base_offset), entry);
-        }
-    })?;
-    let mut parts: Vec<(PartitionId, Arc<Vec<IndexEntry>>)> = Vec::new();
-    for ((partition, base_offset), entry) in entries {
-        match parts.last_mut() {
-            Some((last, run))
-                if *last == partition && run.last().is_some_and(|last| last.next_offset() == base_offset) =>
-            {
-                Arc::make_mut(run).push(entry);
-            }
-            _ => parts.push((partition, Arc::new(vec![entry]))),
-        }
-    }
-    Ok(parts)
-}
-
-/// Writes batches one after the other.
-struct Copy<'a> {
-    number: u32,
-    file: &'a dyn DiskFile,
-    position: u64,
-}
-
-impl Copy<'_> {
-    /// Copies what is kept of a segment, verified. Returns where it lies now.
-    fn segment(&mut self, source: &Source) -> io::Result<Vec<IndexEntry>> {
-        let Source { partition, segment } = source;
+impl Source {
+    /// Copies what is kept of the segment, verified.
+    fn copy(&self, writer: &mut KeptWriter<'_>) -> io::Result<()> {
+        let Source { partition, segment } = self;
         let start = partition.bounds().map_or(segment.first, |bounds| bounds.start_offset);
         let mut old: Vec<IndexEntry> = Vec::new();
-        // At least the last batch: a part is never empty.
+        // At least the last batch: a segment is never empty.
         let from = start.min(segment.next - 1);
         segment.entries(partition.id, from, &mut |entry| {
             old.push(*entry);
@@ -192,33 +119,13 @@ impl Copy<'_> {
             read_entries(&segment.pack, partition.id, entries, &mut batches)
                 .map_err(|_| io::Error::from(ErrorKind::InvalidData))?;
             for batch in batches {
-                copied.push(self.batch(partition.id, &batch.header, &batch.payload)?);
+                copied.push(writer.batch(partition.id, &batch.header, &batch.payload)?);
             }
         }
         if copied.is_empty() {
             return Err(ErrorKind::InvalidData.into());
         }
-        Ok(copied)
-    }
-
-    fn batch(&mut self, partition: PartitionId, header: &BatchHeader, payload: &[u8]) -> io::Result<IndexEntry> {
-        let entry = IndexEntry::new(self.position, header);
-        let header = header.encode();
-        let head = self.head(Kind::Batch, partition, entry.stored_bytes() as u32, &header);
-        self.file.write_at(self.position, &[IoSlice::new(&head), IoSlice::new(&header), IoSlice::new(payload)])?;
-        self.position = entry.range().1;
-        Ok(entry)
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        let head = self.head(Kind::Seal, crate::pack::entry::NO_PARTITION, 0, &[]);
-        self.file.write_at(self.position, &[IoSlice::new(&head)])?;
-        self.position += ENTRY_BYTES as u64;
-        self.file.sync_data()
-    }
-
-    /// Kept packs have no runs: they are written once.
-    fn head(&self, kind: Kind, partition: PartitionId, length: u32, checked: &[u8]) -> [u8; ENTRY_BYTES] {
-        EntryHead { length, pack: self.number, run: 0, kind: kind as u8, partition }.encode(checked)
+        writer.segment(partition.id, segment.first, segment.compacted, copied);
+        Ok(())
     }
 }

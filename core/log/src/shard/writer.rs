@@ -197,6 +197,10 @@ impl Writer {
             Command::Forget { partition, group, answer } => self.stage_forget(partition, group, answer),
             Command::End { end, answer } => self.stage_end(&end, answer),
             Command::Fence { body } => self.stage_fence(body),
+            Command::Sync { answer } => {
+                self.group.needs_sync = true;
+                self.group.staged.push(Staged::Sync { answer });
+            }
             Command::Lease(command) => self.stage_lease(command),
         }
     }
@@ -470,6 +474,7 @@ impl Writer {
             }
             Staged::End { ended, answer } => self.publish_end(ended, answer),
             Staged::Fence => {}
+            Staged::Sync { answer } => answer.give(true),
             Staged::Lease(staged) => staged.publish(&self.shard),
         }
     }

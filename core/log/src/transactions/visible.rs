@@ -62,6 +62,14 @@ impl Visible {
         }
     }
 
+    /// Forgets some aborted transactions.
+    pub fn forget(&mut self, is_gone: impl Fn(&AbortedTransaction) -> bool) {
+        let mut kept = self.all_aborted();
+        kept.retain(|aborted| !is_gone(aborted));
+        self.aborted.clear();
+        kept.into_iter().for_each(|aborted| self.aborted(aborted));
+    }
+
     /// For a snapshot: the aborted transactions, in order.
     pub fn all_aborted(&self) -> Vec<AbortedTransaction> {
         self.aborted.iter().map(|aborted| aborted.transaction).collect()
@@ -103,8 +111,10 @@ mod tests {
                 visible.aborted(all[producer_id]);
             }
             visible.advance_start(start);
+            visible.forget(|one| one.producer_id % 3 == 1);
             let until = from + length;
             let mut expected: Vec<_> = all.into_iter()
+                .filter(|one| one.producer_id % 3 != 1)
                 .filter(|one| one.last_offset >= start && one.last_offset >= from && one.first_offset < until).collect();
             let mut found = visible.aborted_between(from, until);
             prop_assert!(found.is_sorted_by_key(|one| one.first_offset));

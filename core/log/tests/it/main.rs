@@ -1,6 +1,8 @@
 //! The engine through its public interface: one suite over every disk, and what happens when disks fail.
 
 mod common;
+mod compaction;
+mod compaction_transactions;
 mod crash;
 mod faults;
 mod leases;

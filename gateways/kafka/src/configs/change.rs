@@ -110,8 +110,9 @@ mod tests {
         assert_eq!(labels[LIST], "0:1,1:1");
         let labels = changed(&labels, &[change(LIST, Operation::Subtract, "0:1")]).unwrap();
         assert_eq!(labels[LIST], "1:1");
-        // The one allowed element is the default.
-        assert!(changed(&labels, &[change("cleanup.policy", Operation::Append, "compact")]).is_err());
+        let compacted = changed(&labels, &[change("cleanup.policy", Operation::Append, "compact")]).unwrap();
+        assert_eq!(compacted["cleanup.policy"], "delete,compact");
+        assert!(changed(&labels, &[change("cleanup.policy", Operation::Append, "shred")]).is_err());
         assert!(changed(&labels, &[change("retention.ms", Operation::Append, "1")]).is_err());
         assert!(changed(&labels, &[change("no.such", Operation::Set, "1")]).is_err());
     }

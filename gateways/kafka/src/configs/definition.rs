@@ -158,7 +158,8 @@ mod tests {
         assert!(!check("retention.ms", "one"));
         assert!(!check("max.message.bytes", "99999999999"));
         assert!(!check("compression.type", "brotli"));
-        assert!(!check("cleanup.policy", "compact"));
+        assert!(check("cleanup.policy", "compact,delete"));
+        assert!(check("cleanup.policy", ""));
         assert!(!check("cleanup.policy", "shred"));
         assert!(check("cleanup.policy", " delete"));
         assert!(check("min.cleanable.dirty.ratio", "0.1"));

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use codec_record::kafka_batch::{Codec, TimestampType};
-use core_rpc::{BATCH_BYTES_MAX, Durability, Topic, TopicSettings};
+use core_rpc::{BATCH_BYTES_MAX, Compaction, Durability, Topic, TopicSettings};
 use gateway_runtime::TopicView;
 
+use super::definition::elements;
 use super::topic_table::topic_definition;
 
 /// Labels, or a configuration as it is asked for.
@@ -25,6 +26,8 @@ pub struct TopicConfig {
     pub timestamp_after_max_ms: i64,
     /// How batches are stored; None: as they were sent.
     pub compression: Option<Codec>,
+    /// Whether records need a key.
+    pub compacted: bool,
 }
 
 impl TopicView for TopicConfig {
@@ -45,8 +48,14 @@ impl TopicView for TopicConfig {
                 "zstd" => Some(Codec::Zstd),
                 _ => None,
             },
+            compacted: has_policy(&topic.labels, "compact"),
         }
     }
+}
+
+/// Whether old records are cleaned in this way.
+fn has_policy(labels: &Labels, policy: &str) -> bool {
+    elements(value(labels, "cleanup.policy")).any(|element| element == policy)
 }
 
 /// The value of a key that is defined: what was set, or the default.
@@ -66,6 +75,10 @@ fn number(labels: &Labels, name: &str) -> i64 {
 pub fn check_labels(labels: &Labels) -> Result<(), String> {
     for (name, value) in labels {
         topic_definition(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?.check(value)?;
+    }
+    let (least, most) = (number(labels, "min.compaction.lag.ms"), number(labels, "max.compaction.lag.ms"));
+    if least > most {
+        return Err(format!("min.compaction.lag.ms={least} is more than max.compaction.lag.ms={most}"));
     }
     check_flush(labels)
 }
@@ -113,13 +126,25 @@ pub fn with_durability(mut labels: Labels, durability: Durability) -> Labels {
 
 /// What the core obeys of a configuration.
 pub fn settings_of(labels: &Labels) -> TopicSettings {
+    // -1 stands for no limit, and limits are for those who delete.
+    let limit = |name| u64::try_from(number(labels, name)).ok().filter(|_| has_policy(labels, "delete"));
     TopicSettings {
         durability: durability_of(value(labels, DURABILITY)).unwrap_or(Durability::Fsync),
-        compaction: None,
-        // -1 stands for no limit.
-        retention_ms: u64::try_from(number(labels, "retention.ms")).ok(),
-        retention_bytes: u64::try_from(number(labels, "retention.bytes")).ok(),
+        compaction: has_policy(labels, "compact").then(|| compaction_of(labels)),
+        retention_ms: limit("retention.ms"),
+        retention_bytes: limit("retention.bytes"),
         batch_bytes_max: u32::try_from(number(labels, "max.message.bytes")).unwrap_or(0).min(BATCH_BYTES_MAX),
+    }
+}
+
+fn compaction_of(labels: &Labels) -> Compaction {
+    let lag_ms_max = number(labels, "max.compaction.lag.ms");
+    let dirty_ratio: f64 = value(labels, "min.cleanable.dirty.ratio").parse().unwrap_or(0.5);
+    Compaction {
+        tombstone_retention_ms: number(labels, "delete.retention.ms").max(0) as u64,
+        lag_ms_min: number(labels, "min.compaction.lag.ms").max(0) as u64,
+        lag_ms_max: u64::try_from(lag_ms_max).ok().filter(|_| lag_ms_max != i64::MAX),
+        dirty_ppm_min: (dirty_ratio.clamp(0.0, 1.0) * 1e6) as u32,
     }
 }
 
@@ -146,6 +171,33 @@ mod tests {
         assert_eq!((settings.retention_ms, settings.durability), (None, Durability::Memory));
         assert_eq!(settings_of(&Labels::new()).retention_ms, Some(604_800_000));
         assert_eq!(settings_of(&labels(&[("retention.bytes", "5")])).retention_bytes, Some(5));
+    }
+
+    #[test]
+    fn the_cleanup_policy_says_what_limits_and_compacts() {
+        let settings = |policy| settings_of(&labels(&[("cleanup.policy", policy), ("retention.bytes", "5")]));
+        assert_eq!((settings("delete").retention_bytes, settings("delete").compaction), (Some(5), None));
+        let both = settings("compact, delete");
+        assert_eq!((both.retention_bytes, both.compaction.is_some()), (Some(5), true));
+        assert_eq!((settings("").retention_ms, settings("").compaction), (None, None));
+        let compacted = settings("compact");
+        assert_eq!((compacted.retention_ms, compacted.retention_bytes), (None, None));
+        let defaults =
+            Compaction { tombstone_retention_ms: 86_400_000, lag_ms_min: 0, lag_ms_max: None, dirty_ppm_min: 500_000 };
+        assert_eq!(compacted.compaction, Some(defaults));
+        let given = labels(&[
+            ("cleanup.policy", "compact"),
+            ("delete.retention.ms", "1"),
+            ("min.compaction.lag.ms", "2"),
+            ("max.compaction.lag.ms", "3"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+        ]);
+        let wanted =
+            Compaction { tombstone_retention_ms: 1, lag_ms_min: 2, lag_ms_max: Some(3), dirty_ppm_min: 10_000 };
+        assert_eq!(settings_of(&given).compaction, Some(wanted));
+        assert!(check_labels(&given).is_ok());
+        // As Kafka refuses it.
+        assert!(check_labels(&labels(&[("min.compaction.lag.ms", "3"), ("max.compaction.lag.ms", "2")])).is_err());
     }
 
     #[test]

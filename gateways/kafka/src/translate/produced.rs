@@ -4,7 +4,7 @@
 //! (`message.timestamp.type`) or another compression (`compression.type`).
 //!
 //! Records are looked at one by one only where they are not compressed (which costs a few nanoseconds each), or where
-//! the topic limits their times. A batch that is compressed and has a right CRC is trusted to contain what its header says;
+//! the topic limits their times or is compacted (then each needs a key). A batch that is compressed and has a right CRC is trusted to contain what its header says;
 //! Kafka decompresses every batch to see.
 
 use bytes::{Bytes, BytesMut};
@@ -160,9 +160,9 @@ fn check_records(
         && (config.timestamp_before_max_ms != i64::MAX
             || header.max_timestamp > now_ms.saturating_add(config.timestamp_after_max_ms));
     let mut max_timestamp = header.max_timestamp;
-    if codec == Codec::None || limited {
+    if codec == Codec::None || limited || config.compacted {
         let data = decompress(&records, DECOMPRESSED_BYTES_MAX)?;
-        max_timestamp = walk(header, &data, limited.then_some((config, now_ms)))?;
+        max_timestamp = walk(header, &data, config, limited.then_some(now_ms))?;
     }
     match by_broker {
         true => Ok((with_append_time(&records, now_ms)?, Some(now_ms))),
@@ -172,10 +172,12 @@ fn check_records(
     }
 }
 
-/// Looks at each record; returns their greatest time.
-fn walk(header: &BatchHeader, data: &[u8], limits: Option<(&TopicConfig, i64)>) -> Result<i64, Refused> {
+/// Looks at each record; returns their greatest time. `limited_at_ms`: when the topic's limits of times are to be looked at,
+/// the time that they are from.
+fn walk(header: &BatchHeader, data: &[u8], config: &TopicConfig, limited_at_ms: Option<i64>) -> Result<i64, Refused> {
     let mut max_timestamp = NO_TIMESTAMP;
     let mut late = Vec::new();
+    let mut keyless = Vec::new();
     for (index, view) in record_views(header, data).enumerate() {
         let view = view?;
         // Consecutive offsets are what the batch's offset range promises to readers.
@@ -183,7 +185,10 @@ fn walk(header: &BatchHeader, data: &[u8], limits: Option<(&TopicConfig, i64)>) 
             return Err(BatchError::BadRecord { index: index as u32 }.into());
         }
         max_timestamp = max_timestamp.max(view.timestamp_ms);
-        let Some((config, now_ms)) = limits.filter(|_| view.timestamp_ms != NO_TIMESTAMP) else { continue };
+        if config.compacted && view.key.is_none() && keyless.len() < RECORD_ERRORS_MAX {
+            keyless.push((index as i32, "Compacted topic cannot accept message without key".to_owned()));
+        }
+        let Some(now_ms) = limited_at_ms.filter(|_| view.timestamp_ms != NO_TIMESTAMP) else { continue };
         let (before, after) = (config.timestamp_before_max_ms, config.timestamp_after_max_ms);
         let (least, greatest) = (now_ms.saturating_sub(before), now_ms.saturating_add(after));
         if !(least..=greatest).contains(&view.timestamp_ms) && late.len() < RECORD_ERRORS_MAX {
@@ -195,6 +200,13 @@ fn walk(header: &BatchHeader, data: &[u8], limits: Option<(&TopicConfig, i64)>) 
                 ),
             ));
         }
+    }
+    if !keyless.is_empty() {
+        return Err(Refused {
+            code: ErrorCode::InvalidRecord,
+            message: "One or more records have been rejected: a compacted topic needs keys".into(),
+            records: keyless,
+        });
     }
     match late.is_empty() {
         true => Ok(max_timestamp),

@@ -15,6 +15,27 @@ fn config() -> TopicConfig {
         timestamp_before_max_ms: i64::MAX,
         timestamp_after_max_ms: 3_600_000,
         compression: None,
+        compacted: false,
+    }
+}
+
+#[test]
+fn a_compacted_topic_takes_no_records_without_keys() {
+    let compacted = TopicConfig { compacted: true, ..config() };
+    for codec in Codec::ALL {
+        let with_key = |offset_delta, key: Option<&'static [u8]>| Record {
+            offset_delta,
+            key: key.map(Bytes::from_static),
+            ..at(NOW)
+        };
+        let encode = |records: &[Record]| BatchEncoder { codec, ..Default::default() }.encode(records);
+        let keyed = encode(&[with_key(0, Some(b"a")), with_key(1, Some(b""))]);
+        assert_eq!(accept(Some(keyed.clone()), 9, &compacted, NOW).unwrap().batch.payload, keyed);
+        let keyless = encode(&[with_key(0, Some(b"a")), with_key(1, None), with_key(2, None)]);
+        let refused = accept(Some(keyless.clone()), 9, &compacted, NOW).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidRecord);
+        assert_eq!(refused.records.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 2]);
+        assert!(accept(Some(keyless), 9, &config(), NOW).is_ok());
     }
 }
 
