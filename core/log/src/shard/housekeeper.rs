@@ -29,7 +29,7 @@ const ZERO_STEP_BYTES: u64 = 8 << 20;
 /// What there is to do.
 pub enum Job {
     Prepare { shard: Arc<Shard>, number: u32, capacity: u64, fill: Fill },
-    Seal(SealJob),
+    Seal(Box<SealJob>),
     Reclaim { shard: Arc<Shard> },
 }
 
@@ -132,7 +132,7 @@ impl Inner {
                 shard.next_changed.notify_all();
             }
             Job::Seal(seal) => {
-                self.housekeeper.deferred.lock().push_back(seal);
+                self.housekeeper.deferred.lock().push_back(*seal);
                 self.seal_deferred();
             }
             Job::Reclaim { shard } => self.reclaim(&shard),

@@ -300,7 +300,8 @@ impl Recovery<'_> {
         pack.file.sync_data()?;
         let touched = std::mem::take(&mut self.touched);
         let shard = self.shard.clone();
-        self.inner.housekeep(Job::Seal(SealJob { shard, pack: pack.clone(), touched, snapshot: None, indexed: false }));
+        let seal = SealJob { shard, pack: pack.clone(), touched, snapshot: None, indexed: false };
+        self.inner.housekeep(Job::Seal(Box::new(seal)));
         Ok(())
     }
 

@@ -29,7 +29,7 @@ pub enum SyncJob {
     /// Sync a pack that is being written.
     Sync { pack: Arc<Pack> },
     /// Sync a sealed pack, then have its index made.
-    Seal(SealJob),
+    Seal(Box<SealJob>),
 }
 
 /// The jobs of one shard.

@@ -558,7 +558,7 @@ impl Writer {
         let touched = std::mem::take(&mut self.touched);
         let shard = self.shard.clone();
         let seal = SealJob { shard, pack: sealed, touched, snapshot, indexed: false };
-        if let Err(error) = self.inner.ask_sync(&self.shard, SyncJob::Seal(seal)) {
+        if let Err(error) = self.inner.ask_sync(&self.shard, SyncJob::Seal(Box::new(seal))) {
             self.fail("sync", &error);
             return Err(Refusal::StorageFailed);
         }

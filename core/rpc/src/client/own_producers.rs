@@ -110,10 +110,8 @@ mod tests {
         assert_ne!(first.producer.id, beside.producer.id, "one batch in flight each");
         let id = first.producer.id;
         own.kept(first, now);
-        drop(beside);
         let next = own.take(PARTITION, 1, now);
         assert_eq!((next.producer.id, next.producer.sequence), (id, 3));
-        drop(next);
         assert_ne!(own.take(PARTITION, 1, now).producer.id, id);
     }
 
@@ -132,7 +130,7 @@ mod tests {
         assert_ne!(later.producer.id, id);
         own.kept(later, now);
         for _ in 0..SWEEP_EVERY {
-            drop(own.take(PartitionId { topic: TopicId(2), index: 0 }, 1, now + IDLE_MAX));
+            own.take(PartitionId { topic: TopicId(2), index: 0 }, 1, now + IDLE_MAX);
         }
         assert!(own.state.lock().free.is_empty());
     }
