@@ -46,6 +46,7 @@ macro_rules! for_each_api {
             DeleteAcls = 31, DeleteAclsRequest, DeleteAclsResponse, 1..=3, 2;
             DescribeConfigs = 32, DescribeConfigsRequest, DescribeConfigsResponse, 1..=4, 4;
             AlterConfigs = 33, AlterConfigsRequest, AlterConfigsResponse, 0..=2, 2;
+            AlterReplicaLogDirs = 34, AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, 1..=2, 2;
             DescribeLogDirs = 35, DescribeLogDirsRequest, DescribeLogDirsResponse, 1..=4, 2;
             SaslAuthenticate = 36, SaslAuthenticateRequest, SaslAuthenticateResponse, 0..=2, 2;
             CreatePartitions = 37, CreatePartitionsRequest, CreatePartitionsResponse, 0..=3, 2;
@@ -59,9 +60,11 @@ macro_rules! for_each_api {
             AlterClientQuotas = 49, AlterClientQuotasRequest, AlterClientQuotasResponse, 0..=1, 1;
             DescribeUserScramCredentials = 50, DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse, 0..=0, 0;
             AlterUserScramCredentials = 51, AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse, 0..=0, 0;
+            DescribeQuorum = 55, DescribeQuorumRequest, DescribeQuorumResponse, 0..=2, 0;
             UpdateFeatures = 57, UpdateFeaturesRequest, UpdateFeaturesResponse, 0..=2, 0;
             DescribeCluster = 60, DescribeClusterRequest, DescribeClusterResponse, 0..=2, 0;
             DescribeProducers = 61, DescribeProducersRequest, DescribeProducersResponse, 0..=0, 0;
+            UnregisterBroker = 64, UnregisterBrokerRequest, UnregisterBrokerResponse, 0..=0, 0;
             DescribeTransactions = 65, DescribeTransactionsRequest, DescribeTransactionsResponse, 0..=0, 0;
             ListTransactions = 66, ListTransactionsRequest, ListTransactionsResponse, 0..=2, 0;
             ConsumerGroupHeartbeat = 68, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, 0..=1, 0;

@@ -6,6 +6,7 @@ use core_rpc::{AppendError, CursorError, FetchError, LeaseError, MetaError, Topi
 
 use crate::state::fetch_sessions::SessionError;
 use crate::state::groups::GroupError;
+use crate::state::quotas::Exceeded;
 use crate::state::security::Resource;
 use crate::state::share_groups::group::HeartbeatError;
 use crate::state::share_groups::sessions::ShareSessionError;
@@ -45,6 +46,7 @@ error_codes! {
     LeaderNotAvailable = 5 "there is no leader for this topic-partition as yet"
     NotLeaderOrFollower = 6 "this is not the leader of the partition"
     RequestTimedOut = 7 "the request timed out"
+    ReplicaNotAvailable = 9 "the replica is not available"
     MessageTooLarge = 10 "the request contains a batch larger than the topic's max.message.bytes"
     OffsetMetadataTooLarge = 12 "the metadata of an offset commit is too large"
     NetworkException = 13 "the server disconnected before an answer"
@@ -106,6 +108,8 @@ error_codes! {
     MemberIdRequired = 79 "the member must join again with the member id it was given"
     GroupMaxSizeReached = 81 "the group has its greatest size"
     FencedInstanceId = 82 "another member has joined with this group instance id"
+    ElectionNotNeeded = 84 "the leader is the one that would be elected"
+    NoReassignmentInProgress = 85 "the partition is not being moved"
     GroupSubscribedToTopic = 86 "the group is subscribed to the topic"
     InvalidRecord = 87 "a record is invalid"
     UnstableOffsetCommit = 88 "there are unstable offsets"
@@ -115,6 +119,7 @@ error_codes! {
     DuplicateResource = 92 "the resource was named twice"
     UnacceptableCredential = 93 "the credential does not meet the requirements"
     UnknownTopicId = 100 "this server does not host this topic id"
+    BrokerIdNotRegistered = 102 "no broker of this id is registered"
     InconsistentTopicId = 103 "the topic id is not that of the log"
     InconsistentClusterId = 104 "the cluster id is not this cluster's"
     TransactionalIdNotFound = 105 "there is no such transactional id"
@@ -279,6 +284,12 @@ impl From<GroupError> for ErrorCode {
             GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
             GroupError::NotCoordinator => ErrorCode::NotCoordinator,
         }
+    }
+}
+
+impl From<Exceeded> for Refusal {
+    fn from(_: Exceeded) -> Self {
+        ErrorCode::ThrottlingQuotaExceeded.into()
     }
 }
 

@@ -35,7 +35,7 @@ use crate::configs::group::GroupConfigs;
 use crate::errors::ErrorCode;
 use crate::state::security::{Listener, Operation, Peer, Resource, Security, SecurityConfig};
 use crate::state::{
-    Brokers, CoordinatorKey, FetchSessions, GroupConfig, Groups, NamespaceTopics, ProducerIds, ShareGroups,
+    Brokers, CoordinatorKey, FetchSessions, GroupConfig, Groups, NamespaceTopics, ProducerIds, Quotas, ShareGroups,
     ShareSessions, TransactionConfig, Transactions,
 };
 
@@ -122,6 +122,7 @@ pub struct Gateway<C> {
     pub share_sessions: ShareSessions,
     pub group_configs: GroupConfigs<C>,
     pub transactions: Transactions<C>,
+    pub quotas: Quotas<C>,
     /// The live gateways, and who of them is responsible for what.
     pub brokers: Brokers,
     pub security: Security<C>,
@@ -244,6 +245,8 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
     )
     .await
     .context("cannot read the transactional ids")?;
+    let quotas =
+        Quotas::start(core.clone(), &config.namespace, stop.clone()).await.context("cannot read the quotas")?;
     let gateway = Arc::new(Gateway {
         producer_ids,
         core,
@@ -252,6 +255,7 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         advertised,
         topics,
         groups,
+        quotas,
         fetch_sessions: FetchSessions::new(Default::default()),
         share_groups: ShareGroups::start(stop.clone()),
         share_sessions: ShareSessions::default(),

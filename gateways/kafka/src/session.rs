@@ -34,9 +34,9 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::outgoing::Outgoing;
-use crate::Gateway;
 use crate::handlers::{Answer, Answering, begin};
 use crate::state::security::Peer;
+use crate::{Gateway, now_ms};
 
 /// Unanswered requests, at most.
 const PENDING_MAX: usize = 256;
@@ -50,6 +50,14 @@ const READ_BYTES_MAX: usize = 64 << 10;
 
 /// Serves a connection until the peer or `draining` ends it.
 pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, stream: Stream, peer: Arc<Peer>, draining: CancellationToken) {
+    // Whoever connects too often waits for its turn.
+    let wait = gateway.quotas.connected(peer.address.ip(), now_ms());
+    if !wait.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = draining.cancelled() => return,
+        }
+    }
     let idle_max = gateway.config.connections_max_idle;
     let address = peer.address;
     let left = gateway.clone();
@@ -66,6 +74,7 @@ pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, stream: Stream, peer: Arc<Pe
         outgoing: Outgoing::default(),
         flushed: true,
         active: Instant::now(),
+        silence: None,
         idle_max,
         idle: Box::pin(sleep_until(Instant::now() + idle_max)),
         draining: Box::pin(draining.cancelled_owned()),
@@ -94,6 +103,8 @@ struct Session<C> {
     flushed: bool,
     /// When the peer last sent something.
     active: Instant,
+    /// The peer has used up its quota: nothing is read until then.
+    silence: Option<Pin<Box<Sleep>>>,
     idle_max: Duration,
     idle: Pin<Box<Sleep>>,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -146,7 +157,8 @@ impl<C: Core> Future for Session<C> {
         loop {
             let answered = session.take_answers(context)?;
             let sent = session.send(context)?;
-            let read = session.reading && session.has_room() && session.read(context)?;
+            let read =
+                session.reading && session.has_room() && !session.is_silenced(context) && session.read(context)?;
             // The peer is gone or we are leaving: answers to appends are owed, other answers nobody waits for.
             if !session.reading
                 && !session.outgoing.has_remaining()
@@ -186,13 +198,38 @@ impl<C: Core> Session<C> {
             if !early {
                 self.begin_early(context);
             }
+            let answer = match answer {
+                Answer::Silenced(answer, time) => {
+                    self.begin_silence(time);
+                    *answer
+                }
+                answer => answer,
+            };
             match answer {
                 Answer::Frame(frame) => self.outgoing.push(frame),
-                Answer::Nothing => {}
+                // One silence in another does not happen, and would mean no more.
+                Answer::Nothing | Answer::Silenced(..) => {}
                 Answer::Close => return Err(SessionError::Closed),
             }
         }
         Ok(moved)
+    }
+
+    fn begin_silence(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        if self.silence.as_ref().is_none_or(|silence| silence.deadline() < end) {
+            self.silence = Some(Box::pin(sleep_until(end)));
+            // It is us who do not listen; that is no idleness.
+            self.active = self.active.max(end);
+        }
+    }
+
+    fn is_silenced(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(silence) = &mut self.silence else { return false };
+        if silence.as_mut().poll(context).is_ready() {
+            self.silence = None;
+        }
+        self.silence.is_some()
     }
 
     /// After a request that had to run alone: begins those behind it that need not.

@@ -6,25 +6,32 @@ use codec_kafka::messages::create_partitions::{
 };
 use core_rpc::{Core, TopicAlter};
 
-use super::Context;
+use super::{Context, Throttled, throttle_time_ms};
 use super::create_topics::duplicates;
-use crate::Gateway;
 use crate::errors::{ErrorCode, Refusal};
 use crate::state::brokers::View;
+use crate::state::quotas::Mutations;
 use crate::state::security::Operation;
+use crate::{Gateway, now_ms};
+
+/// The first version whose clients know THROTTLING_QUOTA_EXCEEDED.
+const QUOTA_VERSION: i16 = 3;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
     context: &Context,
     request: CreatePartitionsRequest,
-) -> CreatePartitionsResponse {
+) -> Throttled<CreatePartitionsResponse> {
+    let is_strict = context.version >= QUOTA_VERSION;
+    let user = context.user();
+    let mut mutations = Mutations::new(&gateway.quotas, user.name(), context.client(), is_strict, now_ms());
     let twice = duplicates(request.topics.iter().map(|topic| topic.name.as_str()));
     let mut results = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let mut result = CreatePartitionsTopicResult { name: topic.name.clone(), ..Default::default() };
         let grown = match twice.contains(topic.name.as_str()) {
             true => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
-            false => grow(gateway, context, topic, request.validate_only).await,
+            false => grow(gateway, context, topic, request.validate_only, &mut mutations).await,
         };
         if let Err(refusal) = grown {
             result.error_code = refusal.code.code();
@@ -32,7 +39,9 @@ pub async fn handle<C: Core>(
         }
         results.push(result);
     }
-    CreatePartitionsResponse { results, ..Default::default() }
+    let silence = mutations.silence();
+    let reply = CreatePartitionsResponse { throttle_time_ms: throttle_time_ms(silence), results };
+    Throttled { reply, silence }
 }
 
 async fn grow<C: Core>(
@@ -40,6 +49,7 @@ async fn grow<C: Core>(
     context: &Context,
     asked: &CreatePartitionsTopic,
     validate_only: bool,
+    mutations: &mut Mutations<'_, C>,
 ) -> Result<(), Refusal> {
     let topic = gateway.topic_for(context, Operation::Alter, &asked.name)?;
     let current = topic.topic.partitions;
@@ -68,6 +78,7 @@ async fn grow<C: Core>(
         }
     }
     if !validate_only {
+        mutations.charge(wanted.saturating_sub(current))?;
         // Only as long as the topic is the one just looked at.
         let alter = TopicAlter {
             id: Some(topic.topic.id),

@@ -10,13 +10,17 @@ use codec_kafka::messages::create_topics::{
 };
 use core_rpc::{Core, Durability, TopicCreate};
 
-use super::Context;
+use super::{Context, Throttled, throttle_time_ms};
 use crate::configs::{self, Labels, Source, TOPIC_CONFIGS};
 use crate::errors::{ErrorCode, Refusal};
 use crate::translate::names::{check_topic_name, collide};
 use crate::translate::uuid;
-use crate::{Gateway, Topic};
 use crate::state::security::{Operation, Resource};
+use crate::state::quotas::Mutations;
+use crate::{Gateway, Topic, now_ms};
+
+/// The first version whose clients know THROTTLING_QUOTA_EXCEEDED.
+const QUOTA_VERSION: i16 = 6;
 
 /// Partitions of a topic that is created: as many as Kafka takes in one request, so that a typing error does little.
 const PARTITIONS_MAX: i32 = 10_000;
@@ -25,14 +29,17 @@ pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
     context: &Context,
     request: CreateTopicsRequest,
-) -> CreateTopicsResponse {
+) -> Throttled<CreateTopicsResponse> {
+    let is_strict = context.version >= QUOTA_VERSION;
+    let user = context.user();
+    let mut mutations = Mutations::new(&gateway.quotas, user.name(), context.client(), is_strict, now_ms());
     let twice = duplicates(request.topics.iter().map(|topic| topic.name.as_str()));
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let created = match twice.contains(topic.name.as_str()) {
             true => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
             false => match may_create(gateway, context, &topic.name) {
-                Ok(()) => create(gateway, topic, request.validate_only).await,
+                Ok(()) => create(gateway, topic, request.validate_only, &mut mutations).await,
                 Err(code) => Err(code.into()),
             },
         };
@@ -43,7 +50,9 @@ pub async fn handle<C: Core>(
             ..Default::default()
         }));
     }
-    CreateTopicsResponse { topics, ..Default::default() }
+    let silence = mutations.silence();
+    let reply = CreateTopicsResponse { throttle_time_ms: throttle_time_ms(silence), topics };
+    Throttled { reply, silence }
 }
 
 /// Whoever may create in the cluster may create any topic.
@@ -62,6 +71,7 @@ async fn create<C: Core>(
     gateway: &Gateway<C>,
     asked: &CreatableTopic,
     validate_only: bool,
+    mutations: &mut Mutations<'_, C>,
 ) -> Result<CreatableTopicResult, Refusal> {
     check_name(gateway, &asked.name)?;
     let labels = labels_of(asked, gateway.config.durability)?;
@@ -74,6 +84,7 @@ async fn create<C: Core>(
         ..Default::default()
     };
     if !validate_only {
+        mutations.charge(partitions)?;
         let create = TopicCreate {
             namespace: gateway.config.namespace.clone(),
             name: asked.name.clone(),

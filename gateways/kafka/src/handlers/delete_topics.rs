@@ -9,13 +9,24 @@ use codec_kafka::messages::delete_topics::{
 };
 use core_rpc::Core;
 
-use super::Context;
+use super::{Context, Throttled, throttle_time_ms};
 use crate::errors::{ErrorCode, Refusal};
 use crate::translate::{topic_id, uuid};
-use crate::{Gateway, Topic};
 use crate::state::security::Operation;
+use crate::state::quotas::Mutations;
+use crate::{Gateway, Topic, now_ms};
 
-pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+/// The first version whose clients know THROTTLING_QUOTA_EXCEEDED.
+const QUOTA_VERSION: i16 = 5;
+
+pub async fn handle<C: Core>(
+    gateway: &Gateway<C>,
+    context: &Context,
+    request: DeleteTopicsRequest,
+) -> Throttled<DeleteTopicsResponse> {
+    let is_strict = context.version >= QUOTA_VERSION;
+    let user = context.user();
+    let mut mutations = Mutations::new(&gateway.quotas, user.name(), context.client(), is_strict, now_ms());
     // Only one of the lists is there, by version.
     let by_name = request.topic_names.into_iter().map(|name| DeleteTopicState { name: Some(name), ..Default::default() });
     let asked: Vec<DeleteTopicState> = request.topics.into_iter().chain(by_name).collect();
@@ -33,7 +44,10 @@ pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: D
             Ok(found) => {
                 result.name = Some(found.topic.name.clone());
                 result.topic_id = uuid(found.topic.id);
-                delete(gateway, &found).await
+                match mutations.charge(found.topic.partitions) {
+                    Ok(()) => delete(gateway, &found).await,
+                    Err(exceeded) => Err(exceeded.into()),
+                }
             }
             Err(refusal) => Err(refusal),
         };
@@ -43,7 +57,9 @@ pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: D
         }
         responses.push(result);
     }
-    DeleteTopicsResponse { responses, ..Default::default() }
+    let silence = mutations.silence();
+    let reply = DeleteTopicsResponse { throttle_time_ms: throttle_time_ms(silence), responses };
+    Throttled { reply, silence }
 }
 
 fn find<C: Core>(gateway: &Gateway<C>, context: &Context, asked: &DeleteTopicState) -> Result<Arc<Topic>, Refusal> {

@@ -14,10 +14,11 @@ use codec_kafka::messages::fetch::{
 use codec_kafka::{RecordChunks, Uuid};
 use core_rpc::{Core, FetchError, Fetched, Isolation, PartitionId};
 
-use super::Context;
+use super::{Context, Throttled, throttle_time_ms};
 use crate::errors::ErrorCode;
 use crate::state::fetch_sessions::{Asked, Forgotten, Told, TopicKey, Wanted};
 use crate::state::security::Operation;
+use crate::state::quotas::Kind;
 use crate::translate::{LEADER_EPOCH, check_leader_epoch, fetched, partition_of, topic_id};
 use crate::{Gateway, Topic, now_ms};
 
@@ -27,7 +28,25 @@ const TOPIC_ID_VERSION: i16 = 13;
 /// The greatest answer, whatever the client asks for: Kafka's default of `fetch.max.bytes`.
 const RESPONSE_BYTES_MAX: i32 = 55 << 20;
 
-pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, mut request: FetchRequest) -> FetchResponse {
+pub async fn handle<C: Core>(
+    gateway: &Gateway<C>,
+    context: &Context,
+    mut request: FetchRequest,
+) -> Throttled<FetchResponse> {
+    let (user, client) = (context.user(), context.client());
+    // An answer is never so large that its client would have to be silent for ever.
+    if let Some(bytes_max) = gateway.quotas.at_once(Kind::Fetch, user.name(), client) {
+        request.max_bytes = request.max_bytes.min(i32::try_from(bytes_max).unwrap_or(i32::MAX));
+    }
+    let mut reply = fetch(gateway, context, request).await;
+    let partitions = reply.responses.iter().flat_map(|topic| &topic.partitions);
+    let bytes = partitions.filter_map(|partition| Some(partition.records.as_ref()?.len())).sum();
+    let silence = gateway.quotas.used(Kind::Fetch, user.name(), client, bytes, now_ms());
+    reply.throttle_time_ms = throttle_time_ms(silence);
+    Throttled { reply, silence }
+}
+
+async fn fetch<C: Core>(gateway: &Gateway<C>, context: &Context, mut request: FetchRequest) -> FetchResponse {
     let failed = |code: ErrorCode| FetchResponse { error_code: code.code(), ..Default::default() };
     let isolation = match request.isolation_level {
         0 => Isolation::All,

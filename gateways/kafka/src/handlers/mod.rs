@@ -7,6 +7,7 @@ use std::future::Future;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use codec_kafka::api::Message;
 use codec_kafka::frame::encode_response;
@@ -22,7 +23,30 @@ pub struct Context {
     pub version: i16,
     pub correlation_id: i32,
     pub client_id: Option<String>,
+    /// Of the request's frame.
+    pub request_bytes: usize,
     pub peer: Arc<Peer>,
+}
+
+impl Context {
+    /// Who asks, for quotas.
+    pub fn user(&self) -> User {
+        User(self.peer.principal())
+    }
+
+    /// The client id; empty where there is none.
+    pub fn client(&self) -> &str {
+        self.client_id.as_deref().unwrap_or_default()
+    }
+}
+
+/// A client's user.
+pub struct User(Arc<str>);
+
+impl User {
+    pub fn name(&self) -> &str {
+        self.0.strip_prefix("User:").unwrap_or(&self.0)
+    }
 }
 
 /// What becomes of a request.
@@ -34,6 +58,8 @@ pub enum Answer {
     Nothing,
     /// The connection is closed.
     Close,
+    /// It is answered, and then the client is not listened to for a while: it has used up its quota.
+    Silenced(Box<Answer>, Duration),
 }
 
 /// A request on its way to its answer.
@@ -54,6 +80,25 @@ impl<M: Message> Reply for M {
             }
         }
     }
+}
+
+/// A reply after which the client is not listened to for a while (KIP-219): as long as it is told in the response.
+pub struct Throttled<R> {
+    pub reply: R,
+    pub silence: Duration,
+}
+
+impl<R: Reply> Reply for Throttled<R> {
+    fn answer(self, context: &Context) -> Answer {
+        let answer = self.reply.answer(context);
+        if self.silence.is_zero() { answer } else { Answer::Silenced(Box::new(answer), self.silence) }
+    }
+}
+
+/// A silence as responses tell it.
+pub fn throttle_time_ms(silence: Duration) -> i32 {
+    // Rounded up: a millisecond too long is better than a request that comes too early.
+    i32::try_from(silence.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
 }
 
 /// One line of the table.
@@ -136,21 +181,29 @@ table! {
     DeleteAcls 1..=3 => delete_acls;
     DescribeConfigs 1..=4 => describe_configs;
     AlterConfigs 0..=2 => alter_configs;
+    AlterReplicaLogDirs 1..=2 => alter_replica_log_dirs;
     DescribeLogDirs 1..=4 => describe_log_dirs;
     SaslAuthenticate 0..=2 => sasl_authenticate;
     CreatePartitions 0..=3 => create_partitions;
     DeleteGroups 0..=2 => delete_groups;
+    ElectLeaders 0..=2 => elect_leaders;
     IncrementalAlterConfigs 0..=1 => incremental_alter_configs;
+    AlterPartitionReassignments 0..=1 => alter_partition_reassignments;
     ListPartitionReassignments 0..=0 => list_partition_reassignments;
     OffsetDelete 0..=0 => offset_delete;
+    DescribeClientQuotas 0..=1 => describe_client_quotas;
+    AlterClientQuotas 0..=1 => alter_client_quotas;
     DescribeUserScramCredentials 0..=0 => describe_user_scram_credentials;
     AlterUserScramCredentials 0..=0 => alter_user_scram_credentials;
+    DescribeQuorum 0..=2 => describe_quorum;
     DescribeCluster 0..=2 => describe_cluster;
     DescribeProducers 0..=0 => describe_producers;
+    UnregisterBroker 0..=0 => unregister_broker;
     DescribeTransactions 0..=0 => describe_transactions;
     ListTransactions 0..=2 => list_transactions;
     ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
     ConsumerGroupDescribe 0..=1 => consumer_group_describe;
+    ListConfigResources 0..=1 => list_config_resources;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;
     ShareGroupHeartbeat 1..=1 => share_group_heartbeat;
     ShareGroupDescribe 1..=1 => share_group_describe;
@@ -180,13 +233,14 @@ pub struct Begun {
 
 /// Reads a request's frame. What the request asks for is begun when the answer is first polled.
 pub fn begin<C: Core>(gateway: &Arc<Gateway<C>>, peer: &Arc<Peer>, frame: bytes::Bytes) -> Result<Begun, Unanswerable> {
+    let request_bytes = frame.len();
     let mut reader = Reader::new(frame);
     let header = RequestHeader::decode(&mut reader)?;
     let RequestHeader { api_key: key, api_version: version, correlation_id, client_id } = header;
     let not_served = Unanswerable::NotServed { key, version };
     let api = ApiKey::from_i16(key).ok_or(not_served)?;
     let served = SERVED.iter().find(|served| served.api == api).ok_or(not_served)?;
-    let mut context = Context { version, correlation_id, client_id, peer: peer.clone() };
+    let mut context = Context { version, correlation_id, client_id, request_bytes, peer: peer.clone() };
     if !served.versions.contains(&version) {
         if api != ApiKey::ApiVersions {
             return Err(not_served);

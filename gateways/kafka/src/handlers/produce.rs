@@ -18,8 +18,9 @@ use codec_record::BatchFlags;
 use codec_record::kafka_batch::BatchHeader;
 use core_rpc::{Append, AppendError, AppendRequest, Appended, Core, PartitionId};
 
-use super::{Answer, Context, Reply};
+use super::{Answer, Context, Reply, Throttled, throttle_time_ms};
 use crate::errors::ErrorCode;
+use crate::state::quotas::Kind;
 use crate::state::security::{Operation, Resource};
 use crate::state::transactions::{Addition, ProducerEpoch};
 use crate::translate::produced::{Accepted, Refused, accept};
@@ -50,7 +51,21 @@ impl Reply for ProduceReply {
     }
 }
 
-pub async fn handle<C: Core>(gateway: &Gateway<C>, context: &Context, request: ProduceRequest) -> ProduceReply {
+pub async fn handle<C: Core>(
+    gateway: &Gateway<C>,
+    context: &Context,
+    request: ProduceRequest,
+) -> Throttled<ProduceReply> {
+    let mut reply = append(gateway, context, request).await;
+    let (user, client) = (context.user(), context.client());
+    let silence = gateway.quotas.used(Kind::Produce, user.name(), client, context.request_bytes, now_ms());
+    if let ProduceReply::Sent(response) = &mut reply {
+        response.throttle_time_ms = throttle_time_ms(silence);
+    }
+    Throttled { reply, silence }
+}
+
+async fn append<C: Core>(gateway: &Gateway<C>, context: &Context, request: ProduceRequest) -> ProduceReply {
     let acks = request.acks;
     let transactional_id = request.transactional_id.clone();
     let (mut response, mut prepared) = prepare(gateway, context, request);
