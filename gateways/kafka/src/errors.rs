@@ -118,6 +118,7 @@ error_codes! {
     ResourceNotFound = 91 "there is no such resource"
     DuplicateResource = 92 "the resource was named twice"
     UnacceptableCredential = 93 "the credential does not meet the requirements"
+    InvalidUpdateVersion = 95 "the feature cannot have this version"
     UnknownTopicId = 100 "this server does not host this topic id"
     BrokerIdNotRegistered = 102 "no broker of this id is registered"
     InconsistentTopicId = 103 "the topic id is not that of the log"

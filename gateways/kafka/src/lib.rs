@@ -35,8 +35,8 @@ use crate::configs::group::GroupConfigs;
 use crate::errors::ErrorCode;
 use crate::state::security::{Listener, Operation, Peer, Resource, Security, SecurityConfig};
 use crate::state::{
-    Brokers, CoordinatorKey, FetchSessions, GroupConfig, Groups, NamespaceTopics, ProducerIds, Quotas, ShareGroups,
-    ShareSessions, TransactionConfig, Transactions,
+    Brokers, CoordinatorKey, FetchSessions, GroupConfig, Groups, Journal, NamespaceTopics, ProducerIds, Quotas,
+    ShareGroups, ShareSessions, TransactionConfig, Transactions, internal_topics,
 };
 
 /// How the gateway is set up.
@@ -125,6 +125,8 @@ pub struct Gateway<C> {
     pub quotas: Quotas<C>,
     /// The live gateways, and who of them is responsible for what.
     pub brokers: Brokers,
+    /// What is to be appended to the internal topics.
+    pub journal: Journal,
     pub security: Security<C>,
 }
 
@@ -174,14 +176,23 @@ impl<C: Core> Gateway<C> {
     }
 }
 
+/// How long to wait for the internal topics at the end.
+const JOURNAL_WAIT: Duration = Duration::from_secs(1);
+
 /// A running gateway.
-#[derive(Debug)]
 pub struct Handle {
     server: Server,
     brokers: Brokers,
+    journal: Journal,
     tls_server: Option<Server>,
     stop: CancellationToken,
     drain: Duration,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("address", &self.address()).finish_non_exhaustive()
+    }
 }
 
 impl Handle {
@@ -205,6 +216,9 @@ impl Handle {
             }
         };
         tokio::join!(self.server.stop(self.drain), tls_stops);
+        if tokio::time::timeout(JOURNAL_WAIT, self.journal.flushed()).await.is_err() {
+            tracing::warn!("the internal topics miss the last changes");
+        }
         self.stop.cancel();
     }
 }
@@ -222,9 +236,17 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
     let membership = Membership::start(core.clone(), registration, stop.clone()).await?;
     let brokers = Brokers::new(membership);
     let identity = Identity::establish(&core, brokers.own_id()).await.context("cannot learn the cluster's id")?;
+    let journal = start_journal(&core, &topics, &config, &stop);
     let image = Arc::new(NamespaceTopics::new(topics.clone(), config.namespace.clone()));
-    let groups =
-        Groups::start(core.clone(), config.namespace.clone(), config.groups, brokers.clone(), image, stop.clone());
+    let groups = Groups::start(
+        core.clone(),
+        config.namespace.clone(),
+        config.groups,
+        brokers.clone(),
+        image,
+        journal.clone(),
+        stop.clone(),
+    );
     let groups = groups.await.context("cannot read the groups")?;
     let group_configs = GroupConfigs::start(core.clone(), &config.namespace, stop.clone()).await;
     let group_configs = group_configs.context("cannot read the groups' configurations")?;
@@ -262,6 +284,7 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         group_configs,
         transactions,
         brokers: brokers.clone(),
+        journal: journal.clone(),
         security,
     });
     let sasl = !gateway.config.security.sasl_mechanisms.is_empty();
@@ -271,7 +294,22 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         session::run(gateway.clone(), Stream::Plain(stream), peer, draining)
     })?;
     tracing::info!(address = %server.address(), node_id = brokers.own_id(), "the Kafka gateway listens");
-    Ok(Handle { server, tls_server, brokers, stop, drain })
+    Ok(Handle { server, tls_server, brokers, journal, stop, drain })
+}
+
+/// Begins to write the internal topics.
+fn start_journal<C: Core>(core: &C, topics: &Arc<Topics<C>>, config: &Config, stop: &CancellationToken) -> Journal {
+    let named = topics.clone();
+    let journal = Journal::new(Arc::new(move |id| Some(named.by_id(id)?.topic.name.clone())));
+    let writing = internal_topics::write(journal.clone(), core.clone(), topics.clone(), config.namespace.clone());
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = writing => {}
+        }
+    });
+    journal
 }
 
 /// How this gateway makes itself known to the others of its namespace.

@@ -392,3 +392,97 @@ async fn what_cannot_be_done_is_refused() {
     gateway.stop().await;
     core.stop();
 }
+
+/// Waits until a topic's partition has records, and returns all of their keys and values.
+async fn records_of(client: &mut Client, topic: &str, partition: i32, count: usize) -> Vec<(Bytes, Option<Bytes>)> {
+    let reading = async {
+        loop {
+            let mut request = support::fetch_request(topic, 0);
+            request.topics[0].partitions[0].partition = partition;
+            let mut response = client.ask(12, &request).await;
+            let records = response.responses.remove(0).partitions.remove(0).records.unwrap().to_bytes();
+            let mut found = Vec::new();
+            let mut rest = records;
+            while !rest.is_empty() {
+                let header = codec_record::kafka_batch::BatchHeader::parse(&rest).unwrap();
+                let batch = rest.split_to(header.batch_bytes());
+                for record in codec_record::kafka_batch::records(&batch, 1 << 20).unwrap() {
+                    let record = record.unwrap();
+                    found.push((record.key.unwrap(), record.value));
+                }
+            }
+            if found.len() >= count {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), reading).await.expect("the records come")
+}
+
+#[tokio::test]
+async fn what_groups_commit_is_readable_as_in_kafka() {
+    const INVALID_TOPIC_EXCEPTION: i16 = 17;
+    let directory = tempfile::tempdir().unwrap();
+    let core = core(&directory).await;
+    let gateway = gateway(&core).await;
+    let mut client = Client::connect(gateway.address()).await;
+    create(&mut client, "t", 1, &[]).await;
+    let topics = async |client: &mut Client| {
+        let request = codec_kafka::messages::MetadataRequest { topics: None, ..Default::default() };
+        client.ask(9, &request).await.topics
+    };
+    assert_eq!(topics(&mut client).await.len(), 1, "made when it is needed, not before");
+    let partition = OffsetCommitRequestPartition {
+        committed_offset: 7,
+        committed_leader_epoch: -1,
+        committed_metadata: Some("m".into()),
+        ..Default::default()
+    };
+    let commit = OffsetCommitRequest {
+        group_id: "hello".into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() }],
+        ..Default::default()
+    };
+    assert_eq!(client.ask(8, &commit).await.topics[0].partitions[0].error_code, 0);
+    // "hello".hashCode() is 99162322.
+    let index = 99_162_322 % 50;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while topics(&mut client).await.len() < 2 {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let listed = topics(&mut client).await;
+    let internal = listed.iter().find(|topic| topic.is_internal).unwrap();
+    assert_eq!((internal.name.as_deref(), internal.partitions.len()), (Some("__consumer_offsets"), 50));
+    let records = records_of(&mut client, "__consumer_offsets", index, 1).await;
+    assert_eq!(records[0].0, &b"\x00\x01\x00\x05hello\x00\x01t\x00\x00\x00\x00"[..]);
+    let value = records[0].1.as_ref().unwrap();
+    assert_eq!(value[..17], b"\x00\x03\0\0\0\0\0\0\0\x07\xff\xff\xff\xff\x00\x01m"[..]);
+    // A member, then the group's end.
+    let joined = {
+        let first = client.ask(9, &join_request("hello", "")).await;
+        client.ask(9, &join_request("hello", &first.member_id)).await
+    };
+    assert_eq!(client.ask(5, &sync_request("hello", &joined, 5)).await.error_code, 0);
+    let records = records_of(&mut client, "__consumer_offsets", index, 2).await;
+    assert_eq!(records[1].0, &b"\x00\x02\x00\x05hello"[..]);
+    let leave = LeaveGroupRequest {
+        group_id: "hello".into(),
+        members: vec![MemberIdentity { member_id: joined.member_id.clone(), ..Default::default() }],
+        ..Default::default()
+    };
+    assert_eq!(client.ask(5, &leave).await.error_code, 0);
+    let delete = DeleteGroupsRequest { groups_names: vec!["hello".into()] };
+    assert_eq!(client.ask(2, &delete).await.results[0].error_code, 0);
+    let records = records_of(&mut client, "__consumer_offsets", index, 4).await;
+    let tombstones = records.iter().filter(|(_, value)| value.is_none()).count();
+    assert!(tombstones >= 2, "{records:?}");
+    // Nobody else writes there.
+    let mut produce = support::produce_request("__consumer_offsets", index, support::batch(&["x"]));
+    produce.acks = 1;
+    let response = client.ask(12, &produce).await;
+    assert_eq!(response.responses[0].partition_responses[0].error_code, INVALID_TOPIC_EXCEPTION);
+    gateway.stop().await;
+}

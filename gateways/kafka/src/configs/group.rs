@@ -158,6 +158,12 @@ impl<C: Core> GroupConfigs<C> {
         Ok(GroupConfigs { core, prefix, mirror })
     }
 
+    /// The groups for which something was set.
+    pub fn names(&self) -> Vec<String> {
+        let content = self.mirror.content();
+        content.entries.keys().filter_map(|key| key.strip_prefix(&self.prefix)).map(str::to_owned).collect()
+    }
+
     /// What was set for a group.
     pub fn labels(&self, group: &str) -> GroupLabels {
         let content = self.mirror.content();

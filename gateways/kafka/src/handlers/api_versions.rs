@@ -14,7 +14,7 @@ use crate::Gateway;
 use crate::errors::ErrorCode;
 
 /// The finalized features and their levels; each can be from 0 to that.
-const FEATURES: &[(&str, i16)] = &[
+pub const FEATURES: &[(&str, i16)] = &[
     // The consumer protocol (KIP-848).
     ("group.version", 1),
     // Share groups (KIP-932).

@@ -71,12 +71,15 @@ fn prepare<C: Core>(
             known.collect()
         }
     };
+    // Each broker tells of those that it leads, so that clients who ask all of them hear of each partition once.
+    let (brokers, own_id) = (gateway.brokers.live(), gateway.brokers.own_id());
     let mut partitions = Vec::new();
     let mut topics = Vec::with_capacity(asked.len());
     for (topic, indexes) in asked {
         let mut places = Vec::with_capacity(indexes.len());
         for partition_index in indexes {
-            let Some(partition) = partition_of(&topic, partition_index) else { continue };
+            let partition = partition_of(&topic, partition_index);
+            let Some(partition) = partition.filter(|id| brokers.leader_id(*id) == own_id) else { continue };
             partitions.push(partition);
             places.push(DescribeLogDirsPartition { partition_index, ..Default::default() });
         }

@@ -11,6 +11,7 @@ use core_rpc::{Core, PartitionId};
 use super::Context;
 use crate::errors::ErrorCode;
 use crate::state::brokers::View;
+use crate::state::internal_topics::is_internal;
 use crate::state::security::{Operation, Resource};
 use crate::translate::names::check_topic_name;
 use crate::translate::{LEADER_EPOCH, TOPIC_OPERATIONS, uuid};
@@ -109,6 +110,7 @@ fn described(topic: &Topic, indexes: std::ops::Range<i32>, brokers: &View) -> De
     DescribeTopicPartitionsResponseTopic {
         name: Some(topic.topic.name.clone()),
         topic_id: uuid(topic.topic.id),
+        is_internal: is_internal(&topic.topic.name),
         partitions: indexes.map(partition).collect(),
         topic_authorized_operations: TOPIC_OPERATIONS,
         ..Default::default()

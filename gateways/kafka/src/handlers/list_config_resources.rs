@@ -10,12 +10,11 @@ use core_rpc::Core;
 
 use super::Context;
 use crate::Gateway;
-use crate::configs::alter::{BROKER, BROKER_LOGGER, TOPIC};
+use crate::configs::alter::{BROKER, BROKER_LOGGER, GROUP, TOPIC};
 use crate::errors::ErrorCode;
 use crate::state::security::{Operation, Resource};
 
 const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
 
 /// The first version that names types of resources.
 const TYPES_VERSION: i16 = 1;
@@ -43,8 +42,8 @@ pub async fn handle<C: Core>(
             BROKER | BROKER_LOGGER => {
                 gateway.brokers.live().members().iter().map(|member| member.node_id.to_string()).collect()
             }
-            // No group has a configuration of its own.
-            CLIENT_METRICS | GROUP => Vec::new(),
+            GROUP => gateway.group_configs.names(),
+            CLIENT_METRICS => Vec::new(),
             _ => {
                 let error_code = ErrorCode::UnsupportedVersion.code();
                 return ListConfigResourcesResponse { error_code, ..Default::default() };

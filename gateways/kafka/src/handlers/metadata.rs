@@ -17,6 +17,7 @@ use gateway_runtime::Member;
 use super::Context;
 use crate::errors::ErrorCode;
 use crate::state::brokers::View;
+use crate::state::internal_topics::{self, InternalTopic, is_internal};
 use crate::translate::names::check_topic_name;
 use crate::translate::{LEADER_EPOCH, TOPIC_OPERATIONS, CLUSTER_OPERATIONS, topic_id, uuid};
 use crate::state::security::{Operation, Resource};
@@ -124,6 +125,10 @@ async fn find<C: Core>(
 }
 
 async fn create<C: Core>(gateway: &Gateway<C>, name: &str) -> Result<Arc<Topic>, ErrorCode> {
+    if let Some(internal) = InternalTopic::of_name(name) {
+        let created = internal_topics::create(&gateway.topics, &gateway.config.namespace, internal).await;
+        return created.map_err(|error| (&error).into());
+    }
     let labels = configs::with_durability(Default::default(), gateway.config.durability);
     let create = TopicCreate {
         namespace: gateway.config.namespace.clone(),
@@ -157,6 +162,7 @@ fn described(topic: &Topic, brokers: &View) -> MetadataResponseTopic {
     MetadataResponseTopic {
         name: Some(topic.name.clone()),
         topic_id: uuid(topic.id),
+        is_internal: is_internal(&topic.name),
         partitions: (0..topic.partitions).map(partition).collect(),
         ..Default::default()
     }

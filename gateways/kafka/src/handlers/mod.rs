@@ -196,6 +196,7 @@ table! {
     DescribeUserScramCredentials 0..=0 => describe_user_scram_credentials;
     AlterUserScramCredentials 0..=0 => alter_user_scram_credentials;
     DescribeQuorum 0..=2 => describe_quorum;
+    UpdateFeatures 0..=2 => update_features;
     DescribeCluster 0..=2 => describe_cluster;
     DescribeProducers 0..=0 => describe_producers;
     UnregisterBroker 0..=0 => unregister_broker;

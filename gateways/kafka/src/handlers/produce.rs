@@ -20,6 +20,7 @@ use core_rpc::{Append, AppendError, AppendRequest, Appended, Core, PartitionId};
 
 use super::{Answer, Context, Reply, Throttled, throttle_time_ms};
 use crate::errors::ErrorCode;
+use crate::state::internal_topics::is_internal;
 use crate::state::quotas::Kind;
 use crate::state::security::{Operation, Resource};
 use crate::state::transactions::{Addition, ProducerEpoch};
@@ -205,6 +206,10 @@ fn accept_partition(
     now_ms: i64,
 ) -> Result<(PartitionId, Accepted), Refused> {
     let partition = partition_of(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if is_internal(&topic.topic.name) {
+        // Kafka's words for a topic that only the broker writes.
+        return Err(ErrorCode::InvalidTopicException.into());
+    }
     Ok((partition, accept(records, version, &topic.view, now_ms)?))
 }
 

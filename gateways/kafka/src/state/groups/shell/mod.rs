@@ -41,6 +41,7 @@ use super::leave::Leaver;
 use super::sync::SyncRequest;
 use crate::state::brokers::Brokers;
 use crate::state::consumer_groups::TopicImage;
+use crate::state::internal_topics::Journal;
 
 pub use admin::ListedGroup;
 pub use consumer::Reader;
@@ -75,6 +76,8 @@ struct Shared<C> {
     brokers: Brokers,
     /// The topics that the groups may read.
     topics: Arc<dyn TopicImage>,
+    /// Where changes are told to whoever reads the internal topic.
+    journal: Journal,
     clock: Clock,
     slots: DashMap<String, Arc<Slot>>,
     /// When a slot wants to be ticked, earliest first. An entry may be outdated; a tick too many does no harm.
@@ -93,6 +96,7 @@ impl<C: Core> Groups<C> {
         config: GroupConfig,
         brokers: Brokers,
         topics: Arc<dyn TopicImage>,
+        journal: Journal,
         stop: CancellationToken,
     ) -> Result<Self, MetaError> {
         let groups = Groups {
@@ -102,6 +106,7 @@ impl<C: Core> Groups<C> {
                 config,
                 brokers: brokers.clone(),
                 topics,
+                journal,
                 clock: Clock::start(),
                 slots: DashMap::new(),
                 deadlines: Mutex::new(BinaryHeap::new()),

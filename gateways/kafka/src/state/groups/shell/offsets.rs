@@ -94,7 +94,14 @@ impl<C: Core> Groups<C> {
             transaction,
             cursors: cursors.collect(),
         };
-        Ok(self.shared.core.commit(request).await)
+        let cursors = request.cursors.clone();
+        let results = self.shared.core.commit(request).await;
+        for ((partition, cursor), result) in cursors.iter().zip(&results) {
+            if result.is_ok() {
+                self.shared.journal.offset(group, *partition, Some(cursor));
+            }
+        }
+        Ok(results)
     }
 
     /// What is committed on these partitions, in order.
@@ -146,8 +153,9 @@ impl<C: Core> Groups<C> {
         let unread = topics.iter().zip(&subscribed).filter(|(_, subscribed)| !**subscribed);
         let partitions: Vec<PartitionId> = unread.flat_map(|((_, partitions), _)| partitions.iter().copied()).collect();
         if !partitions.is_empty() {
-            let forgotten = self.shared.core.forget(self.name(group), Some(partitions)).await;
+            let forgotten = self.shared.core.forget(self.name(group), Some(partitions.clone())).await;
             forgotten.map_err(|_| GroupError::CoordinatorNotAvailable)?;
+            partitions.iter().for_each(|partition| self.shared.journal.offset(group, *partition, None));
         }
         let result_of = |subscribed| if subscribed { Err(GroupError::SubscribedToTopic) } else { Ok(()) };
         Ok(subscribed.into_iter().map(result_of).collect())
@@ -176,9 +184,11 @@ impl<C: Core> Groups<C> {
             if loaded.is_vacant() && !self.has_offsets(group).await? {
                 return Err(GroupError::GroupNotFound);
             }
+            let cursors = self.all_committed(group).await.map_err(|_| GroupError::CoordinatorNotAvailable)?;
             // Offsets first: with the record gone, what is left of them would look like a group of its own.
             let forgotten = self.shared.core.forget(self.name(group), None).await;
             forgotten.map_err(|_| GroupError::CoordinatorNotAvailable)?;
+            cursors.iter().for_each(|(partition, _)| self.shared.journal.offset(group, *partition, None));
             let unstored = self.unstore(group, loaded).await;
             if unstored.is_ok() || unstored == Err(GroupError::NotCoordinator) {
                 debug_assert!(loaded.group.is_idle());

@@ -57,7 +57,8 @@ impl<C: Core> Groups<C> {
             let expired = expired(&loaded.group, cursors, names, now_ms.saturating_sub(retention_ms));
             let (expired_count, all_expired) = (expired.len(), expired.len() == count);
             if expired_count > 0 {
-                self.shared.core.forget(self.name(id), Some(expired)).await.map_err(unavailable)?;
+                self.shared.core.forget(self.name(id), Some(expired.clone())).await.map_err(unavailable)?;
+                expired.iter().for_each(|partition| self.shared.journal.offset(id, *partition, None));
                 tracing::info!(group = id, count = expired_count, "removed expired offsets");
             }
             if all_expired && loaded.group.is_idle() {

@@ -105,6 +105,10 @@ impl<C: Core> Groups<C> {
                     loaded.version = Some(version);
                     loaded.stored = Some(value);
                     loaded.attempted = None;
+                    // The newer protocol's records have no readers yet.
+                    if let Record::Classic(record) = record {
+                        self.shared.journal.group(id, Some(record));
+                    }
                     return Ok(());
                 }
                 Err(MetaError::Conflict(entry)) => match adopt(loaded, entry.as_ref()) {
@@ -138,6 +142,7 @@ impl<C: Core> Groups<C> {
                     loaded.version = None;
                     loaded.stored = None;
                     loaded.attempted = None;
+                    self.shared.journal.group(id, None);
                     return Ok(());
                 }
                 Err(MetaError::Conflict(entry)) => match adopt(loaded, entry.as_ref()) {

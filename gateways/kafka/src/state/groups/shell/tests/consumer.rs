@@ -150,7 +150,10 @@ async fn members_that_fall_silent_are_removed() {
     let config = GroupConfig { consumer_session_timeout_ms: 20, ..config() };
     let image = std::sync::Arc::new(OneTopic);
     let brokers = brokers(1, &[1]).0;
-    let groups = Groups::start(core.clone(), "default".into(), config, brokers, image, stop.clone()).await.unwrap();
+    let groups =
+        Groups::start(core.clone(), "default".into(), config, brokers, image, Journal::default(), stop.clone())
+            .await
+            .unwrap();
     let gateway = Gateway { groups, _stop: stop.drop_guard() };
     gateway.consumer_heartbeat("g", joins("m1")).await.unwrap();
     let waiting = async {

@@ -16,6 +16,7 @@ use super::Groups;
 use crate::state::brokers::Brokers;
 use crate::state::brokers::tests::brokers;
 use crate::state::groups::*;
+use crate::state::internal_topics::Journal;
 
 /// A gateway's groups, until it is dropped.
 struct Gateway {
@@ -43,7 +44,8 @@ async fn gateway(core: &CoreInMemory) -> Gateway {
 async fn gateway_among(core: &CoreInMemory, brokers: Brokers) -> Gateway {
     let stop = CancellationToken::new();
     let image = std::sync::Arc::new(consumer::OneTopic);
-    let groups = Groups::start(core.clone(), "default".into(), config(), brokers, image, stop.clone()).await;
+    let groups =
+        Groups::start(core.clone(), "default".into(), config(), brokers, image, Journal::default(), stop.clone()).await;
     let groups = groups.expect("starts");
     Gateway { groups, _stop: stop.drop_guard() }
 }

@@ -1,0 +1,195 @@
+"""Several gateways on one core are one cluster: real processes, a real client (librdkafka), and kill -9.
+
+    .tools/python/bin/python conformance/kafka/cluster/run.py BINARIES [--seconds N] [--gateways N] [--seed N]
+
+Groups are spread over the gateways; each has two members that commit as they read. While a producer goes on, a gateway
+is killed and started again, then another one, and so on. In the end every group must have read every acknowledged
+record, in order within each partition but for what was read again, and every group's commits must have reached the end.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+TOPIC, PARTITIONS, GROUPS = "records", 6, 8
+SESSION_MS = 2000
+
+
+def until(what, holds, seconds=60):
+    end = time.monotonic() + seconds
+    while True:
+        value = holds()
+        if value:
+            return value
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Process:
+    def __init__(self, folder, name, command):
+        self.ready, self.log = f"{folder}/{name}.ready", open(f"{folder}/{name}.log", "ab")
+        if os.path.exists(self.ready):
+            os.remove(self.ready)
+        environment = {**os.environ, "POLYMQ_LOG": "info"}
+        self.process = subprocess.Popen(command + ["--ready-file", self.ready], stdout=self.log, stderr=self.log, env=environment)
+
+        def is_ready():
+            assert self.process.poll() is None, f"{name} ended: see {folder}/{name}.log"
+            return os.path.exists(self.ready)
+
+        until(f"{name} is ready", is_ready)
+        self.addresses = json.load(open(self.ready))
+
+    def end(self, how):
+        self.process.send_signal(how)
+        self.process.wait(30)
+
+
+class Member(threading.Thread):
+    """One member of a group: reads and commits until told to stop."""
+
+    def __init__(self, bootstrap, group, seen, stop):
+        super().__init__(daemon=True)
+        self.bootstrap, self.group, self.seen, self.stop, self.error = bootstrap, group, seen, stop, None
+
+    def run(self):
+        consumer = Consumer({
+            "bootstrap.servers": self.bootstrap, "group.id": self.group, "auto.offset.reset": "earliest",
+            "enable.auto.commit": False, "session.timeout.ms": 10000, "heartbeat.interval.ms": 500,
+            "topic.metadata.refresh.interval.ms": 2000, "reconnect.backoff.max.ms": 500,
+            "partition.assignment.strategy": "cooperative-sticky",
+        })
+        try:
+            consumer.subscribe([TOPIC])
+            while not self.stop.is_set():
+                messages = consumer.consume(500, 0.2)
+                for message in messages:
+                    if message.error() is None:
+                        self.seen.add((message.partition(), int(message.value())))
+                if messages:
+                    try:
+                        consumer.commit(asynchronous=False)
+                    except KafkaException:
+                        pass  # A gateway died, or the group moves: what was read is read again.
+        except Exception as error:
+            self.error = error
+        finally:
+            consumer.close()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binaries")
+    parser.add_argument("--seconds", type=int, default=40)
+    parser.add_argument("--gateways", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    folder = tempfile.mkdtemp(prefix="polymq-cluster-")
+    core = Process(folder, "core", [f"{options.binaries}/polymq-core", "--data", f"{folder}/data", "--listen", "127.0.0.1:0"])
+    ports = [free_port() for _ in range(options.gateways)]
+
+    def gateway(index):
+        return Process(folder, f"kafka-{index}", [
+            f"{options.binaries}/polymq-kafka", "--core", core.addresses["core"], "--listen", f"127.0.0.1:{ports[index]}",
+            "--session-timeout-ms", str(SESSION_MS), "--group-initial-rebalance-delay-ms", "200",
+        ])
+
+    gateways = [gateway(index) for index in range(options.gateways)]
+    bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    # All are named, and share partitions and groups.
+    metadata = until("all gateways are named", lambda: (lambda told: len(told.brokers) == options.gateways and told)(admin.list_topics(timeout=5)))
+    assert sorted(broker.port for broker in metadata.brokers.values()) == sorted(ports), metadata.brokers
+    admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result()
+    groups = [f"group-{index}" for index in range(GROUPS)]
+
+    acknowledged, failures, stop = set(), [], threading.Event()
+
+    def produce():
+        producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 120000})
+        number = 0
+        while not stop.is_set():
+            for partition in range(PARTITIONS):
+                def told(error, message, number=number):
+                    if error:
+                        failures.append(error)
+                    else:
+                        acknowledged.add((message.partition(), number))
+                producer.produce(TOPIC, str(number), partition=partition, on_delivery=told)
+            number += 1
+            producer.poll(0.002)
+        assert producer.flush(60) == 0
+
+    seen = {group: set() for group in groups}
+    end_reading = threading.Event()
+    members = [Member(bootstrap, group, seen[group], end_reading) for group in groups for _ in range(2)]
+    producing = threading.Thread(target=produce, daemon=True)
+    producing.start()
+    for member in members:
+        member.start()
+    until("every group reads", lambda: all(seen[group] for group in groups))
+    described = admin.describe_consumer_groups(groups)
+    coordinators = {group: future.result().coordinator.port for group, future in described.items()}
+    assert len(set(coordinators.values())) > 1, f"the groups are not spread: {coordinators}"
+    print("coordinators:", coordinators, flush=True)
+
+    end = time.monotonic() + options.seconds
+    kills = 0
+    while time.monotonic() < end:
+        index = chance.randrange(options.gateways)
+        before = {group: len(seen[group]) for group in groups}
+        died = time.monotonic()
+        gateways[index].end(signal.SIGKILL)
+        kills += 1
+        if chance.random() < 0.5:
+            # Dead for longer than its session: the others take its groups over.
+            until("the dead gateway is no longer named", lambda: len(admin.list_topics(timeout=5).brokers) < options.gateways)
+            until("all groups go on without it", lambda: all(len(seen[group]) > before[group] for group in groups))
+            print(f"kafka-{index} killed: all groups went on after {time.monotonic() - died:.1f} s", flush=True)
+        gateways[index] = gateway(index)
+        until("it is back", lambda: len(admin.list_topics(timeout=5).brokers) == options.gateways)
+        before = {group: len(seen[group]) for group in groups}
+        until("all groups go on", lambda: all(len(seen[group]) > before[group] for group in groups))
+        time.sleep(chance.uniform(0.5, 2))
+    stop.set()
+    producing.join()
+    assert not failures, failures[:5]
+    until("every group has read everything", lambda: all(acknowledged <= seen[group] for group in groups), 90)
+    time.sleep(1)
+    end_reading.set()
+    for member in members:
+        member.join()
+        assert member.error is None, member.error
+    for group in groups:
+        assert seen[group] == acknowledged, f"{group} read what nobody wrote"
+        reader = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+        for partition in reader.committed([TopicPartition(TOPIC, index) for index in range(PARTITIONS)], timeout=20):
+            _, high = reader.get_watermark_offsets(partition, timeout=20)
+            assert partition.offset == high, f"{group}: committed {partition.offset} of {high} in {partition.partition}"
+        reader.close()
+    for process in gateways + [core]:
+        process.end(signal.SIGTERM)
+    print(f"ok: {kills} kills, {len(acknowledged)} records, each read by {GROUPS} groups; nothing lost", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
