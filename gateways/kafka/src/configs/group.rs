@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::definition::{Allowed, Definition, Effect, Kind};
 use crate::errors::{ErrorCode, Refusal};
+use crate::state::consumer_groups::ConsumerTimes;
 
 /// What was set, by key.
 pub type GroupLabels = super::Labels;
@@ -18,6 +19,8 @@ const SEEN_WAIT: Duration = Duration::from_secs(5);
 /// Tries after another gateway changed the configuration at the same time.
 const TRIES: usize = 10;
 
+const CONSUMER_HEARTBEAT_INTERVAL: &str = "consumer.heartbeat.interval.ms";
+const CONSUMER_SESSION_TIMEOUT: &str = "consumer.session.timeout.ms";
 const LOCK_DURATION: &str = "share.record.lock.duration.ms";
 const HEARTBEAT_INTERVAL: &str = "share.heartbeat.interval.ms";
 const SESSION_TIMEOUT: &str = "share.session.timeout.ms";
@@ -26,6 +29,24 @@ const ISOLATION: &str = "share.isolation.level";
 
 /// The keys that groups have, by name. Defaults and bounds are Kafka 4.1's.
 pub const GROUP_CONFIGS: &[Definition] = &[
+    Definition {
+        name: CONSUMER_HEARTBEAT_INTERVAL,
+        kind: Kind::Int,
+        default: "5000",
+        allowed: Allowed::Range(5000, 15000),
+        effect: Effect::Obeyed,
+        broker_synonym: Some("group.consumer.heartbeat.interval.ms"),
+        documentation: "How often the members of a consumer group send heartbeats.",
+    },
+    Definition {
+        name: CONSUMER_SESSION_TIMEOUT,
+        kind: Kind::Int,
+        default: "45000",
+        allowed: Allowed::Range(45000, 60000),
+        effect: Effect::Obeyed,
+        broker_synonym: Some("group.consumer.session.timeout.ms"),
+        documentation: "After what time without a heartbeat a member of a consumer group is removed.",
+    },
     Definition {
         name: OFFSET_RESET,
         kind: Kind::String,
@@ -170,6 +191,16 @@ impl<C: Core> GroupConfigs<C> {
         content.entries.get(&format!("{}{group}", self.prefix)).map(|(labels, _)| labels.clone()).unwrap_or_default()
     }
 
+    /// What is set for a consumer group; the gateway's own settings are for the others.
+    pub fn consumer(&self, group: &str) -> ConsumerTimes {
+        let labels = self.labels(group);
+        let millis = |name: &str| labels.get(name)?.parse().ok();
+        ConsumerTimes {
+            session_timeout_ms: millis(CONSUMER_SESSION_TIMEOUT),
+            heartbeat_interval_ms: millis(CONSUMER_HEARTBEAT_INTERVAL),
+        }
+    }
+
     pub fn share(&self, group: &str) -> ShareConfig {
         let labels = self.labels(group);
         // What is stored was checked; a later version's value that is unknown here is as if it were not set.
@@ -274,6 +305,8 @@ mod tests {
             (LOCK_DURATION, "15000", true),
             (LOCK_DURATION, "14999", false),
             (ISOLATION, "read_committed", true),
+            (CONSUMER_HEARTBEAT_INTERVAL, "5000", true),
+            (CONSUMER_SESSION_TIMEOUT, "60001", false),
             ("no.such", "1", false),
         ] {
             assert_eq!(check(&labels(name, value)).is_ok(), allowed, "{name}={value}");

@@ -130,7 +130,8 @@ async fn beat<C: Core>(
         assignor: request.server_assignor.as_deref().and_then(Assignor::from_name),
         owned: request.topic_partitions.map(owned),
     };
-    let beaten = gateway.groups.consumer_heartbeat(&request.group_id, heartbeat).await?;
+    let times = gateway.group_configs.consumer(&request.group_id);
+    let beaten = gateway.groups.consumer_heartbeat(&request.group_id, times, heartbeat).await?;
     Ok(ConsumerGroupHeartbeatResponse {
         member_id: Some(beaten.member_id),
         member_epoch: beaten.epoch,

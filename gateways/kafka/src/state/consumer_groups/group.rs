@@ -40,6 +40,24 @@ pub struct ConsumerSettings {
     pub members_max: usize,
 }
 
+/// What is set for one group instead of what is configured for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerTimes {
+    pub session_timeout_ms: Option<u32>,
+    pub heartbeat_interval_ms: Option<u32>,
+}
+
+impl ConsumerSettings {
+    /// These, but for what is set for the group.
+    pub fn with(self, times: ConsumerTimes) -> Self {
+        ConsumerSettings {
+            session_timeout_ms: times.session_timeout_ms.unwrap_or(self.session_timeout_ms),
+            heartbeat_interval_ms: times.heartbeat_interval_ms.unwrap_or(self.heartbeat_interval_ms),
+            ..self
+        }
+    }
+}
+
 impl ConsumerGroup {
     /// A group without members whose epochs go on from `epoch`.
     pub fn new(id: String, epoch: i32) -> Self {

@@ -50,7 +50,7 @@ mod tests;
 pub use assignor::Assignor;
 pub use commit::Committing;
 pub use describe::{ConsumerGroupDescription, ConsumerGroupState, ConsumerMemberDescription};
-pub use group::{ConsumerGroup, ConsumerSettings};
+pub use group::{ConsumerGroup, ConsumerSettings, ConsumerTimes};
 pub use heartbeat::{Beaten, HeartbeatRequest};
 pub use leave::Departure;
 pub use migration::MigratedMember;

@@ -6,7 +6,7 @@ use super::Groups;
 use super::coordinated::Coordinated;
 use super::slot::Loaded;
 use crate::state::consumer_groups::{
-    Beaten, Committing, ConsumerGroupDescription, ConsumerSettings, Departure, HeartbeatRequest,
+    Beaten, Committing, ConsumerGroupDescription, ConsumerSettings, ConsumerTimes, Departure, HeartbeatRequest,
 };
 use crate::state::groups::effect::Effect;
 use crate::state::groups::error::GroupError;
@@ -21,8 +21,8 @@ pub struct Reader<'a> {
 }
 
 impl<C: Core> Groups<C> {
-    /// What is configured for a consumer group.
-    pub(super) fn consumer_settings(&self, _group: &str) -> ConsumerSettings {
+    /// What is configured for all consumer groups.
+    pub(super) fn consumer_settings(&self) -> ConsumerSettings {
         let config = &self.shared.config;
         ConsumerSettings {
             session_timeout_ms: config.consumer_session_timeout_ms,
@@ -32,11 +32,17 @@ impl<C: Core> Groups<C> {
     }
 
     /// A member of the consumer protocol joins or is alive. The first one turns a classic group into a consumer group.
-    pub async fn consumer_heartbeat(&self, group: &str, request: HeartbeatRequest) -> Result<Beaten, GroupError> {
+    /// `times`: what is set for this group.
+    pub async fn consumer_heartbeat(
+        &self,
+        group: &str,
+        times: ConsumerTimes,
+        request: HeartbeatRequest,
+    ) -> Result<Beaten, GroupError> {
         self.check_id(group)?;
         // While this member hears from us that all is well, another gateway may be giving its partitions away.
         self.check_sure_owner(group)?;
-        let settings = self.consumer_settings(group);
+        let settings = self.consumer_settings().with(times);
         self.with_group(group, |loaded, now_ms| self.heartbeat_in(loaded, request, &settings, now_ms)).await?
     }
 

@@ -147,7 +147,7 @@ impl<C: Core> Groups<C> {
             return Err(refuse(error));
         }
         let (answer, answered) = oneshot::channel();
-        let (image, settings) = (&*self.shared.topics, self.consumer_settings(group));
+        let (image, settings) = (&*self.shared.topics, self.consumer_settings());
         let joining =
             self.with_group(group, |loaded, now_ms| match loaded.group.as_classic(image, self.shared.config, now_ms) {
                 Ok(group) => {

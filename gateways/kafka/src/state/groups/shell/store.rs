@@ -74,7 +74,7 @@ impl<C: Core> Groups<C> {
         let now_ms = self.shared.clock.now_ms();
         if value.first() == Some(&CONSUMER_RECORD_VERSION) {
             let record = ConsumerGroupRecord::decode(value)?;
-            let settings = self.consumer_settings(id);
+            let settings = self.consumer_settings();
             let group = ConsumerGroup::restore(id.to_owned(), record, &settings, now_ms);
             return Ok(Coordinated::Consumer(Box::new(group)));
         }

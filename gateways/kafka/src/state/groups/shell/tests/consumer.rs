@@ -7,12 +7,15 @@ use core_rpc::{PartitionId, TopicId};
 use super::core_in_memory::PutFate;
 use super::*;
 use crate::state::consumer_groups::{
-    Beaten, ConsumerGroupState, Departure, HeartbeatRequest, Partitions, TopicImage, TopicSize,
+    Beaten, ConsumerGroupState, ConsumerTimes, Departure, HeartbeatRequest, Partitions, TopicImage, TopicSize,
 };
 use crate::state::groups::shell::Reader;
 
 /// Topic "a" with four partitions.
 pub struct OneTopic;
+
+/// Nothing is set for the group.
+const TIMES: ConsumerTimes = ConsumerTimes { session_timeout_ms: None, heartbeat_interval_ms: None };
 
 const A: TopicId = TopicId(0xa);
 
@@ -62,20 +65,20 @@ fn beats(told: &Beaten, owned: Option<Partitions>) -> HeartbeatRequest {
 async fn a_restarted_gateway_keeps_epochs_and_assignments() {
     let core = CoreInMemory::new();
     let first = gateway(&core).await;
-    let one = first.consumer_heartbeat("g", joins("m1")).await.unwrap();
+    let one = first.consumer_heartbeat("g", TIMES, joins("m1")).await.unwrap();
     assert_eq!((one.epoch, one.assignment.clone()), (1, Some(partitions(0..4))));
-    let two = first.consumer_heartbeat("g", joins("m2")).await.unwrap();
+    let two = first.consumer_heartbeat("g", TIMES, joins("m2")).await.unwrap();
     assert_eq!((two.epoch, two.assignment.clone()), (2, Some(Partitions::default())));
     drop(first);
 
     let second = gateway(&core).await;
-    let two = second.consumer_heartbeat("g", beats(&two, None)).await.unwrap();
+    let two = second.consumer_heartbeat("g", TIMES, beats(&two, None)).await.unwrap();
     assert_eq!((two.epoch, two.assignment.clone()), (2, None));
-    let one = second.consumer_heartbeat("g", beats(&one, None)).await.unwrap();
+    let one = second.consumer_heartbeat("g", TIMES, beats(&one, None)).await.unwrap();
     assert_eq!((one.epoch, one.assignment.clone()), (1, Some(partitions(0..2))));
-    let one = second.consumer_heartbeat("g", beats(&one, Some(partitions(0..2)))).await.unwrap();
+    let one = second.consumer_heartbeat("g", TIMES, beats(&one, Some(partitions(0..2)))).await.unwrap();
     assert_eq!((one.epoch, one.assignment), (2, None));
-    let two = second.consumer_heartbeat("g", beats(&two, None)).await.unwrap();
+    let two = second.consumer_heartbeat("g", TIMES, beats(&two, None)).await.unwrap();
     assert_eq!((two.epoch, two.assignment), (2, Some(partitions(2..4))));
     let described = second.describe_consumer_group("g").await.unwrap();
     assert_eq!((described.state, described.epoch), (ConsumerGroupState::Stable, 2));
@@ -90,15 +93,15 @@ async fn what_could_not_be_stored_did_not_happen() {
     let gateway = gateway(&core).await;
     for fate in [PutFate::Fails, PutFate::AnswerLost] {
         core.next_put(fate);
-        let refused = gateway.consumer_heartbeat("g", joins("m1")).await;
+        let refused = gateway.consumer_heartbeat("g", TIMES, joins("m1")).await;
         assert_eq!(refused, Err(GroupError::CoordinatorNotAvailable));
         assert!(gateway.describe_consumer_group("g").await.is_err());
     }
-    let one = gateway.consumer_heartbeat("g", joins("m1")).await.unwrap();
+    let one = gateway.consumer_heartbeat("g", TIMES, joins("m1")).await.unwrap();
     core.next_put(PutFate::Fails);
-    assert_eq!(gateway.consumer_heartbeat("g", joins("m2")).await, Err(GroupError::CoordinatorNotAvailable));
+    assert_eq!(gateway.consumer_heartbeat("g", TIMES, joins("m2")).await, Err(GroupError::CoordinatorNotAvailable));
     // The one that is in has noticed nothing.
-    let again = gateway.consumer_heartbeat("g", beats(&one, None)).await.unwrap();
+    let again = gateway.consumer_heartbeat("g", TIMES, beats(&one, None)).await.unwrap();
     assert_eq!((again.epoch, again.assignment), (1, None));
 }
 
@@ -106,11 +109,11 @@ async fn what_could_not_be_stored_did_not_happen() {
 async fn of_two_gateways_the_one_that_was_overtaken_gives_the_group_up() {
     let core = CoreInMemory::new();
     let (one, other) = (gateway(&core).await, gateway(&core).await);
-    let member = one.consumer_heartbeat("g", joins("m1")).await.unwrap();
-    other.consumer_heartbeat("g", joins("m2")).await.unwrap();
-    assert_eq!(one.consumer_heartbeat("g", joins("m3")).await, Err(GroupError::NotCoordinator));
+    let member = one.consumer_heartbeat("g", TIMES, joins("m1")).await.unwrap();
+    other.consumer_heartbeat("g", TIMES, joins("m2")).await.unwrap();
+    assert_eq!(one.consumer_heartbeat("g", TIMES, joins("m3")).await, Err(GroupError::NotCoordinator));
     // Asked again, it knows what the other wrote.
-    one.consumer_heartbeat("g", beats(&member, None)).await.unwrap();
+    one.consumer_heartbeat("g", TIMES, beats(&member, None)).await.unwrap();
     assert_eq!(one.describe_consumer_group("g").await.unwrap().members.len(), 2);
 }
 
@@ -125,7 +128,7 @@ async fn a_group_moves_to_the_consumer_protocol_and_back() {
     };
     let all = vec![(joined.member_id.clone(), all.encode(0).unwrap())];
     gateway.sync("g", SyncRequest { assignments: all, ..sync(&joined) }).await.unwrap();
-    let new = gateway.consumer_heartbeat("g", joins("new")).await.unwrap();
+    let new = gateway.consumer_heartbeat("g", TIMES, joins("new")).await.unwrap();
     assert_eq!(new.epoch, joined.generation + 1);
     assert_eq!(gateway.describe("g").await, Err(GroupError::NotAClassicGroup));
     let beaten = gateway.heartbeat("g", &joined.member_id, None, joined.generation).await;
@@ -155,7 +158,7 @@ async fn members_that_fall_silent_are_removed() {
             .await
             .unwrap();
     let gateway = Gateway { groups, _stop: stop.drop_guard() };
-    gateway.consumer_heartbeat("g", joins("m1")).await.unwrap();
+    gateway.consumer_heartbeat("g", TIMES, joins("m1")).await.unwrap();
     let waiting = async {
         while gateway.describe_consumer_group("g").await.unwrap().state != ConsumerGroupState::Empty {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -170,7 +173,7 @@ async fn members_that_fall_silent_are_removed() {
 async fn readers_and_committers_need_their_epoch() {
     let core = CoreInMemory::new();
     let gateway = gateway(&core).await;
-    gateway.consumer_heartbeat("g", joins("m1")).await.unwrap();
+    gateway.consumer_heartbeat("g", TIMES, joins("m1")).await.unwrap();
     let commit = |member_id, generation| {
         let committer = Committer { member_id, instance_id: None, generation, transaction: None };
         let gateway = &gateway;
