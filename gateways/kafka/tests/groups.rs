@@ -442,7 +442,7 @@ async fn what_groups_commit_is_readable_as_in_kafka() {
     let commit = OffsetCommitRequest {
         group_id: "hello".into(),
         generation_id_or_member_epoch: -1,
-        topics: vec![OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() }],
+        topics: vec![OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition] }],
         ..Default::default()
     };
     assert_eq!(client.ask(8, &commit).await.topics[0].partitions[0].error_code, 0);

@@ -247,7 +247,7 @@ async fn fetch_sessions_tell_what_is_new() {
         let told = response.responses.remove(0);
         assert_eq!((told.topic_id == id, told.topic == "t"), (version >= 13, version < 13));
         assert_eq!((told.partitions.len(), told.partitions[0].high_watermark), (1, end + 1));
-        assert!(told.partitions[0].records.as_ref().is_some_and(|records| records.len() > 0));
+        assert!(told.partitions[0].records.as_ref().is_some_and(|records| !records.is_empty()));
         // The offset moves on, and one partition is forgotten.
         let mut next = go_on(3);
         next.topics = vec![FetchTopic { partitions: vec![at(0, end + 1)], ..begin.topics[0].clone() }];

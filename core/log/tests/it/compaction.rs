@@ -608,7 +608,7 @@ async fn readers_go_on_while_their_packs_are_replaced() {
         }
         let found = read_compacted(&engine, partition(0)).await;
         for key in 0..5 {
-            let last = found.values().filter(|record| record.key == key).next_back().unwrap();
+            let last = found.values().rfind(|record| record.key == key).unwrap();
             assert_eq!(last.number, round);
         }
     }

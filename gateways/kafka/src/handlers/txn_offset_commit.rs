@@ -102,7 +102,6 @@ fn as_plain(asked: &TxnOffsetCommitRequestPartition) -> OffsetCommitRequestParti
         committed_offset: asked.committed_offset,
         committed_leader_epoch: asked.committed_leader_epoch,
         committed_metadata: asked.committed_metadata.clone(),
-        ..Default::default()
     }
 }
 

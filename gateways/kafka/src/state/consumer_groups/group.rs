@@ -93,7 +93,7 @@ impl ConsumerGroup {
     }
 
     /// The record to store before anything is answered; None: nothing changed since the last.
-    pub fn to_store(&mut self) -> Option<ConsumerGroupRecord> {
+    pub fn take_changed(&mut self) -> Option<ConsumerGroupRecord> {
         std::mem::take(&mut self.is_unstored).then(|| self.to_record())
     }
 

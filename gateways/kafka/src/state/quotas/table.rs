@@ -95,12 +95,12 @@ mod tests {
         let pair = Sharer::UserAndClientId("u".into(), "c".into());
         let (user, id) = (Sharer::User("u".into()), Sharer::ClientId("c".into()));
         let sharers = [&pair, &pair, &user, &pair, &pair, &user, &id, &id];
-        for first in 0..order.len() {
+        for (first, sharer) in sharers.into_iter().enumerate() {
             let limits = |rate: usize| Limits::from([("producer_byte_rate".to_string(), rate as f64)]);
             let entities = order.iter().enumerate().skip(first).map(|(rate, entity)| (entity.clone(), limits(rate)));
             let table = Table::new(entities.collect());
             let limit = table.of_client(Kind::Produce, "u", "c").unwrap();
-            assert_eq!(limit, Limit { rate: first as f64, sharer: sharers[first].clone() });
+            assert_eq!(limit, Limit { rate: first as f64, sharer: sharer.clone() });
             assert_eq!(table.of_client(Kind::Fetch, "u", "c"), None);
         }
     }

@@ -104,7 +104,7 @@ impl World {
     }
 
     fn store(&mut self) {
-        if let Some(record) = self.group.to_store() {
+        if let Some(record) = self.group.take_changed() {
             self.record = record;
         }
         self.group.check();

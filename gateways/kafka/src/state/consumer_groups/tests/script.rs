@@ -186,7 +186,7 @@ impl Stage {
 
     /// The group goes on as it is stored; but what it knows of its deadlines stays, as a restart would renew them.
     fn store(&mut self) {
-        if let Some(record) = self.group.to_store() {
+        if let Some(record) = self.group.take_changed() {
             let record = ConsumerGroupRecord::decode(&record.encode().expect("encodes")).expect("decodes");
             let restored = ConsumerGroup::restore("g".into(), record, &self.settings, self.now_ms);
             assert_eq!(restored.describe(), self.group.describe());

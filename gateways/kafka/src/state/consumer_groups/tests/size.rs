@@ -40,7 +40,7 @@ fn a_thousand_members_with_a_thousand_partitions_fit_into_one_record() {
     }
     group.check();
     assert_eq!(group.state(), ConsumerGroupState::Stable);
-    let record = group.to_store().unwrap().encode().unwrap();
+    let record = group.take_changed().unwrap().encode().unwrap();
     assert!(record.len() < META_VALUE_BYTES_MAX / 4, "{} bytes", record.len());
     let record = ConsumerGroupRecord::decode(&record).unwrap();
     assert_eq!(ConsumerGroup::restore("g".into(), record, &settings, 0).describe(), group.describe());

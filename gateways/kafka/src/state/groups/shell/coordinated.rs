@@ -91,10 +91,10 @@ impl Coordinated {
     }
 
     /// What changed and is stored by nobody yet. Classic groups say that by an effect.
-    pub(super) fn to_store(&mut self) -> Option<Record> {
+    pub(super) fn take_changed(&mut self) -> Option<Record> {
         match self {
             Coordinated::Classic(_) => None,
-            Coordinated::Consumer(group) => group.to_store().map(Record::Consumer),
+            Coordinated::Consumer(group) => group.take_changed().map(Record::Consumer),
         }
     }
 

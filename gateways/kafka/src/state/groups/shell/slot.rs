@@ -70,7 +70,7 @@ impl Loaded {
                 Effect::Store(record) => to_store = Some(Record::Classic(record)),
             }
         }
-        to_store.or_else(|| self.group.to_store())
+        to_store.or_else(|| self.group.take_changed())
     }
 }
 

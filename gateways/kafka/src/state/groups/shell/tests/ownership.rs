@@ -6,8 +6,8 @@ use crate::state::brokers::tests::members;
 /// A group's name that gateway `id` of the two coordinates.
 fn name_of(id: i32) -> String {
     let (two, _live) = brokers(id, &[1, 2]);
-    let names = (0..1000).map(|index| format!("g{index}"));
-    names.filter(|name| two.coordinates(crate::state::CoordinatorKey::Group(name))).next().expect("half of them")
+    let mut names = (0..1000).map(|index| format!("g{index}"));
+    names.find(|name| two.coordinates(crate::state::CoordinatorKey::Group(name))).expect("half of them")
 }
 
 #[tokio::test]
