@@ -8,4 +8,5 @@ mod faults;
 mod leases;
 mod model;
 mod suite;
+mod transaction_model;
 mod transactions;
