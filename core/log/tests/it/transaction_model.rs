@@ -106,7 +106,7 @@ impl Model {
             *sequence += 1;
             appends.push(Append { partition: partition_id(partition), batch });
             self.sent.insert(number, Sent { partition, transaction: Some(transaction), is_answered: false });
-            numbers.push(number);
+            numbers.push((partition, number));
         }
         let answer = engine.append(AppendRequest { appends });
         // Sometimes the end follows at once, perhaps in the same group. Not of a producer that raises no epochs: what is not
@@ -116,13 +116,23 @@ impl Model {
             _ => None,
         };
         let mut goes_on = true;
-        for (number, answer) in numbers.into_iter().zip(answer.await) {
+        let mut refused = BTreeSet::new();
+        for ((partition, number), answer) in numbers.into_iter().zip(answer.await) {
             match answer {
                 Ok(appended) => {
                     assert!(!appended.duplicate);
                     self.sent.get_mut(&number).unwrap().is_answered = true;
                 }
-                Err(AppendError::StorageFailed | AppendError::Unavailable) => goes_on = false,
+                Err(AppendError::StorageFailed) => goes_on = false,
+                Err(AppendError::Unavailable) => {
+                    refused.insert(partition);
+                    goes_on = false;
+                }
+                // The one before it was refused: there was no next pack for it. This one was smaller and had room, but
+                // must not be kept without the other: it must never come.
+                Err(AppendError::SequenceGap) if refused.contains(&partition) => {
+                    self.sent.remove(&number);
+                }
                 // The end came before it: it must never come.
                 Err(AppendError::ProducerFenced) if ended.is_some() => {
                     self.sent.remove(&number);
