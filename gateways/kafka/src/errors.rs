@@ -165,7 +165,9 @@ impl From<&AppendError> for ErrorCode {
             AppendError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
             AppendError::TransactionOpen => ErrorCode::InvalidTxnState,
             AppendError::SequenceGap => ErrorCode::OutOfOrderSequenceNumber,
-            AppendError::SequenceForgotten => ErrorCode::DuplicateSequenceNumber,
+            // Not DUPLICATE_SEQUENCE_NUMBER, which clients take for success: a batch that was refused (a full disk) and is sent
+            // again behind its successor would be lost without a word. Kafka answers the same.
+            AppendError::SequenceForgotten => ErrorCode::OutOfOrderSequenceNumber,
             AppendError::Corrupt => ErrorCode::CorruptMessage,
             // Retriable: the client asks for the leader again and tries again.
             AppendError::DiskFull | AppendError::StorageFailed => ErrorCode::KafkaStorageError,
