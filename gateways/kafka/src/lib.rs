@@ -263,6 +263,7 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         config.transactions,
         producer_ids.clone(),
         coordinates,
+        journal.clone(),
         stop.clone(),
     )
     .await

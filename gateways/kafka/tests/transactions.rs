@@ -22,6 +22,7 @@ use codec_kafka::messages::{
 };
 use codec_record::kafka_batch::{BatchEncoder, BatchHeader, records};
 use core_rpc::{Core, Outcome};
+use kafka_gateway::state::internal_topics::Journal;
 use kafka_gateway::state::transactions::{Addition, ProducerEpoch, TransactionError, TransactionState, Transactions};
 use kafka_gateway::state::{ProducerIds, TransactionConfig};
 use kafka_gateway::{Config, Handle, start};
@@ -524,13 +525,69 @@ async fn a_decision_outlives_the_gateway_that_made_it() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn what_becomes_of_a_transactional_id_is_readable_as_in_kafka() {
+    const INVALID_TOPIC_EXCEPTION: i16 = 17;
+    // "tx".hashCode() is 3716.
+    const INDEX: i32 = 3_716 % 50;
+    let core = MemoryCore::default();
+    let gateway = start_on(&core).await;
+    let mut client = Client::connect(gateway.address()).await;
+    create(&mut client, "t", 1, &[]).await;
+    let mut producer = Producer::new(&gateway, NEW).await;
+    for committed in [false, true] {
+        assert_eq!(producer.send("t", "a").await, 0);
+        assert_eq!(producer.end(committed).await, 0);
+    }
+    // The last of what is written is how it ended; how much is written before depends on how fast.
+    let ended = async {
+        loop {
+            let mut request = fetch_request("__transaction_state", 0);
+            request.topics[0].partitions[0].partition = INDEX;
+            let fetched = client.ask(12, &request).await.responses.remove(0).partitions.remove(0);
+            let mut rest = fetched.records.map(|records| records.to_bytes()).unwrap_or_default();
+            while !rest.is_empty() {
+                let batch = rest.split_to(BatchHeader::parse(&rest).unwrap().batch_bytes());
+                for record in records(&batch, 1 << 20).unwrap() {
+                    let record = record.unwrap();
+                    assert_eq!(record.key.unwrap(), &b"\0\0\0\x02tx"[..]);
+                    let value = record.value.unwrap();
+                    assert_eq!((&value[..2], &value[2..10]), (&[0, 1][..], &producer.id.to_be_bytes()[..]));
+                    // The epoch, the time-out and the state.
+                    if value[10..17] == *b"\0\x02\0\0\xea\x60\x04" {
+                        return;
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), ended).await.expect("it is written down");
+    // Nobody else writes there.
+    let mut produce = produce_request("__transaction_state", INDEX, support::batch(&["x"]));
+    produce.acks = 1;
+    let response = client.ask(12, &produce).await;
+    assert_eq!(response.responses[0].partition_responses[0].error_code, INVALID_TOPIC_EXCEPTION);
+    gateway.stop().await;
+}
+
 /// Two gateways' worth of transactions on one core, without sockets.
 async fn two(core: &MemoryCore) -> [Transactions<MemoryCore>; 2] {
     let start = || async {
         let ids = Arc::new(ProducerIds::new(core.clone()));
         let config = TransactionConfig::default();
         let coordinates = Arc::new(|_: &str| true);
-        Transactions::start(core.clone(), "default", config, ids, coordinates, CancellationToken::new()).await.unwrap()
+        Transactions::start(
+            core.clone(),
+            "default",
+            config,
+            ids,
+            coordinates,
+            Journal::default(),
+            CancellationToken::new(),
+        )
+        .await
+        .unwrap()
     };
     [start().await, start().await]
 }
@@ -577,8 +634,17 @@ async fn an_id_that_nobody_uses_is_forgotten() {
     let ids = Arc::new(ProducerIds::new(core.clone()));
     let config = TransactionConfig { id_expiration: Duration::from_millis(20), ..TransactionConfig::default() };
     let coordinates = Arc::new(|_: &str| true);
-    let transactions =
-        Transactions::start(core.clone(), "default", config, ids, coordinates, CancellationToken::new()).await.unwrap();
+    let transactions = Transactions::start(
+        core.clone(),
+        "default",
+        config,
+        ids,
+        coordinates,
+        Journal::default(),
+        CancellationToken::new(),
+    )
+    .await
+    .unwrap();
     let first = transactions.init("tx", 1_000, None).await.unwrap();
     let forgotten = async {
         while core.meta_get("kafka/transaction/default/tx".into()).await.unwrap().is_some() {

@@ -2,13 +2,15 @@
 //!
 //! In Kafka `__consumer_offsets` *is* what groups have committed. Here the core keeps that, and the topic is a copy for
 //! whoever reads it (dashboards, lag exporters, `kafka-console-consumer --formatter …`): the coordinator of a group appends
-//! a record of Kafka's own form after each change, without keeping the answer to the change waiting. So the copy is a
+//! a record of Kafka's own form after each change, without keeping the answer to the change waiting. `__transaction_state`
+//! is a copy of the transactional ids' records likewise. So the copy is a
 //! moment behind, and behind by that moment for good (until the next change) if the gateway is killed in it.
 //!
 //! What waits to be appended is the latest record of each key: however far the appending falls behind, no more waits than
-//! there are offsets and groups.
+//! there are offsets, groups and transactional ids.
 
 pub mod consumer_offsets;
+pub mod transaction_state;
 mod writer;
 
 use std::collections::HashMap;
@@ -20,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::state::groups::GroupRecord;
+use crate::state::transactions::TransactionRecord;
 
 pub use writer::{create, write};
 
@@ -130,6 +133,14 @@ impl Journal {
             None => None,
         };
         self.put(Entry { topic: InternalTopic::ConsumerOffsets, id: group.to_owned(), key, value });
+    }
+
+    /// A transactional id's record was changed, or deleted (None).
+    pub fn transaction(&self, id: &str, record: Option<&TransactionRecord>) {
+        let Some(shared) = &self.shared else { return };
+        let Some(key) = transaction_state::key(id) else { return };
+        let value = record.map(|record| transaction_state::value(record, |topic| (shared.names)(topic)));
+        self.put(Entry { topic: InternalTopic::TransactionState, id: id.to_owned(), key, value });
     }
 
     /// Any record; it takes the place of an earlier one of its key that still waits.

@@ -66,7 +66,7 @@ impl TransactionState {
     }
 
     /// The number by which the record names it: those of Kafka's own log of transactions.
-    pub(super) fn number(self) -> u8 {
+    pub fn number(self) -> u8 {
         self as u8
     }
 }

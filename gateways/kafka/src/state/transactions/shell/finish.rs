@@ -40,7 +40,9 @@ impl<C: Core> Transactions<C> {
                 return Err(TransactionError::Concurrent);
             }
         }
-        self.set(slot, loaded, record.completed(now_ms()).map(Arc::new));
+        let completed = record.completed(now_ms()).map(Arc::new);
+        self.shared.journal.transaction(&slot.id, completed.as_deref());
+        self.set(slot, loaded, completed);
         loaded.store_at_ms = Some(now_ms() + STORE_COMPLETED_AFTER_MS);
         Ok(())
     }

@@ -32,6 +32,7 @@ use super::config::TransactionConfig;
 use super::error::TransactionError;
 use super::record::TransactionRecord;
 use crate::state::ProducerIds;
+use crate::state::internal_topics::Journal;
 
 pub use admin::{ListFilter, ListedTransaction, TransactionDescription};
 
@@ -61,6 +62,8 @@ struct Shared<C> {
     config: TransactionConfig,
     producer_ids: Arc<ProducerIds<C>>,
     coordinates: Coordinates,
+    /// Gets a copy of every change.
+    journal: Journal,
     slots: DashMap<String, Arc<Slot>>,
     /// The open transactions, by their producer's id.
     open: DashMap<i64, Open>,
@@ -84,6 +87,7 @@ impl<C: Core> Transactions<C> {
         config: TransactionConfig,
         producer_ids: Arc<ProducerIds<C>>,
         coordinates: Coordinates,
+        journal: Journal,
         stop: CancellationToken,
     ) -> Result<Self, MetaError> {
         let transactions = Transactions {
@@ -93,6 +97,7 @@ impl<C: Core> Transactions<C> {
                 config,
                 producer_ids,
                 coordinates,
+                journal,
                 slots: DashMap::new(),
                 open: DashMap::new(),
                 deadlines: Mutex::new(BinaryHeap::new()),

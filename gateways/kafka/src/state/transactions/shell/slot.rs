@@ -114,7 +114,12 @@ impl<C: Core> Transactions<C> {
                     loaded.is_known = false;
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if error == TransactionError::InvalidState {
+                        tracing::info!(transaction = %slot.id, ?ask, record = ?loaded.record, "not in this state");
+                    }
+                    return Err(error);
+                }
                 Ok(Change::Keep) => return loaded.record.clone().ok_or(TransactionError::UnknownId),
                 Ok(Change::NeedsProducerId) => {
                     let id = self.shared.producer_ids.next().await;
@@ -127,6 +132,7 @@ impl<C: Core> Transactions<C> {
                 is_fresh = true;
                 continue;
             }
+            self.shared.journal.transaction(&slot.id, Some(&next));
             if next.outcome().is_none() {
                 return Ok(next);
             }

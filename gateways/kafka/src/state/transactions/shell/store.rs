@@ -117,7 +117,10 @@ impl<C: Core> Transactions<C> {
         let Some(version) = loaded.version else { return Ok(()) };
         loaded.is_known = false;
         match self.shared.core.meta_delete(self.key(&slot.id), MetaCondition::Version(version)).await {
-            Ok(()) => self.adopt(slot, loaded, None),
+            Ok(()) => {
+                self.shared.journal.transaction(&slot.id, None);
+                self.adopt(slot, loaded, None)
+            }
             Err(MetaError::Conflict(entry)) => self.adopt(slot, loaded, entry.as_ref()),
             Err(_) => Err(TransactionError::CoordinatorNotAvailable),
         }
