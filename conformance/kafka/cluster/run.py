@@ -8,9 +8,11 @@ record, in order within each partition but for what was read again, and every gr
 """
 
 import argparse
+import atexit
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +26,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 TOPIC, PARTITIONS, GROUPS = "records", 6, 8
 SESSION_MS = 2000
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+# That a killed gateway is away, librdkafka need not say.
+QUIET = {"log_level": 2}
 
 
 def until(what, holds, seconds=60):
@@ -50,6 +55,9 @@ class Process:
         environment = {**os.environ, "POLYMQ_LOG": "info"}
         self.process = subprocess.Popen(command + ["--ready-file", self.ready], stdout=self.log, stderr=self.log, env=environment)
 
+        # Whatever fails: nothing goes on after the test.
+        atexit.register(self.process.kill)
+
         def is_ready():
             assert self.process.poll() is None, f"{name} ended: see {folder}/{name}.log"
             return os.path.exists(self.ready)
@@ -74,7 +82,7 @@ class Member(threading.Thread):
             "bootstrap.servers": self.bootstrap, "group.id": self.group, "auto.offset.reset": "earliest",
             "enable.auto.commit": False, "session.timeout.ms": 10000, "heartbeat.interval.ms": 500,
             "topic.metadata.refresh.interval.ms": 2000, "reconnect.backoff.max.ms": 500,
-            "partition.assignment.strategy": "cooperative-sticky",
+            "partition.assignment.strategy": "cooperative-sticky", **QUIET,
         })
         try:
             consumer.subscribe([TOPIC])
@@ -102,7 +110,9 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     chance = random.Random(options.seed)
-    folder = tempfile.mkdtemp(prefix="polymq-cluster-")
+    data = os.path.join(ROOT, ".data")
+    os.makedirs(data, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="cluster-", dir=data)
     core = Process(folder, "core", [f"{options.binaries}/polymq-core", "--data", f"{folder}/data", "--listen", "127.0.0.1:0"])
     ports = [free_port() for _ in range(options.gateways)]
 
@@ -114,7 +124,7 @@ def main():
 
     gateways = [gateway(index) for index in range(options.gateways)]
     bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports)
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
 
     # All are named, and share partitions and groups.
     metadata = until("all gateways are named", lambda: (lambda told: len(told.brokers) == options.gateways and told)(admin.list_topics(timeout=5)))
@@ -125,7 +135,7 @@ def main():
     acknowledged, failures, stop = set(), [], threading.Event()
 
     def produce():
-        producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 120000})
+        producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 120000, **QUIET})
         number = 0
         while not stop.is_set():
             for partition in range(PARTITIONS):
@@ -181,13 +191,15 @@ def main():
         assert member.error is None, member.error
     for group in groups:
         assert seen[group] == acknowledged, f"{group} read what nobody wrote"
-        reader = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+        reader = Consumer({"bootstrap.servers": bootstrap, "group.id": group, **QUIET})
         for partition in reader.committed([TopicPartition(TOPIC, index) for index in range(PARTITIONS)], timeout=20):
             _, high = reader.get_watermark_offsets(partition, timeout=20)
             assert partition.offset == high, f"{group}: committed {partition.offset} of {high} in {partition.partition}"
         reader.close()
     for process in gateways + [core]:
         process.end(signal.SIGTERM)
+        assert process.process.returncode == 0, f"ended with {process.process.returncode}: logs in {folder}"
+    shutil.rmtree(folder)
     print(f"ok: {kills} kills, {len(acknowledged)} records, each read by {GROUPS} groups; nothing lost", flush=True)
 
 
