@@ -169,6 +169,8 @@ impl Writer {
             partitions: Vec::with_capacity(open.len()),
         };
         let (mut partitions, mut all) = (Vec::with_capacity(open.len()), Vec::with_capacity(open.len()));
+        // Before anything is closed: in between, the same call again would find nothing open and nothing on its way.
+        self.shard.transactions.lock().ending(end.producer_id);
         for (id, open) in open {
             self.group.undo_open.push((end.producer_id, *id, Some(*open)));
             self.shard.transactions.lock().close(end.producer_id, *id);
@@ -181,7 +183,6 @@ impl Writer {
             body.partitions.push(EndedPartition { partition: *id, first_offset, last_offset });
             partitions.push(partition);
         }
-        self.shard.transactions.lock().ending(end.producer_id);
         // Plain numbers always encode.
         let bytes = postcard::to_stdvec(&body).unwrap_or_default();
         debug_assert!(bytes.len() <= END_BODY_BYTES + body.partitions.len() * ENDED_PARTITION_BYTES);
