@@ -44,6 +44,8 @@ const PENDING_MAX: usize = 256;
 const PENDING_BYTES_MAX: usize = 64 << 20;
 /// Bytes of unsent answers from which on no more are awaited (a single one may be larger).
 const OUTGOING_BYTES_MAX: usize = 1 << 20;
+/// The largest request of a client that has not said who it is: Kafka's default of `sasl.server.max.receive.size`.
+const UNKNOWN_FRAME_BYTES_MAX: usize = 512 << 10;
 /// What is read at once: at first, and when the peer keeps sending more than that.
 const READ_BYTES_MIN: usize = 4 << 10;
 const READ_BYTES_MAX: usize = 64 << 10;
@@ -316,7 +318,9 @@ impl<C: Core> Session<C> {
     fn begin_requests(&mut self, context: &mut Context<'_>) -> Result<bool, SessionError> {
         let mut found = false;
         while self.has_room() {
-            let Some(frame) = split(&mut self.buffer, DEFAULT_FRAME_BYTES_MAX)? else { break };
+            let bytes_max =
+                if self.peer.is_authenticated() { DEFAULT_FRAME_BYTES_MAX } else { UNKNOWN_FRAME_BYTES_MAX };
+            let Some(frame) = split(&mut self.buffer, bytes_max)? else { break };
             found = true;
             let bytes = frame.len();
             let begun = begin(&self.gateway, &self.peer, frame)?;

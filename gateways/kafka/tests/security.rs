@@ -14,6 +14,7 @@ use kafka_gateway::Config;
 use kafka_gateway::state::security::{Mechanism, SecurityConfig};
 use support::client::Client;
 use support::*;
+use tokio::io::AsyncWriteExt;
 
 const TOPIC: i8 = 2;
 const READ: i8 = 3;
@@ -83,6 +84,15 @@ async fn a_wrong_password_or_mechanism_is_refused() {
     assert_eq!(client.next_frame().await, None);
     let mut client = Client::connect(gateway.address()).await;
     assert_eq!(authenticate(&mut client, "nobody", "b").await, 58);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_not_said_who_it_is_may_not_send_much() {
+    let (gateway, mut client) = gateway_with(secured()).await;
+    // The length alone, of a frame that anybody else may send.
+    client.stream.write_all(&(600_u32 << 10).to_be_bytes()).await.unwrap();
+    assert_eq!(client.next_frame().await, None);
     gateway.stop().await;
 }
 
@@ -163,7 +173,7 @@ fn every_handler_asks_whether_the_client_may() {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        let asks = ["gateway.check(", "topic_for(", "by_id_for(", "security.allows", "may_alter("];
+        let asks = ["gateway.check(", "gateway.acls_for(", "topic_for(", "by_id_for(", "security.allows", "may_alter("];
         assert!(asks.iter().any(|asked| text.contains(asked)), "{name} does not ask");
     }
 }
