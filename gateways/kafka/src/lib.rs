@@ -32,8 +32,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::configs::TopicConfig;
 use crate::configs::group::GroupConfigs;
-use crate::errors::ErrorCode;
-use crate::state::security::{Listener, Operation, Peer, Resource, Security, SecurityConfig};
+use crate::errors::{ErrorCode, Refusal};
+use crate::state::security::{Acls, Listener, Operation, Peer, Resource, Security, SecurityConfig};
 use crate::state::{
     Brokers, CoordinatorKey, FetchSessions, GroupConfig, Groups, Journal, NamespaceTopics, ProducerIds, Quotas,
     ShareGroups, ShareSessions, TransactionConfig, Transactions, internal_topics,
@@ -144,6 +144,15 @@ impl<C: Core> Gateway<C> {
         resource: Resource<'_>,
     ) -> Result<(), ErrorCode> {
         if self.security.allows(&context.peer, operation, resource) { Ok(()) } else { Err(resource.refusal()) }
+    }
+
+    /// The access rules, if there are any to speak of and the client may do this with them.
+    pub fn acls_for(&self, context: &handlers::Context, operation: Operation) -> Result<&Acls<C>, Refusal> {
+        let Some(acls) = &self.security.acls else {
+            return Err(Refusal::new(ErrorCode::SecurityDisabled, "No Authorizer is configured."));
+        };
+        self.check(context, operation, Resource::Cluster)?;
+        Ok(acls)
     }
 
     /// The topic of this name, if there is one and the client may do this with it. Who may not does not learn whether

@@ -9,21 +9,14 @@ use super::Context;
 use crate::Gateway;
 use crate::errors::{ErrorCode, Refusal};
 use crate::state::security::acl::{Acl, CLUSTER_NAME, Operation, Pattern, Permission, ResourceType};
-use crate::state::security::{Acls, Resource};
+use crate::state::security::Acls;
 
 pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
     context: &Context,
     request: CreateAclsRequest,
 ) -> CreateAclsResponse {
-    let security = &gateway.security;
-    let acls = match &security.acls {
-        None => Err(Refusal::new(ErrorCode::SecurityDisabled, "No Authorizer is configured.")),
-        Some(_) if !security.allows(&context.peer, Operation::Alter, Resource::Cluster) => {
-            Err(ErrorCode::ClusterAuthorizationFailed.into())
-        }
-        Some(acls) => Ok(acls),
-    };
+    let acls = gateway.acls_for(context, Operation::Alter);
     let mut response = CreateAclsResponse::default();
     for creation in request.creations {
         let created = match &acls {

@@ -11,7 +11,7 @@ use super::Context;
 use crate::Gateway;
 use crate::errors::{ErrorCode, Refusal};
 use crate::state::security::acl::{Acl, Operation};
-use crate::state::security::{Acls, Resource};
+use crate::state::security::Acls;
 use crate::translate::acls::{FilterFields, acl_filter};
 
 pub async fn handle<C: Core>(
@@ -19,14 +19,7 @@ pub async fn handle<C: Core>(
     context: &Context,
     request: DeleteAclsRequest,
 ) -> DeleteAclsResponse {
-    let security = &gateway.security;
-    let acls = match &security.acls {
-        None => Err(Refusal::new(ErrorCode::SecurityDisabled, "No Authorizer is configured.")),
-        Some(_) if !security.allows(&context.peer, Operation::Alter, Resource::Cluster) => {
-            Err(ErrorCode::ClusterAuthorizationFailed.into())
-        }
-        Some(acls) => Ok(acls),
-    };
+    let acls = gateway.acls_for(context, Operation::Alter);
     let mut response = DeleteAclsResponse::default();
     for filter in request.filters {
         let deleted = match &acls {

@@ -11,8 +11,7 @@ use core_rpc::Core;
 
 use super::Context;
 use crate::Gateway;
-use crate::errors::{ErrorCode, Refusal};
-use crate::state::security::Resource;
+use crate::errors::Refusal;
 use crate::state::security::acl::{Acl, AclFilter, Operation, Pattern, ResourceType};
 use crate::translate::acls::{FilterFields, acl_filter};
 
@@ -36,12 +35,7 @@ fn matching<C: Core>(
     context: &Context,
     request: DescribeAclsRequest,
 ) -> Result<Vec<Acl>, Refusal> {
-    let Some(acls) = &gateway.security.acls else {
-        return Err(Refusal::new(ErrorCode::SecurityDisabled, "No Authorizer is configured."));
-    };
-    if !gateway.security.allows(&context.peer, Operation::Describe, Resource::Cluster) {
-        return Err(ErrorCode::ClusterAuthorizationFailed.into());
-    }
+    let acls = gateway.acls_for(context, Operation::Describe)?;
     let filter: AclFilter = acl_filter(FilterFields {
         resource_type: request.resource_type_filter,
         name: request.resource_name_filter,
