@@ -4,6 +4,7 @@
 //! Pure: no I/O and no clock. A payload is stored as its protocol wrote it and is decoded only when another
 //! protocol reads it, when an offset is looked up by time inside a batch, or when a batch is compacted.
 
+pub mod amqp_message;
 pub mod batch;
 pub mod format;
 pub mod kafka_batch;
