@@ -5,7 +5,8 @@
 //!  ├ crc  ──┼ length ┼ p.crc ─┼ count ─┤   crc: CRC-32C of bytes 4..64; length, p.crc: of the payload
 //!  ├ base offset ────┼ max time ms ────┤32 count: offsets the batch spans, at least 1
 //!  ├ append time ms ─┼ producer id ────┤48 producer id -1: none
-//!  ├ seq ───┼ep┼fm┼fl┼ horizon ms ────┤64 ep: producer epoch, fm: format, fl: flags; horizon 0: none
+//!  ├ seq ───┼ep┼fm┼fl┼ horizon ms ────┤64 ep: producer epoch, fm: format, fl: flags; horizon 0: none; with the
+//!                                         flag DELAYED it is `not_before_ms`, else `tombstones_until_ms`
 //!  ├ payload …
 //! ```
 //! All integers are little-endian. The header's CRC and the payload's are apart so that the payload's can be
@@ -43,8 +44,11 @@ pub struct BatchHeader {
     /// Ids below -1 are made up by the RPC's clients, for batches that come without a producer.
     pub producer: Option<Producer>,
     /// Set by compaction only: from this time on, ms since the Unix epoch, the batch's tombstones may go. It is set when
-    /// the batch is compacted for the first time, which is when what the tombstones delete goes. Never 0.
+    /// the batch is compacted for the first time, which is when what the tombstones delete goes. Never 0. Not stored of a
+    /// batch with `not_before_ms`.
     pub tombstones_until_ms: Option<i64>,
+    /// Who acquires gets the batch's messages only from then on, ms since the Unix epoch; who fetches sees them at once.
+    pub not_before_ms: Option<i64>,
     pub payload_length: u32,
     pub payload_crc: u32,
 }
@@ -67,6 +71,8 @@ impl BatchFlags {
     pub const TRANSACTIONAL: BatchFlags = BatchFlags(1);
     /// A marker of the core or a gateway, not data of a client.
     pub const CONTROL: BatchFlags = BatchFlags(2);
+    /// Only in the encoded header, where it says that there is a `not_before_ms`: set and taken away by the encoding.
+    const DELAYED: BatchFlags = BatchFlags(4);
 
     pub fn contains(self, other: BatchFlags) -> bool {
         self.0 & other.0 == other.0
@@ -93,6 +99,7 @@ impl Batch {
             append_time_ms: 0,
             producer: None,
             tombstones_until_ms: None,
+            not_before_ms: None,
             payload_length: payload.len() as u32,
             payload_crc: crc32c::crc32c(&payload),
         };
@@ -137,8 +144,10 @@ impl BatchHeader {
         bytes[48..52].copy_from_slice(&producer.sequence.to_le_bytes());
         bytes[52..54].copy_from_slice(&producer.epoch.to_le_bytes());
         bytes[54] = self.format.0;
-        bytes[55] = self.flags.0;
-        bytes[56..64].copy_from_slice(&self.tombstones_until_ms.unwrap_or(0).to_le_bytes());
+        let delayed = if self.not_before_ms.is_some() { BatchFlags::DELAYED.0 } else { 0 };
+        bytes[55] = self.flags.0 & !BatchFlags::DELAYED.0 | delayed;
+        let horizon_ms = self.not_before_ms.or(self.tombstones_until_ms).unwrap_or(0);
+        bytes[56..64].copy_from_slice(&horizon_ms.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[4..]);
         bytes[0..4].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -157,15 +166,18 @@ impl BatchHeader {
             sequence: u32_at(bytes, 48) as i32,
             epoch: i16::from_le_bytes([bytes[52], bytes[53]]),
         });
+        let is_delayed = BatchFlags(bytes[55]).contains(BatchFlags::DELAYED);
+        let horizon_ms = u64_at(bytes, 56) as i64;
         Ok(BatchHeader {
             format: FormatId(bytes[54]),
-            flags: BatchFlags(bytes[55]),
+            flags: BatchFlags(bytes[55] & !BatchFlags::DELAYED.0),
             count: u32_at(bytes, 12),
             base_offset: u64_at(bytes, 16),
             max_time_ms: u64_at(bytes, 24) as i64,
             append_time_ms: u64_at(bytes, 32) as i64,
             producer,
-            tombstones_until_ms: Some(u64_at(bytes, 56) as i64).filter(|until_ms| *until_ms != 0),
+            tombstones_until_ms: Some(horizon_ms).filter(|until_ms| *until_ms != 0 && !is_delayed),
+            not_before_ms: Some(horizon_ms).filter(|_| is_delayed),
             payload_length: u32_at(bytes, 4),
             payload_crc: u32_at(bytes, 8),
         })
@@ -190,13 +202,14 @@ mod tests {
         fn header_survives_encoding(
             offset: u64, count in 1u32.., max_time_ms: i64, append_time_ms: i64,
             producer in proptest::option::of((0i64.., any::<i16>(), 0i32..)), format: u8, flags: u8,
-            tombstones_until_ms in proptest::option::of(1i64..), payload: Vec<u8>,
+            tombstones_until_ms in proptest::option::of(1i64..), not_before_ms: Option<i64>, payload: Vec<u8>,
         ) {
             let mut batch = Batch::new(FormatId(format), count, max_time_ms, Bytes::from(payload));
             batch.header.base_offset = offset;
             batch.header.append_time_ms = append_time_ms;
-            batch.header.flags = BatchFlags(flags);
-            batch.header.tombstones_until_ms = tombstones_until_ms;
+            batch.header.flags = BatchFlags(flags & !BatchFlags::DELAYED.0);
+            batch.header.tombstones_until_ms = tombstones_until_ms.filter(|_| not_before_ms.is_none());
+            batch.header.not_before_ms = not_before_ms;
             batch.header.producer = producer.map(|(id, epoch, sequence)| Producer { id, epoch, sequence });
             prop_assert_eq!(BatchHeader::decode(&batch.header.encode()), Ok(batch.header));
             prop_assert!(batch.payload_is_intact());

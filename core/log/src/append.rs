@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use codec_record::Batch;
 use core_rpc::{AppendAnswer, AppendError, AppendRequest, FetchError, TrimAnswer, TrimRequest};
 
 use crate::engine::Engine;
@@ -9,7 +10,7 @@ use crate::shard::{Answer, Command};
 use crate::wait::Answers;
 
 /// A batch must fit into one pack, and a pack's positions are 32 bits.
-const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 
 impl Engine {
     /// Appends batches. They are in the writers' queues when this returns; the future only waits for the answer.
@@ -29,12 +30,9 @@ impl Engine {
                 let settings = topic.settings.read();
                 (settings.durability, settings.batch_bytes_max)
             };
-            if batch.payload.len() > (bytes_max as usize).min(PAYLOAD_BYTES_MAX) {
-                answers[slot] = Err(AppendError::TooLarge { bytes_max });
-            } else if batch.header.payload_length as usize != batch.payload.len() || batch.header.count == 0 {
-                answers[slot] = Err(AppendError::Corrupt);
-            } else {
-                accepted.push((slot as u32, partition, batch, durability));
+            match check_batch(&batch, bytes_max) {
+                Ok(()) => accepted.push((slot as u32, partition, batch, durability)),
+                Err(error) => answers[slot] = Err(error),
             }
         }
         let (answers, receiver) = Answers::new(answers, accepted.len());
@@ -69,4 +67,15 @@ impl Engine {
         drop(answers);
         async move { receiver.await.unwrap_or_else(|_| vec![Err(FetchError::Unavailable); slots]) }
     }
+}
+
+/// Whether a batch may be appended to a topic with this limit.
+pub fn check_batch(batch: &Batch, bytes_max: u32) -> Result<(), AppendError> {
+    if batch.payload.len() > (bytes_max as usize).min(PAYLOAD_BYTES_MAX) {
+        return Err(AppendError::TooLarge { bytes_max });
+    }
+    if batch.header.payload_length as usize != batch.payload.len() || batch.header.count == 0 {
+        return Err(AppendError::Corrupt);
+    }
+    Ok(())
 }

@@ -1,5 +1,5 @@
 //! The engine: shards, topics, threads. What can be asked of it is in [`crate::append`], [`crate::fetch`],
-//! [`crate::offsets`], [`crate::groups`] and [`crate::clean`].
+//! [`crate::offsets`], [`crate::groups`], [`crate::leases`], [`crate::transfer`] and [`crate::clean`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -19,7 +19,7 @@ use crate::disk::Disk;
 use crate::partition::Partition;
 use crate::shard::housekeeper::{Housekeeper, Job};
 use crate::shard::writer::Writer;
-use crate::shard::{Command, Shard, recover, shard_of};
+use crate::shard::{Command, Shard, recover, shard_of, shard_of_namespace};
 use crate::snapshot::{read_checked, write_checked};
 
 /// The file that holds what never changes of a data directory.
@@ -241,9 +241,11 @@ impl Inner {
         });
         *state.settings.write() = topic.settings.clone();
         let mut partitions = state.partitions.write();
+        let shards = self.shards.len() as u32;
         for index in partitions.len() as u32..topic.partitions {
             let id = PartitionId { topic: topic.id, index };
-            let shard = shard_of(id, self.shards.len() as u32);
+            let together = topic.settings.together;
+            let shard = if together { shard_of_namespace(&topic.namespace, shards) } else { shard_of(id, shards) };
             partitions.push(Arc::new(Partition::new(id, shard)));
         }
     }

@@ -32,6 +32,7 @@ pub mod shard;
 pub mod snapshot;
 pub mod transact;
 pub mod transactions;
+pub mod transfer;
 pub mod wait;
 
 pub use clock::{Clock, SystemClock};

@@ -159,6 +159,14 @@ impl Core for LocalCore {
         self.engine.release(request).await
     }
 
+    fn transfer(&self, request: TransferRequest) -> impl Future<Output = TransferAnswer> + Send {
+        self.engine.transfer(request)
+    }
+
+    async fn discard(&self, request: DiscardRequest) -> DiscardAnswer {
+        self.engine.discard(request).await
+    }
+
     async fn lease_seek(&self, request: SeekRequest) -> SeekAnswer {
         self.engine.lease_seek(request).await
     }

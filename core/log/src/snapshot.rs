@@ -13,17 +13,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::cursors::{Kept, Pending};
 use crate::disk::{Disk, read_whole, write_whole};
-use crate::leases::record::LeaseSnapshot;
+use crate::leases::record::{LeaseImage, LeaseSnapshot};
 use crate::producers::ProducerEntry;
 use crate::transactions::{Fence, Open};
 
-const MAGIC: &[u8; 8] = b"SNAPSHT2";
+const MAGIC: &[u8; 8] = b"SNAPSHT3";
 
-/// Snapshots before there were transactions and lease maps: all but the lists at the end.
-const MAGIC_1: &[u8; 8] = b"SNAPSHT1";
-
-/// The lists that [`Snapshot`] has gained since [`MAGIC_1`].
-const LISTS_ADDED: usize = 5;
+/// What snapshots were before, and how many lists [`Snapshot`] has gained since at its end.
+const OLDER: [(&[u8; 8], usize); 2] = [(b"SNAPSHT1", 6), (b"SNAPSHT2", 1)];
 
 const HEAD_BYTES: usize = 12;
 
@@ -42,7 +39,9 @@ pub struct Snapshot {
     pub fences: Vec<(i64, Fence)>,
     pub open: Vec<(i64, PartitionId, Open)>,
     pub aborted: Vec<(PartitionId, Vec<AbortedTransaction>)>,
+    /// Only in snapshots of before there were delays.
     pub leases: Vec<(GroupName, PartitionId, LeaseSnapshot)>,
+    pub maps: Vec<(GroupName, PartitionId, LeaseImage)>,
 }
 
 /// Where in the journal: all before it is in the snapshot.
@@ -90,11 +89,13 @@ pub fn read_newest(disk: &dyn Disk, directory: &str) -> io::Result<Option<Snapsh
 
 fn read(disk: &dyn Disk, name: &str) -> io::Result<Snapshot> {
     let mut bytes = read_whole(disk, name)?;
-    if bytes.starts_with(MAGIC_1) {
-        checked_body(&bytes, name, MAGIC_1)?;
-        // A zero is an empty list.
-        bytes.extend([0; LISTS_ADDED]);
-        return postcard::from_bytes(&bytes[HEAD_BYTES..]).map_err(|_| damaged(name));
+    for (magic, lists_added) in OLDER {
+        if bytes.starts_with(magic) {
+            checked_body(&bytes, name, magic)?;
+            // A zero is an empty list.
+            bytes.resize(bytes.len() + lists_added, 0);
+            return postcard::from_bytes(&bytes[HEAD_BYTES..]).map_err(|_| damaged(name));
+        }
     }
     postcard::from_bytes(checked_body(&bytes, name, MAGIC)?).map_err(|_| damaged(name))
 }
@@ -152,19 +153,22 @@ mod tests {
     use crate::disk::MemoryDisk;
 
     #[test]
-    fn a_snapshot_of_before_there_were_transactions_is_read() {
-        let disk = MemoryDisk::new();
-        disk.create_directory("s").unwrap();
-        let id = PartitionId { topic: TopicId(1), index: 2 };
-        let partitions = vec![PartitionSnapshot { id, start: 3, end: 4, producers: Vec::new() }];
-        let snapshot = Snapshot { place: Place { pack: 5, position: 6 }, run: 7, partitions, ..Snapshot::default() };
-        let mut body = postcard::to_stdvec(&snapshot).unwrap();
-        body.truncate(body.len() - LISTS_ADDED);
-        let crc = crc32c::crc32c(&body).to_le_bytes();
-        let bytes = [&MAGIC_1[..], &crc[..], &body[..]].concat();
-        write_whole(&disk, &format!("s/{}", name(snapshot.place)), &bytes).unwrap();
-        assert_eq!(read_newest(&disk, "s").unwrap(), Some(snapshot.clone()));
-        write(&disk, "s", &snapshot).unwrap();
-        assert_eq!(read_newest(&disk, "s").unwrap(), Some(snapshot));
+    fn snapshots_of_before_there_were_transactions_or_delays_are_read() {
+        for (magic, lists_added) in OLDER {
+            let disk = MemoryDisk::new();
+            disk.create_directory("s").unwrap();
+            let id = PartitionId { topic: TopicId(1), index: 2 };
+            let partitions = vec![PartitionSnapshot { id, start: 3, end: 4, producers: Vec::new() }];
+            let snapshot =
+                Snapshot { place: Place { pack: 5, position: 6 }, run: 7, partitions, ..Snapshot::default() };
+            let mut body = postcard::to_stdvec(&snapshot).unwrap();
+            body.truncate(body.len() - lists_added);
+            let crc = crc32c::crc32c(&body).to_le_bytes();
+            let bytes = [&magic[..], &crc[..], &body[..]].concat();
+            write_whole(&disk, &format!("s/{}", name(snapshot.place)), &bytes).unwrap();
+            assert_eq!(read_newest(&disk, "s").unwrap(), Some(snapshot.clone()));
+            write(&disk, "s", &snapshot).unwrap();
+            assert_eq!(read_newest(&disk, "s").unwrap(), Some(snapshot));
+        }
     }
 }

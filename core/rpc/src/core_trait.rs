@@ -57,6 +57,9 @@ pub trait Core: Clone + Send + Sync + 'static {
     fn settle(&self, request: SettleRequest) -> impl Future<Output = SettleAnswer> + Send;
     fn renew(&self, request: RenewRequest) -> impl Future<Output = SettleAnswer> + Send;
     fn release(&self, request: ReleaseRequest) -> impl Future<Output = Result<(), LeaseError>> + Send;
+    /// Settles in some partitions and appends to others, all of it or nothing.
+    fn transfer(&self, request: TransferRequest) -> impl Future<Output = TransferAnswer> + Send;
+    fn discard(&self, request: DiscardRequest) -> impl Future<Output = DiscardAnswer> + Send;
     fn lease_seek(&self, request: SeekRequest) -> impl Future<Output = SeekAnswer> + Send;
     fn peek(&self, request: PeekRequest) -> impl Future<Output = Result<PeekAnswer, LeaseError>> + Send;
     /// The groups of a namespace that have a lease map.

@@ -7,6 +7,9 @@
 //! Leases are in memory only: a restart makes everything available that is not settled. What [`crate::Core::settle`]
 //! answers is on the disk. Released messages are handed out again where they are, in order, before new ones. A map
 //! does not keep the log from being trimmed: where the log's start passes the floor, the floor moves.
+//!
+//! A message may be *delayed*: by its batch ([`codec_record::BatchHeader::not_before_ms`]), or when it is released
+//! ([`SettleRange::delay`]). It keeps its place, and is passed over until its time has come.
 
 use std::time::Duration;
 
@@ -15,11 +18,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cursor::GroupName;
 use crate::ids::PartitionId;
-use crate::log::{Isolation, OffsetAt};
+use crate::log::{Append, AppendError, Appended, Isolation, OffsetAt};
 use crate::meta::SessionId;
 
 /// The most ranges of one map. At this number nothing new is handed out until some are settled; nothing is ever dropped.
-pub const LEASE_RANGES_MAX: usize = 100_000;
+pub const LEASE_RANGES_MAX: usize = 16_000_000;
 
 /// Takes messages of several partitions in lease. Answers as soon as it has acquired `bytes_min` or used up its credit, a
 /// partition has an error, or `wait` is over; woken by appends, releases and expiries.
@@ -102,6 +105,16 @@ pub struct SettleRange {
     /// Inclusive.
     pub last: u64,
     pub settlement: Settlement,
+    /// Release and Fail: not available again before so much time has passed, restarts or not; in steps of a millisecond.
+    /// Zero: at once. The others have no use for it.
+    pub delay: Duration,
+}
+
+impl SettleRange {
+    /// Without a delay.
+    pub fn new(first: u64, last: u64, settlement: Settlement) -> SettleRange {
+        SettleRange { first, last, settlement, delay: Duration::ZERO }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +141,62 @@ pub struct RenewRequest {
     pub partitions: Vec<(PartitionId, Vec<(u64, u64)>)>,
     pub lease: Lease,
 }
+
+/// Ends leases and appends batches, all of it or nothing, in one commit. Every partition that it names must be of topics
+/// made with [`crate::TopicSettings::together`], and of one namespace. Done when it is answered: on the disk where any of
+/// the topics is [`crate::Durability::Fsync`].
+///
+/// Repeating it is safe where each batch has a producer: if all batches were appended before, it is answered as then, and
+/// nothing is settled. A `RemoteCore` repeats what a broken connection cut off, and gives producers to batches that have
+/// none; without any batch such a call answers `Unavailable`, and may have been done.
+#[derive(Clone, Debug)]
+pub struct TransferRequest {
+    pub group: GroupName,
+    pub holder: String,
+    /// At once and whole: one range that is not held refuses everything.
+    pub settles: Vec<(PartitionId, Vec<SettleRange>)>,
+    /// Neither part of a transaction nor markers.
+    pub appends: Vec<Append>,
+}
+
+/// One for each append, in the order of the request.
+pub type TransferAnswer = Result<Vec<Appended>, TransferError>;
+
+/// Nothing was done, but for `StorageFailed` and `Unavailable`: then nobody knows, until the core is there again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum TransferError {
+    #[error("the partitions do not lie together")]
+    NotTogether,
+    /// A range of `settles[at]`.
+    #[error("settling {at}: {error}")]
+    Settle { at: u32, error: LeaseError },
+    /// Of `appends[at]`.
+    #[error("appending {at}: {error}")]
+    Append { at: u32, error: AppendError },
+    /// A batch of a transaction, a marker, or more than fits a pack of the log or a frame of the RPC.
+    #[error("not what can be transferred at once")]
+    Invalid,
+    #[error("the disk is full")]
+    DiskFull,
+    #[error("the storage failed")]
+    StorageFailed,
+    #[error("the core is unavailable")]
+    Unavailable,
+}
+
+/// Settles the oldest messages that nobody holds (as accepted), without handing them out; delayed ones too. As safe when
+/// it is answered as the topic's durability says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DiscardRequest {
+    pub group: GroupName,
+    pub partition: PartitionId,
+    /// Where the map begins if the group has none.
+    pub start: SeekTo,
+    pub messages_max: u64,
+}
+
+/// How many were settled. What was compacted away or rolled back is counted only if it was handed out before.
+pub type DiscardAnswer = Result<u64, LeaseError>;
 
 /// Makes all available again that the holder has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -174,8 +243,12 @@ pub struct LeaseView {
     pub floor: u64,
     /// All from here on is new.
     pub next: u64,
-    /// Messages between floor and next.
+    /// The partition's end: `available` + (`end` - `next`) messages can be handed out.
+    pub end: u64,
+    /// Messages between floor and next, but for the delayed ones.
     pub available: u64,
+    /// Messages between floor and next that are not available yet.
+    pub delayed: u64,
     pub leased: u64,
     pub settled: u64,
     /// Messages that were ever accepted and rejected.
@@ -197,7 +270,13 @@ pub struct RangeView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RangeState {
     Available,
-    Leased { holder: String },
+    /// Available from then on, ms since the Unix epoch.
+    Delayed {
+        until_ms: i64,
+    },
+    Leased {
+        holder: String,
+    },
     Settled,
 }
 

@@ -37,8 +37,73 @@ impl Topic {
 
     /// Reads the value of an entry under [`TOPIC_PREFIX`]; None if it is no topic.
     pub fn from_entry(entry: &MetaEntry) -> Option<Topic> {
-        postcard::from_bytes(&entry.value).ok()
+        let (first, rest) = postcard::take_from_bytes::<StoredTopic>(&entry.value).ok()?;
+        // Without the rest it was written before there was one.
+        let (together, consumed_by) = if rest.is_empty() { (false, None) } else { postcard::from_bytes(rest).ok()? };
+        Some(Topic {
+            id: first.id,
+            namespace: first.namespace,
+            name: first.name,
+            partitions: first.partitions,
+            settings: TopicSettings {
+                durability: first.settings.durability,
+                compaction: first.settings.compaction,
+                retention_ms: first.settings.retention_ms,
+                retention_bytes: first.settings.retention_bytes,
+                batch_bytes_max: first.settings.batch_bytes_max,
+                together,
+                consumed_by,
+            },
+            labels: first.labels,
+            created_ms: first.created_ms,
+            version: first.version,
+        })
     }
+
+    /// The value of its entry. None if it cannot be encoded, which is a bug.
+    pub fn to_value(&self) -> Option<Vec<u8>> {
+        let settings = StoredSettings {
+            durability: self.settings.durability,
+            compaction: self.settings.compaction,
+            retention_ms: self.settings.retention_ms,
+            retention_bytes: self.settings.retention_bytes,
+            batch_bytes_max: self.settings.batch_bytes_max,
+        };
+        let first = StoredTopic {
+            id: self.id,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            partitions: self.partitions,
+            settings,
+            labels: self.labels.clone(),
+            created_ms: self.created_ms,
+            version: self.version,
+        };
+        let value = postcard::to_stdvec(&first).ok()?;
+        postcard::to_extend(&(self.settings.together, &self.settings.consumed_by), value).ok()
+    }
+}
+
+/// A topic as an entry holds it: what topics had from the first version on; what came later stands behind it.
+#[derive(Serialize, Deserialize)]
+struct StoredTopic {
+    id: TopicId,
+    namespace: String,
+    name: String,
+    partitions: u32,
+    settings: StoredSettings,
+    labels: BTreeMap<String, String>,
+    created_ms: i64,
+    version: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSettings {
+    durability: Durability,
+    compaction: Option<Compaction>,
+    retention_ms: Option<u64>,
+    retention_bytes: Option<u64>,
+    batch_bytes_max: u32,
 }
 
 /// What the core itself obeys.
@@ -53,6 +118,13 @@ pub struct TopicSettings {
     pub retention_bytes: Option<u64>,
     /// The largest payload of one batch; at most [`crate::BATCH_BYTES_MAX`].
     pub batch_bytes_max: u32,
+    /// All partitions of all topics of the namespace that say so lie together, so that one
+    /// [`crate::Core::transfer`] can settle and append in several of them. Fixed when the topic is made: an alter leaves it
+    /// as it is.
+    pub together: bool,
+    /// What this group of the topic's namespace has settled (lease map) may be removed, whoever else reads here. None:
+    /// reading removes nothing.
+    pub consumed_by: Option<String>,
 }
 
 /// Of the records with one key, only the last is kept. Retention by time and size goes on beside it, where it is set.
@@ -89,6 +161,8 @@ impl Default for TopicSettings {
             retention_ms: None,
             retention_bytes: None,
             batch_bytes_max: 64 << 20,
+            together: false,
+            consumed_by: None,
         }
     }
 }
@@ -132,4 +206,23 @@ pub enum TopicError {
     StorageFailed,
     #[error("the core is unavailable")]
     Unavailable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_read_as_it_was_written_by_this_version_and_the_first() {
+        let settings = TopicSettings { together: true, consumed_by: Some("g".into()), ..TopicSettings::default() };
+        let labels = [("a".to_owned(), "b".to_owned())].into();
+        let (id, namespace, name) = (TopicId(7), "n".to_owned(), "t".to_owned());
+        let topic = Topic { id, namespace, name, partitions: 3, settings, labels, created_ms: 5, version: 6 };
+        let entry = |value: Vec<u8>| MetaEntry { key: String::new(), value: value.into(), version: 6, session: None };
+        let value = topic.to_value().unwrap();
+        assert_eq!(Topic::from_entry(&entry(value.clone())), Some(topic.clone()));
+        let first = value[..value.len() - 4].to_vec();
+        let without = TopicSettings { together: false, consumed_by: None, ..topic.settings.clone() };
+        assert_eq!(Topic::from_entry(&entry(first)), Some(Topic { settings: without, ..topic }));
+    }
 }

@@ -48,6 +48,11 @@ impl Rules<'_> {
             self.aborted_stays.set(self.aborted_stays.get() || aborted);
             return Outcome::Whole(*header);
         }
+        if header.not_before_ms.is_some() {
+            // It has no room for when its tombstones may go, and is read as it was written by whoever waits for it.
+            self.aborted_stays.set(self.aborted_stays.get() || aborted);
+            return Outcome::Whole(*header);
+        }
         let expired = header.tombstones_until_ms.is_some_and(|until_ms| self.now_ms >= until_ms);
         let (mut tombstones, mut readable) = (false, true);
         let retained = format.retain(header, &batch.payload, &mut |record| {

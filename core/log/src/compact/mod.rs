@@ -222,7 +222,9 @@ impl Inner {
             for batch in &piece.batches {
                 let header = &batch.header;
                 let format = self.formats.get(header.format);
-                let is_data = !header.flags.contains(codec_record::BatchFlags::CONTROL) && !aborted.contains(header);
+                let is_data = !header.flags.contains(codec_record::BatchFlags::CONTROL)
+                    && header.not_before_ms.is_none()
+                    && !aborted.contains(header);
                 found.clear();
                 let mut readable = is_data && format.has_keys();
                 if readable {

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use codec_record::{Batch, BatchFlags};
 use core_rpc::{
-    AcquireAnswer, AcquireRequest, Acquired, FetchError, FetchPartition, FetchRequest, LeaseError, SeekRequest,
+    AcquireAnswer, AcquireMode, AcquireRequest, Acquired, FetchError, FetchPartition, FetchRequest, Fetched, Isolation,
+    LeaseError, SeekRequest,
 };
 use tokio::time::Instant;
 
 use super::LeaseSlot;
-use super::map::{Holding, Until, Want};
+use super::map::{Holding, Want};
 use super::staged::LeaseCommand;
 use super::verbs::of_fetch;
+use crate::cold::Limit;
 use crate::engine::Engine;
 use crate::partition::Partition;
 use crate::shard::Command;
@@ -53,7 +55,8 @@ impl Engine {
 struct Acquiring<'a> {
     engine: &'a Engine,
     request: AcquireRequest,
-    holder: Arc<str>,
+    /// What is leased now is leased so.
+    want: Want,
     /// None: it has an error.
     places: Vec<Option<Place>>,
     /// What is leased so far; given back should nobody take it.
@@ -61,8 +64,6 @@ struct Acquiring<'a> {
     left_messages: u64,
     left_bytes: u64,
     bytes: u64,
-    /// Until when what is leased now is.
-    until: Until,
 }
 
 #[derive(Clone)]
@@ -75,15 +76,20 @@ impl<'a> Acquiring<'a> {
     /// Finds the maps, and begins those that there are not.
     async fn begin(engine: &'a Engine, request: AcquireRequest) -> Acquiring<'a> {
         let slots = request.partitions.len();
+        let holding = Holding {
+            holder: request.holder.as_str().into(),
+            until: engine.inner.until(request.lease),
+            acquisitions_max: request.acquisitions_max.unwrap_or(u32::MAX),
+        };
+        let window_messages = request.window_messages;
         let mut acquiring = Acquiring {
             engine,
-            holder: request.holder.as_str().into(),
+            want: Want { holding: Arc::new(holding), mode: request.mode, window_messages },
             places: vec![None; slots],
             answers: vec![Err(LeaseError::UnknownPartition); slots],
             left_messages: u64::from(request.credit_messages),
             left_bytes: u64::from(request.credit_bytes),
             bytes: 0,
-            until: engine.inner.until(request.lease),
             request,
         };
         let mut absent = Vec::new();
@@ -118,7 +124,8 @@ impl<'a> Acquiring<'a> {
         let inner = &self.engine.inner;
         let id = self.request.partitions[at];
         let partition = inner.partition(id).ok_or(LeaseError::UnknownPartition)?;
-        let slot = inner.lease_slot(&self.request.group, id)?;
+        let leases = &inner.shards[partition.shard as usize].leases;
+        let slot = leases.get(&self.request.group, id).ok_or(LeaseError::NotHeld)?;
         self.places[at] = Some(Place { slot, partition });
         self.answers[at] = Ok(Acquired::default());
         Ok(())
@@ -126,7 +133,10 @@ impl<'a> Acquiring<'a> {
 
     /// Goes through the partitions, each time beginning with another.
     async fn acquire(&mut self, all: &[usize]) {
-        self.until = self.engine.inner.until(self.request.lease);
+        let until = self.engine.inner.until(self.request.lease);
+        if until != self.want.holding.until {
+            self.want.holding = Arc::new(Holding { until, ..(*self.want.holding).clone() });
+        }
         let first = self.engine.inner.turn.fetch_add(1, Ordering::Relaxed) % all.len().max(1);
         for at in all[first..].iter().chain(&all[..first]) {
             if self.is_used_up() {
@@ -145,6 +155,15 @@ impl<'a> Acquiring<'a> {
 
     async fn acquire_from(&mut self, at: usize, place: &Place) -> Result<(), LeaseError> {
         let _turn = place.slot.turn.lock().await;
+        let before = self.left_messages;
+        let result = self.acquire_in_turn(at, place).await;
+        if self.left_messages < before {
+            self.engine.inner.watch_deadline(&place.slot, self.want.holding.until);
+        }
+        result
+    }
+
+    async fn acquire_in_turn(&mut self, at: usize, place: &Place) -> Result<(), LeaseError> {
         let mut from = 0;
         while !self.is_used_up() {
             let candidate = {
@@ -154,6 +173,7 @@ impl<'a> Acquiring<'a> {
                     return Err(LeaseError::UnknownPartition);
                 }
                 state.map.raise_floor(start);
+                state.map.mature(self.engine.inner.clock.now_ms());
                 state.map.candidate(from, self.request.window_messages)
             };
             let Some((first, last)) = candidate else { return Ok(()) };
@@ -171,25 +191,31 @@ impl<'a> Acquiring<'a> {
         first: u64,
         last: Option<u64>,
     ) -> Result<Option<u64>, LeaseError> {
-        let is_short = last.is_some_and(|last| last - first < SHORT_RANGE);
-        let bytes_max = if is_short { 1 } else { self.left_bytes.min(u64::from(u32::MAX)) as u32 };
-        let fetch = FetchRequest {
-            partitions: vec![FetchPartition { partition: place.partition.id, offset: first, bytes_max }],
-            bytes_min: 0,
-            bytes_max,
-            wait: Duration::ZERO,
-            isolation: self.request.isolation,
+        let fetched = match self.read_cached(place, first, last) {
+            Some(fetched) => fetched,
+            None => {
+                let is_short = last.is_some_and(|last| last - first < SHORT_RANGE);
+                let bytes_max = if is_short { 1 } else { self.left_bytes.min(u64::from(u32::MAX)) as u32 };
+                let fetch = FetchRequest {
+                    partitions: vec![FetchPartition { partition: place.partition.id, offset: first, bytes_max }],
+                    bytes_min: 0,
+                    bytes_max,
+                    wait: Duration::ZERO,
+                    isolation: self.request.isolation,
+                };
+                self.engine.fetch(fetch).await.pop().unwrap_or(Err(FetchError::Unavailable))
+            }
         };
-        let fetched = match self.engine.fetch(fetch).await.pop() {
-            Some(Ok(fetched)) => fetched,
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
             // Trimmed meanwhile: the floor moves. Or nothing was written there yet.
-            Some(Err(FetchError::OutOfRange(bounds))) if first < bounds.start_offset => {
+            Err(FetchError::OutOfRange(bounds)) if first < bounds.start_offset => {
                 return Ok(Some(bounds.start_offset));
             }
-            Some(Err(FetchError::OutOfRange(_))) => return Ok(None),
-            Some(Err(error)) => return Err(of_fetch(error)),
-            None => return Err(LeaseError::Unavailable),
+            Err(FetchError::OutOfRange(_)) => return Ok(None),
+            Err(error) => return Err(of_fetch(error)),
         };
+        let now_ms = self.engine.inner.clock.now_ms();
         let mut position = first;
         for batch in fetched.batches {
             if self.is_used_up() || (self.bytes > 0 && batch.stored_bytes() as u64 > self.left_bytes) {
@@ -198,8 +224,9 @@ impl<'a> Acquiring<'a> {
                 return Ok(None);
             }
             let header = &batch.header;
-            if header.base_offset > position {
-                place.slot.lock().map.skip(position, header.base_offset - 1);
+            let (batch_first, batch_last) = (header.base_offset, header.next_offset() - 1);
+            if batch_first > position {
+                place.slot.lock().map.skip(position, batch_first - 1);
             }
             position = header.next_offset();
             let is_aborted = header.flags.contains(BatchFlags::TRANSACTIONAL)
@@ -207,10 +234,13 @@ impl<'a> Acquiring<'a> {
                     header.producer.is_some_and(|producer| producer.id == aborted.producer_id)
                         && (aborted.first_offset..=aborted.last_offset).contains(&header.base_offset)
                 });
-            if !is_aborted && !header.flags.contains(BatchFlags::CONTROL) {
-                self.lease_batch(at, place, batch);
+            if is_aborted || header.flags.contains(BatchFlags::CONTROL) {
+                place.slot.lock().map.skip(batch_first, batch_last);
+            } else if let Some(until_ms) = header.not_before_ms.filter(|until_ms| *until_ms > now_ms) {
+                let window_messages = self.request.window_messages;
+                place.slot.lock().map.delay(batch_first, batch_last, until_ms, window_messages);
             } else {
-                place.slot.lock().map.skip(header.base_offset, header.next_offset() - 1);
+                self.lease_batch(at, place, batch);
             }
         }
         if position > first {
@@ -220,15 +250,43 @@ impl<'a> Acquiring<'a> {
         Ok(last.map(|last| last + 1))
     }
 
+    /// Reads recent batches from memory, no more than will be leased. None: they are not there.
+    fn read_cached(&self, place: &Place, first: u64, last: Option<u64>) -> Option<Result<Fetched, FetchError>> {
+        let isolation = self.request.isolation;
+        let state = place.partition.lock();
+        let bounds = match state.bounds() {
+            Ok(bounds) if first < bounds.start_offset || first > bounds.end_offset => {
+                return Some(Err(FetchError::OutOfRange(bounds)));
+            }
+            Ok(bounds) => bounds,
+            Err(error) => return Some(Err(error)),
+        };
+        let until = if isolation == Isolation::Committed { bounds.stable_offset } else { u64::MAX };
+        let mut batches = Vec::new();
+        if first < bounds.end_offset.min(until) {
+            if state.cached.front().is_none_or(|batch| batch.header.base_offset > first) {
+                return None;
+            }
+            let at = state.cached.partition_point(|batch| batch.header.next_offset() <= first);
+            let mut limit = Limit { bytes: self.left_bytes, first_free: true, until };
+            let messages = if self.request.mode == AcquireMode::Strict { self.left_messages } else { u64::MAX };
+            let end = first.saturating_add(messages).min(last.map_or(u64::MAX, |last| last + 1));
+            for batch in state.cached.range(at..) {
+                let header = &batch.header;
+                if header.base_offset >= end || !limit.take(header.next_offset(), batch.stored_bytes() as u64) {
+                    break;
+                }
+                batches.push(batch.clone());
+            }
+        }
+        let aborted = state.aborted_among(isolation, &batches);
+        Some(Ok(Fetched { bounds, batches, aborted }))
+    }
+
     fn lease_batch(&mut self, at: usize, place: &Place, batch: Batch) {
-        let request = &self.request;
         let inner = &self.engine.inner;
-        let until = self.until;
-        let acquisitions_max = request.acquisitions_max.unwrap_or(u32::MAX);
-        let holding = Holding { holder: self.holder.clone(), until, acquisitions_max };
-        let want = Want { holding, mode: request.mode, window_messages: request.window_messages };
         let (first, last) = (batch.header.base_offset, batch.header.next_offset() - 1);
-        let leased = place.slot.lock().map.lease(first, last, &want, self.left_messages);
+        let leased = place.slot.lock().map.lease(first, last, &self.want, self.left_messages);
         if !leased.exhausted.is_empty() {
             let command = LeaseCommand::RejectExhausted(place.slot.clone());
             inner.push(vec![(place.partition.shard, Command::Lease(command))]);
@@ -239,9 +297,9 @@ impl<'a> Acquiring<'a> {
         }
         let bytes = batch.stored_bytes() as u64;
         // A batch may be here already, when more of it fell free while this call waited.
-        if acquired.batches.iter().all(|other| other.header.base_offset != first) {
-            let place = acquired.batches.partition_point(|other| other.header.base_offset < first);
-            acquired.batches.insert(place, batch);
+        let place_at = acquired.batches.partition_point(|other| other.header.base_offset < first);
+        if acquired.batches.get(place_at).is_none_or(|other| other.header.base_offset != first) {
+            acquired.batches.insert(place_at, batch);
             self.bytes += bytes;
             self.left_bytes = self.left_bytes.saturating_sub(bytes);
         }
@@ -252,7 +310,6 @@ impl<'a> Acquiring<'a> {
             acquired.ranges.sort_unstable_by_key(|range| range.first);
         }
         self.left_messages = self.left_messages.saturating_sub(leased.messages);
-        inner.watch_deadline(&place.slot, until);
     }
 
     fn is_used_up(&self) -> bool {
@@ -279,7 +336,7 @@ impl Drop for Acquiring<'_> {
             }
             let mut state = place.slot.lock();
             for range in &acquired.ranges {
-                state.map.unlease(range.first, range.last, &self.holder);
+                state.map.unlease(range.first, range.last, &self.want.holding.holder);
             }
             state.wake();
         }
@@ -300,6 +357,7 @@ impl Registered {
             let Some(place) = place else { continue };
             place.partition.wait(&waiter, at as u32, acquiring.request.isolation, u64::MAX);
             place.slot.wait(&waiter, at as u32);
+            acquiring.engine.inner.watch_delays(&place.slot);
             places.push(place.clone());
         }
         Registered { waiter, places }

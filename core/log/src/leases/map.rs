@@ -4,25 +4,24 @@
 //!   settled │ settled  available  leased  settled  leased │ new …
 //!          floor                                         next
 //! ```
-//! The ranges lie one behind the other from floor to next, and no two neighbours are alike.
+//! The ranges lie one behind the other from floor to next ([`super::runs`]).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use core_rpc::{
-    AcquireMode, AcquiredRange, LEASE_RANGES_MAX, LeaseError, LeaseView, RangeState, RangeView, SessionId, SettleRange,
-    Settlement,
+    AcquireMode, AcquiredRange, GroupName, LEASE_RANGES_MAX, LeaseError, LeaseView, RangeState, RangeView, SessionId,
+    SettleRange, Settlement,
 };
 
-use super::record::{LeaseSnapshot, Mark, MarkedRange};
+use super::record::{LeaseImage, Mark, MarkedRange, SettleBodyOf};
+use super::runs::Runs;
 
 #[derive(Debug, Default)]
 pub struct LeaseMap {
     floor: u64,
     next: u64,
-    /// By first offset.
-    ranges: BTreeMap<u64, Range>,
+    ranges: Runs,
     accepted_total: u64,
     rejected_total: u64,
     /// A seek is on its way to the disk: what is held now can no longer be settled.
@@ -31,21 +30,55 @@ pub struct LeaseMap {
     pub blocked: bool,
 }
 
+/// What a message is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Range {
-    last: u64,
-    state: State,
-    acquisitions: u32,
-    failures: u32,
+pub struct Cell {
+    pub state: State,
+    pub acquisitions: u32,
+    pub failures: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+pub enum State {
     Available,
-    Leased(Holding),
-    /// Its settling is on its way to the disk.
-    Settling(Holding),
+    /// Available from then on, ms since the Unix epoch.
+    Delayed(i64),
+    Leased(Arc<Holding>),
+    /// What becomes of it is on its way to the disk.
+    Settling(Arc<Holding>),
     Settled,
+}
+
+impl Cell {
+    const NEW: Cell = Cell { state: State::Available, acquisitions: 0, failures: 0 };
+    const SETTLED: Cell = Cell { state: State::Settled, acquisitions: 0, failures: 0 };
+
+    /// What is durable of it, or will be: leases are left out.
+    pub fn mark(&self) -> Mark {
+        let (acquisitions, failures) = (self.acquisitions, self.failures);
+        match &self.state {
+            State::Settled => Mark::Settled,
+            State::Available => Mark::Available { acquisitions, failures },
+            State::Delayed(until_ms) => Mark::Delayed { acquisitions, failures, until_ms: *until_ms },
+            State::Leased(holding) | State::Settling(holding) => match holding.until {
+                Until::Discarded { delayed_ms: None } => Mark::Available { acquisitions, failures },
+                Until::Discarded { delayed_ms: Some(until_ms) } => Mark::Delayed { acquisitions, failures, until_ms },
+                _ => Mark::Available { acquisitions: acquisitions.saturating_sub(1), failures },
+            },
+        }
+    }
+}
+
+impl From<Mark> for Cell {
+    fn from(mark: Mark) -> Cell {
+        match mark {
+            Mark::Settled => Cell::SETTLED,
+            Mark::Available { acquisitions, failures } => Cell { state: State::Available, acquisitions, failures },
+            Mark::Delayed { acquisitions, failures, until_ms } => {
+                Cell { state: State::Delayed(until_ms), acquisitions, failures }
+            }
+        }
+    }
 }
 
 /// Who holds a range, and how long.
@@ -63,12 +96,16 @@ pub enum Until {
     Session(SessionId),
     /// Until it is settled: it is being rejected.
     Rejected,
+    /// Held by nobody, and being settled; it was available before, or delayed.
+    Discarded {
+        delayed_ms: Option<i64>,
+    },
 }
 
 /// What an acquire wants of a map.
 #[derive(Clone, Debug)]
 pub struct Want {
-    pub holding: Holding,
+    pub holding: Arc<Holding>,
     pub mode: AcquireMode,
     pub window_messages: u64,
 }
@@ -101,12 +138,8 @@ impl LeaseMap {
 
     /// Where something can be acquired at or after `from`: the first offset, and the last if it is not new.
     pub fn candidate(&mut self, from: u64, window_messages: u64) -> Option<(u64, Option<u64>)> {
-        let containing = self.ranges.range(..=from).next_back().map_or(from, |(first, _)| *first);
-        let available = (self.ranges.range(containing..))
-            .find(|(_, range)| range.state == State::Available && range.last >= from)
-            .map(|(first, range)| ((*first).max(from), Some(range.last)));
-        if available.is_some() {
-            return available;
+        if let Some((first, last)) = self.ranges.find_available(from) {
+            return Some((first, Some(last)));
         }
         if self.room(window_messages) == 0 {
             self.blocked = true;
@@ -120,27 +153,54 @@ impl LeaseMap {
         if self.ranges.len() >= LEASE_RANGES_MAX { 0 } else { window_messages.saturating_sub(self.next - self.floor) }
     }
 
-    /// There are no messages at these offsets: what is available or new of them counts as settled, in memory only.
+    /// There are no messages at these offsets: what is available, delayed or new of them counts as settled, in memory only.
     pub fn skip(&mut self, first: u64, last: u64) {
-        if last < self.floor || last < first {
-            return;
-        }
         let first = first.max(self.floor);
-        if first > self.next {
-            // Nobody has looked at what lies between.
+        // Beyond next, nobody has looked at what lies between.
+        if last < first || first > self.next {
             return;
         }
-        if last >= self.next {
-            let fresh = self.next;
-            self.put_range(fresh, Range { last, state: State::Settled, acquisitions: 0, failures: 0 });
-            self.next = last + 1;
-        }
-        self.change(first, last, |range| {
-            if range.state == State::Available {
-                *range = Range { last: range.last, state: State::Settled, acquisitions: 0, failures: 0 };
+        self.reach(last, Cell::SETTLED);
+        self.ranges.change(first, last, |cell| {
+            if matches!(cell.state, State::Available | State::Delayed(_)) {
+                *cell = Cell::SETTLED;
             }
         });
         self.lift_floor();
+    }
+
+    /// What is available or new of a batch from `first` to `last` is not before then.
+    pub fn delay(&mut self, first: u64, last: u64, until_ms: i64, window_messages: u64) {
+        let first = first.max(self.floor);
+        if last < first || first > self.next {
+            return;
+        }
+        if self.room(window_messages) > 0 {
+            self.reach(last, Cell::NEW);
+        }
+        self.ranges.change(first, last, |cell| {
+            if cell.state == State::Available {
+                cell.state = State::Delayed(until_ms);
+            }
+        });
+    }
+
+    /// Makes available what was delayed until then. Returns whether there was any.
+    pub fn mature(&mut self, now_ms: i64) -> bool {
+        self.soonest_ms() <= Some(now_ms) && self.ranges.mature(now_ms)
+    }
+
+    /// When something delayed is due, at the soonest.
+    pub fn soonest_ms(&self) -> Option<i64> {
+        self.ranges.soonest_ms()
+    }
+
+    /// Nothing up to `last` is new any more.
+    fn reach(&mut self, last: u64, cell: Cell) {
+        if last >= self.next {
+            self.ranges.push(self.next, last, cell);
+            self.next = last + 1;
+        }
     }
 
     /// Leases what is available or new of a batch from `first` to `last`; at most `messages_max` where the mode is strict.
@@ -155,19 +215,15 @@ impl LeaseMap {
         if last >= self.next && first <= self.next && room > 0 && messages_max > 0 {
             // New ones come in as available, and are taken like the others.
             let last = if strict { last.min(self.next + (room.min(messages_max) - 1)) } else { last };
-            let fresh = self.next;
-            self.put_range(fresh, Range { last, state: State::Available, acquisitions: 0, failures: 0 });
-            self.next = last + 1;
+            self.reach(last, Cell::NEW);
         }
         let mut left = if strict { messages_max } else { u64::MAX };
         let mut taken: Vec<(u64, u64)> = Vec::new();
-        let from = self.ranges.range(..=first).next_back().map_or(first, |(first, _)| *first);
-        for (range_first, range) in self.ranges.range(from..=last) {
-            let (begin, end) = ((*range_first).max(first), range.last.min(last));
-            if range.state != State::Available || end < begin {
+        for (begin, end, cell) in self.ranges.between(first, last) {
+            if cell.state != State::Available {
                 continue;
             }
-            if range.acquisitions >= want.holding.acquisitions_max {
+            if cell.acquisitions >= want.holding.acquisitions_max {
                 leased.exhausted.push((begin, end));
                 continue;
             }
@@ -178,26 +234,27 @@ impl LeaseMap {
             let count = end - begin + 1;
             left -= count.min(left);
             leased.messages += count;
-            leased.ranges.push(AcquiredRange {
-                first: begin,
-                last: end,
-                acquisitions: range.acquisitions + 1,
-                failures: range.failures,
-            });
+            let (acquisitions, failures) = (cell.acquisitions + 1, cell.failures);
+            leased.ranges.push(AcquiredRange { first: begin, last: end, acquisitions, failures });
             taken.push((begin, end));
         }
+        let state = State::Leased(want.holding.clone());
         for (begin, end) in taken {
-            self.change(begin, end, |range| {
-                range.state = State::Leased(want.holding.clone());
-                range.acquisitions += 1;
+            self.ranges.change(begin, end, |cell| {
+                cell.state = state.clone();
+                cell.acquisitions += 1;
             });
         }
+        if leased.exhausted.is_empty() {
+            return leased;
+        }
         let rejected = Holding { holder: Arc::from(""), until: Until::Rejected, acquisitions_max: 0 };
+        let rejected = State::Leased(Arc::new(rejected));
         for (begin, end) in &leased.exhausted {
-            self.change(*begin, *end, |range| {
-                range.state = State::Leased(rejected.clone());
+            self.ranges.change(*begin, *end, |cell| {
+                cell.state = rejected.clone();
                 // As with any lease: this one is counted until it is settled.
-                range.acquisitions += 1;
+                cell.acquisitions += 1;
             });
         }
         leased
@@ -205,89 +262,133 @@ impl LeaseMap {
 
     /// Takes back what nobody has seen: as if it had never been acquired.
     pub fn unlease(&mut self, first: u64, last: u64, holder: &str) {
-        self.change(first, last, |range| {
-            if matches!(&range.state, State::Leased(holding) if &*holding.holder == holder) {
-                range.state = State::Available;
-                range.acquisitions -= 1;
+        self.ranges.change(first, last, |cell| {
+            if matches!(&cell.state, State::Leased(holding) if &*holding.holder == holder) {
+                cell.state = State::Available;
+                cell.acquisitions -= 1;
             }
         });
         // What was new is so again: otherwise a window of one would keep an order that nobody has seen.
-        while let Some((first, range)) = self.ranges.last_key_value()
-            && range.state == State::Available
-            && range.acquisitions == 0
-            && range.failures == 0
+        while let Some((first, _, cell)) = self.ranges.last()
+            && *cell == Cell::NEW
         {
-            self.next = *first;
-            self.ranges.pop_last();
+            self.next = first;
+            self.ranges.cut_from(first);
         }
     }
 
     /// Decides what a range becomes, and locks it until that is kept ([`LeaseMap::apply`]) or refused
     /// ([`LeaseMap::unlock`]).
-    pub fn settle(&mut self, asked: SettleRange, holder: &str, settling: &mut Settling) -> Result<(), LeaseError> {
+    pub fn settle(
+        &mut self,
+        asked: SettleRange,
+        holder: &str,
+        now_ms: i64,
+        settling: &mut Settling,
+    ) -> Result<(), LeaseError> {
         let first = self.held(asked.first, asked.last, holder)?;
-        self.lock_into(first, asked.last, asked.settlement, settling, |_| true);
+        let delay_ms = i64::try_from(asked.delay.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
+        let until_ms = (delay_ms > 0).then(|| now_ms.saturating_add(delay_ms));
+        let held: Vec<_> = self.leased_between(first, asked.last, |_| true).collect();
+        self.lock_into(held, asked.settlement, until_ms, settling);
         Ok(())
     }
 
     /// Releases what is held and for which `ended` holds.
     pub fn release(&mut self, settling: &mut Settling, ended: impl Fn(&Holding) -> bool) {
-        let Some(last) = self.next.checked_sub(1) else { return };
-        self.lock_into(self.floor, last, Settlement::Release, settling, ended);
+        let ended: Vec<_> = self.leased_of(ended).collect();
+        self.lock_into(ended, Settlement::Release, None, settling);
     }
 
     /// Rejects what was handed out too often.
     pub fn reject_exhausted(&mut self, settling: &mut Settling) {
-        let Some(last) = self.next.checked_sub(1) else { return };
-        let exhausted = |holding: &Holding| holding.until == Until::Rejected;
-        self.lock_into(self.floor, last, Settlement::Reject, settling, exhausted);
+        let exhausted: Vec<_> = self.leased_of(|holding| holding.until == Until::Rejected).collect();
+        self.lock_into(exhausted, Settlement::Reject, None, settling);
+    }
+
+    fn leased_between(
+        &self,
+        first: u64,
+        last: u64,
+        chosen: impl Fn(&Holding) -> bool,
+    ) -> impl Iterator<Item = (u64, u64, Cell)> {
+        let ranges = self.ranges.between(first, last);
+        ranges.filter(move |(_, _, cell)| is_leased(cell, &chosen)).map(|(begin, end, cell)| (begin, end, cell.clone()))
+    }
+
+    fn leased_of(&self, chosen: impl Fn(&Holding) -> bool) -> impl Iterator<Item = (u64, u64, Cell)> {
+        let ranges = self.ranges.leased();
+        ranges.filter(move |(_, _, cell)| is_leased(cell, &chosen)).map(|(begin, end, cell)| (begin, end, cell.clone()))
     }
 
     fn lock_into(
         &mut self,
-        first: u64,
-        last: u64,
+        leased: Vec<(u64, u64, Cell)>,
         settlement: Settlement,
+        until_ms: Option<i64>,
         settling: &mut Settling,
-        chosen: impl Fn(&Holding) -> bool,
     ) {
-        if last < first {
-            return;
-        }
-        let mut locked = Vec::new();
-        let from = self.ranges.range(..=first).next_back().map_or(first, |(first, _)| *first);
-        for (range_first, range) in self.ranges.range(from..=last) {
-            let State::Leased(holding) = &range.state else { continue };
-            let (begin, end) = ((*range_first).max(first), range.last.min(last));
-            if end < begin || !chosen(holding) {
-                continue;
-            }
+        for (begin, end, cell) in leased {
+            let State::Leased(holding) = cell.state else { continue };
             let count = end - begin + 1;
-            let failures = range.failures + u32::from(settlement == Settlement::Fail);
-            let exhausted = range.acquisitions >= holding.acquisitions_max;
-            let mark = match settlement {
-                Settlement::Accept => {
+            let acquisitions = cell.acquisitions;
+            let failures = cell.failures + u32::from(settlement == Settlement::Fail);
+            let exhausted = acquisitions >= holding.acquisitions_max;
+            let mark = match (settlement, until_ms) {
+                (Settlement::Accept, _) => {
                     settling.accepted += count;
                     Mark::Settled
                 }
-                Settlement::Release | Settlement::Fail if !exhausted => {
-                    Mark::Available { acquisitions: range.acquisitions, failures }
+                (Settlement::Release | Settlement::Fail, None) if !exhausted => {
+                    Mark::Available { acquisitions, failures }
                 }
-                Settlement::Release | Settlement::Fail | Settlement::Reject => {
+                (Settlement::Release | Settlement::Fail, Some(until_ms)) if !exhausted => {
+                    Mark::Delayed { acquisitions, failures, until_ms }
+                }
+                _ => {
                     settling.rejected += count;
                     Mark::Settled
                 }
             };
-            settling.marks.push(MarkedRange { first: begin, last: end, mark });
-            locked.push((begin, end));
+            settling.push(MarkedRange { first: begin, last: end, mark });
+            self.ranges.change(begin, end, |cell| cell.state = State::Settling(holding.clone()));
         }
-        for (begin, end) in locked {
-            self.change(begin, end, |range| {
-                if let State::Leased(holding) = &range.state {
-                    range.state = State::Settling(holding.clone());
-                }
-            });
+    }
+
+    /// Settles the oldest that nobody holds, up to an end and so many; no more marks than `marks_max`. They are locked as by
+    /// [`LeaseMap::settle`]. Returns how many, and whether there may be more.
+    pub fn discard(&mut self, end: u64, messages_max: u64, marks_max: usize, settling: &mut Settling) -> (u64, bool) {
+        let mut left = messages_max;
+        let free = self.next..end.max(self.next);
+        // What is new comes in as available, and is taken like the rest.
+        let older = self.ranges.counts().available + self.ranges.counts().delayed;
+        let wanted = (free.end - free.start).min(left.saturating_sub(older));
+        if wanted > 0 {
+            self.reach(self.next + (wanted - 1), Cell::NEW);
         }
+        let mut chosen = Vec::new();
+        for (begin, last, cell) in self.ranges.between(self.floor, u64::MAX) {
+            if left == 0 || chosen.len() == marks_max {
+                break;
+            }
+            let delayed_ms = match cell.state {
+                State::Available => None,
+                State::Delayed(until_ms) => Some(until_ms),
+                _ => continue,
+            };
+            let last = last.min(begin.saturating_add(left - 1));
+            left -= last - begin + 1;
+            chosen.push((begin, last, delayed_ms));
+        }
+        let more = chosen.len() == marks_max;
+        for (begin, last, delayed_ms) in chosen {
+            settling.accepted += last - begin + 1;
+            settling.push(MarkedRange { first: begin, last, mark: Mark::Settled });
+            let until = Until::Discarded { delayed_ms };
+            let holding = Arc::new(Holding { holder: Arc::from(""), until, acquisitions_max: 0 });
+            self.ranges.change(begin, last, |cell| cell.state = State::Settling(holding.clone()));
+        }
+        (messages_max - left, more && left > 0)
     }
 
     /// Does what is kept.
@@ -304,13 +405,17 @@ impl LeaseMap {
     pub fn unlock(&mut self, settling: &Settling) -> Option<Duration> {
         let mut soonest = None;
         for marked in &settling.marks {
-            self.change(marked.first, marked.last, |range| {
-                if let State::Settling(holding) = &range.state {
-                    if let Until::At(at) = holding.until {
+            self.ranges.change(marked.first, marked.last, |cell| {
+                let State::Settling(holding) = &cell.state else { return };
+                cell.state = match holding.until {
+                    Until::Discarded { delayed_ms: None } => State::Available,
+                    Until::Discarded { delayed_ms: Some(until_ms) } => State::Delayed(until_ms),
+                    Until::At(at) => {
                         soonest = Some(soonest.map_or(at, |soonest: Duration| soonest.min(at)));
+                        State::Leased(holding.clone())
                     }
-                    range.state = State::Leased(holding.clone());
-                }
+                    Until::Session(_) | Until::Rejected => State::Leased(holding.clone()),
+                };
             });
         }
         soonest
@@ -322,30 +427,20 @@ impl LeaseMap {
         if last < first {
             return;
         }
-        if last >= self.next {
-            let fresh = self.next;
-            self.put_range(fresh, Range { last, state: State::Available, acquisitions: 0, failures: 0 });
-            self.next = last + 1;
-        }
-        self.change(first, last, |range| {
-            if range.state == State::Settled {
-                return;
+        self.reach(last, Cell::NEW);
+        self.ranges.change(first, last, |cell| {
+            if cell.state != State::Settled {
+                *cell = marked.mark.into();
             }
-            *range = match marked.mark {
-                Mark::Settled => Range { last: range.last, state: State::Settled, acquisitions: 0, failures: 0 },
-                Mark::Available { acquisitions, failures } => {
-                    Range { last: range.last, state: State::Available, acquisitions, failures }
-                }
-            };
         });
     }
 
     /// Makes held messages last longer.
     pub fn renew(&mut self, first: u64, last: u64, holder: &str, until: Until) -> Result<(), LeaseError> {
         let first = self.held(first, last, holder)?;
-        self.change(first, last, |range| {
-            if let State::Leased(holding) = &mut range.state {
-                holding.until = until;
+        self.ranges.change(first, last, |cell| {
+            if let State::Leased(holding) = &mut cell.state {
+                *holding = Arc::new(Holding { until, ..(**holding).clone() });
             }
         });
         Ok(())
@@ -363,9 +458,8 @@ impl LeaseMap {
         if self.seeking || last >= self.next {
             return Err(LeaseError::NotHeld);
         }
-        let from = self.ranges.range(..=first).next_back().map_or(first, |(first, _)| *first);
-        let is_held = |range: &Range| matches!(&range.state, State::Leased(holding) if &*holding.holder == holder && holding.until != Until::Rejected);
-        match self.ranges.range(from..=last).all(|(_, range)| is_held(range)) {
+        let of_holder = |holding: &Holding| &*holding.holder == holder && holding.until != Until::Rejected;
+        match self.ranges.between(first, last).all(|(_, _, cell)| is_leased(cell, of_holder)) {
             true => Ok(first),
             false => Err(LeaseError::NotHeld),
         }
@@ -380,14 +474,13 @@ impl LeaseMap {
             self.ranges.clear();
             self.next = floor;
         } else {
-            self.split(floor);
-            self.ranges = self.ranges.split_off(&floor);
+            self.ranges.cut_before(floor);
         }
         self.floor = floor;
         self.lift_floor();
     }
 
-    /// Restores what a seek did or a snapshot said.
+    /// Restores what a seek did.
     pub fn reset(&mut self, floor: u64) {
         self.ranges.clear();
         (self.floor, self.next) = (floor, floor);
@@ -399,143 +492,113 @@ impl LeaseMap {
         self.rejected_total += rejected;
     }
 
-    /// What is durable, or will be: leases are left out.
-    pub fn snapshot(&self) -> LeaseSnapshot {
-        let mut marks: Vec<MarkedRange> = Vec::with_capacity(self.ranges.len());
-        for (first, range) in &self.ranges {
-            let mark = match &range.state {
-                State::Settled => Mark::Settled,
-                State::Available => Mark::Available { acquisitions: range.acquisitions, failures: range.failures },
-                State::Leased(_) | State::Settling(_) => {
-                    Mark::Available { acquisitions: range.acquisitions - 1, failures: range.failures }
-                }
-            };
-            match marks.last_mut() {
-                Some(before) if before.mark == mark => before.last = range.last,
-                _ => marks.push(MarkedRange { first: *first, last: range.last, mark }),
-            }
-        }
-        let (accepted_total, rejected_total) = (self.accepted_total, self.rejected_total);
-        LeaseSnapshot { floor: self.floor, marks, accepted_total, rejected_total }
+    /// What is durable, or will be: leases are left out. Cheap, whatever there is.
+    pub fn snapshot(&self) -> LeaseImage {
+        LeaseImage::new(self.floor, self.ranges.freeze(), self.accepted_total, self.rejected_total)
     }
 
-    pub fn restore(snapshot: &LeaseSnapshot) -> LeaseMap {
-        let mut map = LeaseMap::new(snapshot.floor);
-        snapshot.marks.iter().for_each(|marked| map.mark(marked));
-        map.add_totals(snapshot.accepted_total, snapshot.rejected_total);
+    /// A map that was in a snapshot.
+    pub fn restore(image: LeaseImage) -> LeaseMap {
+        let stored = image.into_stored();
+        let mut map = LeaseMap::new(stored.floor);
+        for (messages, mark) in stored.runs.into_iter().filter(|(messages, _)| *messages > 0) {
+            map.reach(map.next + (messages - 1), mark.into());
+        }
+        map.add_totals(stored.accepted_total, stored.rejected_total);
         map.lift_floor();
         map
     }
 
+    /// Whether all messages from `first` to `last` are settled.
+    pub fn is_settled(&self, first: u64, last: u64) -> bool {
+        let settled = |cell: &Cell| cell.state == State::Settled;
+        last < self.floor || last < self.next && self.ranges.between(first, last).all(|(_, _, cell)| settled(cell))
+    }
+
+    /// How many messages from `first` to `last` are settled.
+    pub fn settled_between(&self, first: u64, last: u64) -> u64 {
+        let before = self.floor.min(last + 1).saturating_sub(first);
+        let ranges = self.ranges.between(first, last);
+        let settled = ranges.filter(|(_, _, cell)| cell.state == State::Settled);
+        before + settled.map(|(begin, end, _)| end - begin + 1).sum::<u64>()
+    }
+
+    /// `end` is left to whoever knows it.
     pub fn view(&self, ranges_max: usize) -> LeaseView {
-        let mut view = LeaseView {
-            floor: self.floor,
-            next: self.next,
-            accepted_total: self.accepted_total,
-            rejected_total: self.rejected_total,
-            ..LeaseView::default()
-        };
-        for (first, range) in &self.ranges {
-            let count = range.last - first + 1;
-            let state = match &range.state {
-                State::Available => {
-                    view.available += count;
-                    RangeState::Available
-                }
+        let counts = self.ranges.counts();
+        let mut ranges: Vec<RangeView> = Vec::new();
+        for (first, last, cell) in self.ranges.between(self.floor, u64::MAX) {
+            let state = match &cell.state {
+                State::Available => RangeState::Available,
+                State::Delayed(until_ms) => RangeState::Delayed { until_ms: *until_ms },
                 State::Leased(holding) | State::Settling(holding) => {
-                    view.leased += count;
                     RangeState::Leased { holder: holding.holder.to_string() }
                 }
-                State::Settled => {
-                    view.settled += count;
-                    RangeState::Settled
-                }
+                State::Settled => RangeState::Settled,
             };
-            if view.ranges.len() < ranges_max {
-                let (acquisitions, failures) = (range.acquisitions, range.failures);
-                view.ranges.push(RangeView { first: *first, last: range.last, state, acquisitions, failures });
+            let (acquisitions, failures) = (cell.acquisitions, cell.failures);
+            if let Some(before) = ranges.last_mut()
+                && before.state == state
+                && (before.acquisitions, before.failures) == (acquisitions, failures)
+            {
+                before.last = last;
+            } else if ranges.len() >= ranges_max {
+                break;
+            } else {
+                ranges.push(RangeView { first, last, state, acquisitions, failures });
             }
         }
-        view
+        LeaseView {
+            floor: self.floor,
+            next: self.next,
+            end: self.next,
+            available: counts.available,
+            delayed: counts.delayed,
+            leased: counts.leased,
+            settled: counts.settled,
+            accepted_total: self.accepted_total,
+            rejected_total: self.rejected_total,
+            ranges,
+        }
     }
 
     fn lift_floor(&mut self) {
-        while let Some((_, range)) = self.ranges.first_key_value()
-            && range.state == State::Settled
+        while let Some((_, last, cell)) = self.ranges.first()
+            && cell.state == State::Settled
         {
-            self.floor = range.last + 1;
-            self.ranges.pop_first();
+            self.floor = last + 1;
+            self.ranges.cut_before(self.floor);
         }
-        if self.ranges.is_empty() {
+        if self.next == self.floor || self.ranges.first().is_none() {
             self.floor = self.next;
         }
     }
 
-    /// Changes the ranges from `first` to `last`, which are cut out of those that go beyond.
-    fn change(&mut self, first: u64, last: u64, mut change: impl FnMut(&mut Range)) {
-        if last < first {
-            return;
-        }
-        self.split(first);
-        self.split(last.saturating_add(1));
-        self.ranges.range_mut(first..=last).for_each(|(_, range)| change(range));
-        self.merge(first, last);
-    }
-
-    /// Sees to it that no range goes across the boundary before `at`.
-    fn split(&mut self, at: u64) {
-        let Some((first, range)) = self.ranges.range_mut(..at).next_back() else { return };
-        if range.last >= at && *first < at {
-            let behind = range.clone();
-            range.last = at - 1;
-            self.ranges.insert(at, behind);
-        }
-    }
-
-    /// Joins neighbours that are alike, from the range before `first` to that behind `last`.
-    fn merge(&mut self, first: u64, last: u64) {
-        let begin = self.ranges.range(..first).next_back().or_else(|| self.ranges.range(first..).next());
-        let mut at = begin.map_or(first, |(first, _)| *first);
-        while at <= last {
-            let Some(range) = self.ranges.get(&at) else { return };
-            let Some((behind_first, behind)) = self.ranges.range(range.last.saturating_add(1)..).next() else { return };
-            let behind_first = *behind_first;
-            let alike = (behind.state == range.state)
-                && (behind.acquisitions, behind.failures) == (range.acquisitions, range.failures);
-            if alike {
-                let end = behind.last;
-                self.ranges.remove(&behind_first);
-                if let Some(range) = self.ranges.get_mut(&at) {
-                    range.last = end;
-                }
-            } else {
-                at = behind_first;
-            }
-        }
-    }
-
-    /// Adds a range behind all others.
-    fn put_range(&mut self, first: u64, range: Range) {
-        let last = range.last;
-        self.ranges.insert(first, range);
-        self.merge(first, last);
-    }
-
     #[cfg(test)]
     pub fn check(&self) {
-        let mut at = self.floor;
-        let mut before: Option<&Range> = None;
-        for (first, range) in &self.ranges {
-            assert_eq!(*first, at, "{self:?}");
-            assert!(range.last >= *first, "{self:?}");
-            if let Some(before) = before {
-                let alike = before.state == range.state
-                    && (before.acquisitions, before.failures) == (range.acquisitions, range.failures);
-                assert!(!alike, "{self:?}");
-            }
-            (at, before) = (range.last + 1, Some(range));
+        self.ranges.check();
+        let bounds = self.ranges.first().zip(self.ranges.last());
+        assert_eq!(bounds.map_or(self.next, |((first, ..), _)| first), self.floor, "{self:?}");
+        assert_eq!(bounds.map_or(self.floor, |(_, (_, last, _))| last + 1), self.next, "{self:?}");
+        assert!(self.ranges.first().is_none_or(|(_, _, cell)| cell.state != State::Settled), "{self:?}");
+    }
+}
+
+fn is_leased(cell: &Cell, chosen: impl Fn(&Holding) -> bool) -> bool {
+    matches!(&cell.state, State::Leased(holding) if chosen(holding))
+}
+
+impl Settling {
+    fn push(&mut self, marked: MarkedRange) {
+        match self.marks.last_mut() {
+            Some(before) if before.mark == marked.mark && before.last + 1 == marked.first => before.last = marked.last,
+            _ => self.marks.push(marked),
         }
-        assert_eq!(at, self.next, "{self:?}");
-        assert!(self.ranges.first_key_value().is_none_or(|(_, range)| range.state != State::Settled), "{self:?}");
+    }
+
+    /// The body of the entry that says so. None if it cannot be encoded, which is a bug.
+    pub fn encode(&self, group: &GroupName, floor: u64) -> Option<Vec<u8>> {
+        let (accepted, rejected) = (self.accepted, self.rejected);
+        postcard::to_stdvec(&SettleBodyOf { group, floor, marks: &self.marks, accepted, rejected }).ok()
     }
 }

@@ -5,10 +5,15 @@
 //! shard's writer ([`staged`]): the ranges are locked, an entry says what they become ([`record`]), and when that is
 //! kept it is done. So the journal has these changes in the order in which they happened. What ended without anybody
 //! waiting for it is written, but not synced for.
+//!
+//! What is delayed keeps its place in the map, which knows when the next of it is due; while somebody waits for it, so does
+//! the shard's writer, which then makes it available and wakes them. After a restart the maps know it from their snapshots
+//! and the journal, or read it again in the batches' headers.
 
 pub mod acquire;
 pub mod map;
 pub mod record;
+pub mod runs;
 pub mod staged;
 pub mod verbs;
 
@@ -16,20 +21,23 @@ pub mod verbs;
 mod tests;
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use core_rpc::{GroupName, PartitionId, TopicId};
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::clock::Clock;
 use crate::wait::Waiter;
 use map::LeaseMap;
-use record::{LeaseSnapshot, SeekBody, SettleBody};
+use record::{LeaseImage, SeekBody, SettleBody};
 
 /// All lease maps of one shard.
 #[derive(Default)]
 pub struct Leases {
+    /// The shard's number.
+    shard: u32,
     by_group: Mutex<HashMap<GroupName, HashMap<PartitionId, Arc<LeaseSlot>>>>,
     /// When the writer has to look at a map, soonest first. Some are out of date: then it finds nothing.
     deadlines: Mutex<BinaryHeap<Reverse<Deadline>>>,
@@ -39,6 +47,8 @@ pub struct Leases {
 pub struct LeaseSlot {
     pub group: GroupName,
     pub partition: PartitionId,
+    /// The number of its shard.
+    pub shard: u32,
     state: Mutex<SlotState>,
     /// Held while somebody acquires: the next one finds what is left.
     turn: tokio::sync::Mutex<()>,
@@ -49,6 +59,8 @@ pub struct SlotState {
     pub map: LeaseMap,
     /// The map is forgotten, or its topic is gone.
     pub removed: bool,
+    /// For when the writer is to look for what was delayed, ms since the Unix epoch.
+    timer_ms: Option<i64>,
     /// With the slot of its request that this map is.
     waiting: Vec<(Arc<Waiter>, u32)>,
 }
@@ -58,7 +70,14 @@ struct Deadline {
     slot: Weak<LeaseSlot>,
 }
 
+/// Messages that fall due sooner after each other than this do so together.
+const DELAY_STEP_MS: i64 = 5;
+
 impl Leases {
+    pub fn new(shard: u32) -> Leases {
+        Leases { shard, ..Leases::default() }
+    }
+
     pub fn get(&self, group: &GroupName, partition: PartitionId) -> Option<Arc<LeaseSlot>> {
         self.by_group.lock().get(group)?.get(&partition).cloned()
     }
@@ -78,10 +97,13 @@ impl Leases {
 
     fn slot(&self, group: &GroupName, partition: PartitionId, begin: impl FnOnce(&LeaseSlot)) -> Arc<LeaseSlot> {
         let mut by_group = self.by_group.lock();
+        if let Some(slot) = by_group.get(group).and_then(|maps| maps.get(&partition)) {
+            return slot.clone();
+        }
         let maps = by_group.entry(group.clone()).or_default();
         let new = || {
             let (state, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-            let slot = Arc::new(LeaseSlot { group: group.clone(), partition, state, turn });
+            let slot = Arc::new(LeaseSlot { group: group.clone(), partition, shard: self.shard, state, turn });
             begin(&slot);
             slot
         };
@@ -135,7 +157,7 @@ impl Leases {
     }
 
     /// For a snapshot, in order.
-    pub fn entries(&self) -> Vec<(GroupName, PartitionId, LeaseSnapshot)> {
+    pub fn entries(&self) -> Vec<(GroupName, PartitionId, LeaseImage)> {
         let of = |slot: &Arc<LeaseSlot>| (slot.group.clone(), slot.partition, slot.lock().map.snapshot());
         let mut entries: Vec<_> = self.all().iter().map(of).collect();
         entries.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
@@ -143,9 +165,9 @@ impl Leases {
     }
 
     /// Puts back an entry of a snapshot.
-    pub fn restore(&self, group: &GroupName, partition: PartitionId, snapshot: &LeaseSnapshot) {
+    pub fn restore(&self, group: &GroupName, partition: PartitionId, image: LeaseImage) {
         let slot = self.slot(group, partition, |_| {});
-        slot.lock().map = LeaseMap::restore(snapshot);
+        slot.lock().map = LeaseMap::restore(image);
     }
 
     /// Has a map looked at when the clock says `at`. True: sooner than anything else, so the writer must be woken.
@@ -156,6 +178,36 @@ impl Leases {
         soonest
     }
 
+    /// Has what is delayed in a map looked at when it is due. True: the writer must be woken.
+    pub fn watch_delays(&self, slot: &Arc<LeaseSlot>, clock: &dyn Clock) -> bool {
+        let mut state = slot.lock();
+        let Some(soonest_ms) = state.map.soonest_ms() else { return false };
+        if state.timer_ms.is_some_and(|timer_ms| timer_ms <= soonest_ms) {
+            return false;
+        }
+        state.timer_ms = Some(soonest_ms);
+        let wait_ms = soonest_ms.saturating_sub(clock.now_ms()).max(0);
+        self.expire_at(clock.elapsed().saturating_add(Duration::from_millis(wait_ms as u64)), slot)
+    }
+
+    /// Makes available what was delayed until now, and has the rest looked at later.
+    pub fn mature(&self, slot: &Arc<LeaseSlot>, clock: &dyn Clock) {
+        let now_ms = clock.now_ms();
+        let mut state = slot.lock();
+        if state.timer_ms.is_none_or(|timer_ms| timer_ms > now_ms) {
+            return;
+        }
+        state.timer_ms = None;
+        if state.map.mature(now_ms) {
+            state.wake();
+        }
+        let Some(soonest_ms) = state.map.soonest_ms() else { return };
+        let next_ms = soonest_ms.max(now_ms.saturating_add(DELAY_STEP_MS));
+        state.timer_ms = Some(next_ms);
+        let wait = Duration::from_millis(next_ms.saturating_sub(now_ms) as u64);
+        self.expire_at(clock.elapsed().saturating_add(wait), slot);
+    }
+
     pub fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.lock().peek().map(|Reverse(first)| first.at)
     }
@@ -163,12 +215,13 @@ impl Leases {
     /// Takes out the maps that are due, each once.
     pub fn take_due(&self, now: Duration) -> Vec<Arc<LeaseSlot>> {
         let mut due: Vec<Arc<LeaseSlot>> = Vec::new();
+        let mut known = HashSet::new();
         let mut deadlines = self.deadlines.lock();
         while let Some(Reverse(first)) = deadlines.peek()
             && first.at <= now
         {
             let slot = deadlines.pop().and_then(|Reverse(first)| first.slot.upgrade());
-            due.extend(slot.filter(|slot| !due.iter().any(|other| Arc::ptr_eq(slot, other))));
+            due.extend(slot.filter(|slot| known.insert(Arc::as_ptr(slot))));
         }
         due
     }

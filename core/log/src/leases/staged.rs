@@ -6,12 +6,16 @@ use core_rpc::{GroupName, LeaseError, PartitionId, SessionId, SettleRange};
 
 use super::LeaseSlot;
 use super::map::{Holding, Settling, Until};
-use super::record::{SeekBody, SettleBody};
+use super::record::SeekBody;
+use crate::clock::Clock;
 use crate::pack::entry::Kind;
 use crate::partition::Partition;
 use crate::shard::group::{Staged, entry_bytes};
 use crate::shard::writer::{END_BYTES, Writer};
 use crate::shard::{Answer, Shard};
+
+/// One entry of the journal settles no more ranges than this for a discard: whoever has more comes again.
+const DISCARD_MARKS_MAX: usize = 8192;
 
 /// What is asked of the writer.
 pub enum LeaseCommand {
@@ -29,6 +33,15 @@ pub enum LeaseCommand {
         slot: Arc<LeaseSlot>,
         holder: String,
         answer: Answer<Result<(), LeaseError>>,
+    },
+    /// Settle the oldest that nobody holds, up to the partition's stable offset. Answers how many, and whether there may be
+    /// more.
+    Discard {
+        slot: Arc<LeaseSlot>,
+        partition: Arc<Partition>,
+        messages_max: u64,
+        durable: bool,
+        answer: Answer<Result<(u64, bool), LeaseError>>,
     },
     /// Release what was leased to a session.
     EndSession(SessionId),
@@ -71,6 +84,9 @@ pub enum SettleDone {
     /// The answers, if all goes well.
     Ranges(Answer<Vec<Result<(), LeaseError>>>, Vec<Result<(), LeaseError>>),
     Release(Answer<Result<(), LeaseError>>),
+    Discard(Answer<Result<(u64, bool), LeaseError>>, (u64, bool)),
+    /// What else is done with it is answered after it.
+    Unit,
     /// It happened by itself, and must be so even if it cannot be written.
     Nobody,
 }
@@ -80,10 +96,11 @@ impl Writer {
         match command {
             LeaseCommand::Settle { slot, holder, ranges, durable, answer } => {
                 let mut settling = Settling::default();
+                let now_ms = self.inner.clock.now_ms();
                 let (answers, floor) = {
                     let mut state = slot.lock();
                     let map = &mut state.map;
-                    let settle = |range| map.settle(range, &holder, &mut settling);
+                    let settle = |range| map.settle(range, &holder, now_ms, &mut settling);
                     (ranges.into_iter().map(settle).collect(), map.floor())
                 };
                 self.stage_settling(slot, settling, floor, durable, SettleDone::Ranges(answer, answers));
@@ -100,6 +117,9 @@ impl Writer {
             LeaseCommand::Release { slot, holder, answer } => {
                 let done = SettleDone::Release(answer);
                 self.stage_release(slot, |holding| *holding.holder == *holder, done);
+            }
+            LeaseCommand::Discard { slot, partition, messages_max, durable, answer } => {
+                self.stage_discard(slot, &partition, messages_max, durable, answer);
             }
             LeaseCommand::EndSession(session) => {
                 for slot in self.shard.leases.all() {
@@ -125,9 +145,37 @@ impl Writer {
     pub fn stage_expired(&mut self) {
         let now = self.inner.clock.elapsed();
         for slot in self.shard.leases.take_due(now) {
+            self.shard.leases.mature(&slot, &*self.inner.clock);
             let is_over = |holding: &Holding| matches!(holding.until, Until::At(at) if at <= now);
             self.stage_release(slot, is_over, SettleDone::Nobody);
         }
+    }
+
+    fn stage_discard(
+        &mut self,
+        slot: Arc<LeaseSlot>,
+        partition: &Partition,
+        messages_max: u64,
+        durable: bool,
+        answer: Answer<Result<(u64, bool), LeaseError>>,
+    ) {
+        if slot.lock().map.seeking {
+            // What is settled is what the seek leaves.
+            self.flush();
+        }
+        let Ok(bounds) = partition.bounds() else { return answer.give(Err(LeaseError::UnknownPartition)) };
+        let mut settling = Settling::default();
+        let (discarded, floor) = {
+            let mut state = slot.lock();
+            if state.removed {
+                return answer.give(Err(LeaseError::UnknownPartition));
+            }
+            let map = &mut state.map;
+            map.raise_floor(bounds.start_offset);
+            let discarded = map.discard(bounds.stable_offset, messages_max, DISCARD_MARKS_MAX, &mut settling);
+            (discarded, map.floor())
+        };
+        self.stage_settling(slot, settling, floor, durable, SettleDone::Discard(answer, discarded));
     }
 
     fn stage_release(&mut self, slot: Arc<LeaseSlot>, ended: impl Fn(&Holding) -> bool, done: SettleDone) {
@@ -152,15 +200,9 @@ impl Writer {
         if settling.marks.is_empty() {
             return done.kept();
         }
-        let body = SettleBody {
-            group: slot.group.clone(),
-            floor,
-            marks: settling.marks.clone(),
-            accepted: settling.accepted,
-            rejected: settling.rejected,
-        };
+        let bytes = settling.encode(&slot.group, floor);
         let staged = LeaseStaged::Settle { slot: slot.clone(), settling, done };
-        let Ok(bytes) = postcard::to_stdvec(&body) else {
+        let Some(bytes) = bytes else {
             return staged.refuse(&self.shard, LeaseError::StorageFailed);
         };
         if let Err(refusal) = self.make_room(entry_bytes(bytes.len()), END_BYTES) {
@@ -192,10 +234,12 @@ impl Writer {
 
 impl LeaseStaged {
     /// The group is kept.
-    pub fn publish(self, shard: &Shard) {
+    pub fn publish(self, shard: &Shard, clock: &dyn Clock) {
         match self {
             LeaseStaged::Settle { slot, settling, done } => {
                 apply(&slot, &settling);
+                // Only this thread is to look: it does before it waits.
+                shard.leases.watch_delays(&slot, clock);
                 done.kept();
             }
             LeaseStaged::Seek { partition, body, answer, .. } => {
@@ -228,6 +272,11 @@ impl LeaseStaged {
                     unlock(shard, &slot, &settling);
                     answer.give(Err(error));
                 }
+                SettleDone::Discard(answer, _) => {
+                    unlock(shard, &slot, &settling);
+                    answer.give(Err(error));
+                }
+                SettleDone::Unit => unlock(shard, &slot, &settling),
             },
             LeaseStaged::Seek { slot, answer, .. } => {
                 if let Some(slot) = slot {
@@ -245,7 +294,8 @@ impl SettleDone {
         match self {
             SettleDone::Ranges(answer, answers) => answer.give(answers),
             SettleDone::Release(answer) => answer.give(Ok(())),
-            SettleDone::Nobody => {}
+            SettleDone::Discard(answer, discarded) => answer.give(Ok(discarded)),
+            SettleDone::Unit | SettleDone::Nobody => {}
         }
     }
 }
@@ -260,7 +310,13 @@ fn apply(slot: &LeaseSlot, settling: &Settling) {
 }
 
 fn unlock(shard: &Shard, slot: &Arc<LeaseSlot>, settling: &Settling) {
-    let soonest = slot.lock().map.unlock(settling);
+    let soonest = {
+        let mut state = slot.lock();
+        let soonest = state.map.unlock(settling);
+        // Somebody may have looked meanwhile for what a discard had.
+        state.wake();
+        soonest
+    };
     if let Some(at) = soonest {
         // The deadline may have passed meanwhile.
         shard.leases.expire_at(at, slot);

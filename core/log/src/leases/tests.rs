@@ -10,12 +10,51 @@ use super::map::{Holding, LeaseMap, Settling, Until, Want};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Lease { first: u64, count: u64, holder: u8, strict: Option<u64>, window: u64 },
-    Settle { first: u64, count: u64, holder: u8, settlement: u8, kept: bool },
-    Skip { first: u64, count: u64 },
-    Unlease { first: u64, count: u64, holder: u8 },
-    Raise { floor: u64 },
-    Release { holder: u8 },
+    Lease {
+        first: u64,
+        count: u64,
+        holder: u8,
+        strict: Option<u64>,
+        window: u64,
+    },
+    Settle {
+        first: u64,
+        count: u64,
+        holder: u8,
+        settlement: u8,
+        delay_ms: u64,
+        kept: bool,
+    },
+    /// As a batch says that is not to be handed out yet.
+    Delay {
+        first: u64,
+        count: u64,
+        until_ms: i64,
+        window: u64,
+    },
+    Discard {
+        end: u64,
+        count: u64,
+        kept: bool,
+    },
+    PassTime {
+        ms: i64,
+    },
+    Skip {
+        first: u64,
+        count: u64,
+    },
+    Unlease {
+        first: u64,
+        count: u64,
+        holder: u8,
+    },
+    Raise {
+        floor: u64,
+    },
+    Release {
+        holder: u8,
+    },
     Restart,
 }
 
@@ -24,8 +63,15 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (first.clone(), count.clone(), 0..2u8, prop::option::of(1..5u64), 1..40u64)
             .prop_map(|(first, count, holder, strict, window)| Step::Lease { first, count, holder, strict, window }),
-        4 => (first.clone(), count.clone(), 0..2u8, 0..4u8, prop::bool::weighted(0.8))
-            .prop_map(|(first, count, holder, settlement, kept)| Step::Settle { first, count, holder, settlement, kept }),
+        4 => (first.clone(), count.clone(), 0..2u8, 0..4u8, 0..3u64, prop::bool::weighted(0.8)).prop_map(
+            |(first, count, holder, settlement, delay_ms, kept)|
+                Step::Settle { first, count, holder, settlement, delay_ms, kept }
+        ),
+        1 => (first.clone(), count.clone(), 0..20i64, 1..40u64)
+            .prop_map(|(first, count, until_ms, window)| Step::Delay { first, count, until_ms, window }),
+        1 => (first.clone(), count.clone(), prop::bool::weighted(0.8))
+            .prop_map(|(end, count, kept)| Step::Discard { end, count, kept }),
+        1 => (1..4i64).prop_map(|ms| Step::PassTime { ms }),
         1 => (first.clone(), count.clone()).prop_map(|(first, count)| Step::Skip { first, count }),
         1 => (first.clone(), count, 0..2u8).prop_map(|(first, count, holder)| Step::Unlease { first, count, holder }),
         1 => first.prop_map(|floor| Step::Raise { floor }),
@@ -37,6 +83,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Is {
     Available(u32, u32),
+    Delayed(i64, u32, u32),
     Leased(u8, u32, u32),
     Settled,
 }
@@ -52,15 +99,16 @@ proptest! {
     fn a_map_is_what_happened_to_each_message(steps in prop::collection::vec(step(), 1..60)) {
         let mut map = LeaseMap::new(0);
         let (mut floor, mut messages): (u64, Vec<Is>) = (0, Vec::new());
+        let mut now_ms = 0;
         for step in steps {
             match step {
                 Step::Lease { first, count, holder: number, strict, window } => {
                     let (first, last) = (first.min(messages.len() as u64), first + count - 1);
-                    let holding = Holding {
+                    let holding = Arc::new(Holding {
                         holder: Arc::from(holder(number)),
                         until: Until::At(Duration::from_secs(1)),
                         acquisitions_max: ACQUISITIONS_MAX,
-                    };
+                    });
                     let mode = if strict.is_some() { AcquireMode::Strict } else { AcquireMode::Batch };
                     let want = Want { holding, mode, window_messages: window };
                     let leased = map.lease(first, last, &want, strict.unwrap_or(100));
@@ -80,11 +128,12 @@ proptest! {
                     }
                     prop_assert_eq!(leased.messages, expected);
                 }
-                Step::Settle { first, count, holder: number, settlement, kept } => {
+                Step::Settle { first, count, holder: number, settlement, delay_ms, kept } => {
                     let last = first + count - 1;
                     let settlement = [Settlement::Accept, Settlement::Release, Settlement::Reject, Settlement::Fail][settlement as usize];
                     let mut settling = Settling::default();
-                    let answer = map.settle(SettleRange { first, last, settlement }, &holder(number), &mut settling);
+                    let range = SettleRange { first, last, settlement, delay: Duration::from_millis(delay_ms) };
+                    let answer = map.settle(range, &holder(number), now_ms, &mut settling);
                     let held = |offset: u64| matches!(messages.get(offset as usize), Some(Is::Leased(by, ..)) if *by == number);
                     let expected = if last < floor { Err(LeaseError::Passed) }
                         else if (first.max(floor)..=last).all(held) { Ok(()) } else { Err(LeaseError::NotHeld) };
@@ -99,9 +148,57 @@ proptest! {
                         if let Is::Leased(_, acquisitions, failures) = *message {
                             let failures = failures + u32::from(settlement == Settlement::Fail);
                             let ends = matches!(settlement, Settlement::Accept | Settlement::Reject) || acquisitions >= ACQUISITIONS_MAX;
-                            *message = if ends { Is::Settled } else { Is::Available(acquisitions, failures) };
+                            *message = match delay_ms as i64 {
+                                _ if ends => Is::Settled,
+                                0 => Is::Available(acquisitions, failures),
+                                delay_ms => Is::Delayed(now_ms + delay_ms, acquisitions, failures),
+                            };
                         }
                     }
+                }
+                Step::Delay { first, count, until_ms, window } => {
+                    if first > messages.len() as u64 { continue; }
+                    map.delay(first, first + count - 1, until_ms, window);
+                    if window > messages.len() as u64 - floor {
+                        messages.resize(messages.len().max((first + count) as usize), Is::Available(0, 0));
+                    }
+                    for message in messages.iter_mut().take((first + count) as usize).skip(first.max(floor) as usize) {
+                        if let Is::Available(acquisitions, failures) = *message {
+                            *message = Is::Delayed(until_ms, acquisitions, failures);
+                        }
+                    }
+                }
+                Step::Discard { end, count, kept } => {
+                    let mut settling = Settling::default();
+                    let (discarded, more) = map.discard(end, count, 3, &mut settling);
+                    let free = |message: &Is| matches!(message, Is::Available(..) | Is::Delayed(..));
+                    // What is new comes in even if there are too many ranges to take it at once.
+                    let older = messages.iter().filter(|message| free(message)).count() as u64;
+                    let fresh = end.saturating_sub(messages.len() as u64).min(count.saturating_sub(older));
+                    messages.resize(messages.len() + fresh as usize, Is::Available(0, 0));
+                    let expected = messages.iter().filter(|message| free(message)).count().min(count as usize) as u64;
+                    prop_assert!(discarded == expected || more && discarded < expected && settling.marks.len() <= 3);
+                    if !kept {
+                        map.unlock(&settling);
+                    } else {
+                        map.apply(&settling);
+                        messages.iter_mut().filter(|message| free(message)).take(discarded as usize)
+                            .for_each(|message| *message = Is::Settled);
+                    }
+                }
+                Step::PassTime { ms } => {
+                    now_ms += ms;
+                    let mut matured = false;
+                    for message in &mut messages {
+                        if let Is::Delayed(until_ms, acquisitions, failures) = *message && until_ms <= now_ms {
+                            *message = Is::Available(acquisitions, failures);
+                            matured = true;
+                        }
+                    }
+                    prop_assert_eq!(map.mature(now_ms), matured);
+                    let is_due = |message: &Is| match message { Is::Delayed(until_ms, ..) => Some(*until_ms), _ => None };
+                    let soonest = messages.iter().filter_map(is_due).min();
+                    prop_assert!(map.soonest_ms() <= soonest && map.soonest_ms().is_some() == soonest.is_some());
                 }
                 Step::Skip { first, count } => {
                     if first > messages.len() as u64 { continue; }
@@ -109,7 +206,7 @@ proptest! {
                     for offset in first..first + count {
                         if offset >= messages.len() as u64 {
                             messages.push(Is::Settled);
-                        } else if matches!(messages[offset as usize], Is::Available(..)) && offset >= floor {
+                        } else if matches!(messages[offset as usize], Is::Available(..) | Is::Delayed(..)) && offset >= floor {
                             messages[offset as usize] = Is::Settled;
                         }
                     }
@@ -142,7 +239,7 @@ proptest! {
                     }
                 }
                 Step::Restart => {
-                    map = LeaseMap::restore(&map.snapshot());
+                    map = LeaseMap::restore(map.snapshot());
                     for message in &mut messages {
                         if let Is::Leased(_, acquisitions, failures) = *message {
                             *message = Is::Available(acquisitions - 1, failures);
@@ -154,10 +251,16 @@ proptest! {
             map.check();
             let view = map.view(usize::MAX);
             prop_assert_eq!((view.floor, view.next), (floor, messages.len() as u64));
+            let count = |is: fn(&Is) -> bool| messages[floor as usize..].iter().filter(|message| is(message)).count() as u64;
+            prop_assert_eq!(view.available, count(|is| matches!(is, Is::Available(..))));
+            prop_assert_eq!(view.delayed, count(|is| matches!(is, Is::Delayed(..))));
+            prop_assert_eq!(view.leased, count(|is| matches!(is, Is::Leased(..))));
+            prop_assert_eq!(view.settled, count(|is| matches!(is, Is::Settled)));
             for range in &view.ranges {
                 for offset in range.first..=range.last {
                     let is = match &range.state {
                         RangeState::Available => Is::Available(range.acquisitions, range.failures),
+                        RangeState::Delayed { until_ms } => Is::Delayed(*until_ms, range.acquisitions, range.failures),
                         RangeState::Leased { holder } => Is::Leased(u8::from(holder == "h1"), range.acquisitions, range.failures),
                         RangeState::Settled => Is::Settled,
                     };

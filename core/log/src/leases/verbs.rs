@@ -1,4 +1,4 @@
-//! Settle, renew, release, seek, peek: what is asked of lease maps beside acquiring.
+//! Settle, renew, release, seek, discard, peek: what is asked of lease maps beside acquiring.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -34,7 +34,7 @@ impl Engine {
         let (answers, receiver) = Answers::new(answers, accepted.len());
         let command = |(slot_at, slot, ranges): (u32, Arc<LeaseSlot>, Vec<SettleRange>)| {
             let answer = Answer { answers: answers.clone(), slot: slot_at };
-            let shard = self.inner.shard_number(slot.partition);
+            let shard = slot.shard;
             let (holder, durable) = (request.holder.clone(), request.durable);
             (shard, Command::Lease(LeaseCommand::Settle { slot, holder, ranges, durable, answer }))
         };
@@ -75,7 +75,7 @@ impl Engine {
         let (answers, receiver) = Answers::new(vec![Err(LeaseError::Unavailable); slots.len()], slots.len());
         let command = |(at, slot): (usize, Arc<LeaseSlot>)| {
             let answer = Answer { answers: answers.clone(), slot: at as u32 };
-            let (shard, holder) = (self.inner.shard_number(slot.partition), request.holder.clone());
+            let (shard, holder) = (slot.shard, request.holder.clone());
             (shard, Command::Lease(LeaseCommand::Release { slot, holder, answer }))
         };
         self.inner.push(slots.into_iter().enumerate().map(command).collect());
@@ -121,6 +121,37 @@ impl Engine {
         receiver.await.unwrap_or_else(|_| vec![Err(LeaseError::Unavailable); slots])
     }
 
+    /// Settles the oldest messages that nobody holds.
+    pub async fn discard(&self, request: DiscardRequest) -> DiscardAnswer {
+        let DiscardRequest { group, partition: id, start, messages_max } = request;
+        let (topic, partition) = self.inner.topic_and_partition(id).ok_or(LeaseError::UnknownPartition)?;
+        if matches!(self.inner.lease_slot(&group, id), Err(LeaseError::NotHeld)) {
+            let seek = SeekRequest { group: group.clone(), seeks: vec![(id, start)] };
+            self.seek_to(seek, true).await.pop().unwrap_or(Err(LeaseError::Unavailable))?;
+        }
+        // One that was forgotten at once is for the next call.
+        let slot = self.inner.lease_slot(&group, id).map_err(|error| match error {
+            LeaseError::NotHeld => LeaseError::Unavailable,
+            error => error,
+        })?;
+        let durable = topic.settings.read().durability == Durability::Fsync;
+        let mut discarded = 0;
+        loop {
+            let (answers, receiver) = Answers::new(vec![Err(LeaseError::Unavailable)], 1);
+            let (shard, slot, partition) = (slot.shard, slot.clone(), partition.clone());
+            let messages_max = messages_max - discarded;
+            let answer = Answer { answers, slot: 0 };
+            let command = LeaseCommand::Discard { slot, partition, messages_max, durable, answer };
+            self.inner.push(vec![(shard, Command::Lease(command))]);
+            let answer = receiver.await.map_err(|_| LeaseError::Unavailable)?.pop();
+            let (settled, more) = answer.unwrap_or(Err(LeaseError::Unavailable))?;
+            discarded += settled;
+            if !more {
+                return Ok(discarded);
+            }
+        }
+    }
+
     async fn find_floors(&self, seeks: &[(PartitionId, SeekTo)]) -> Vec<Result<u64, LeaseError>> {
         let mut floors = Vec::with_capacity(seeks.len());
         for (id, to) in seeks {
@@ -144,10 +175,13 @@ impl Engine {
     /// Shows maps.
     pub fn peek(&self, request: &PeekRequest) -> PeekAnswer {
         let view = |slot: &LeaseSlot| {
-            let start = self.inner.partition(slot.partition).and_then(|partition| partition.bounds().ok());
+            let bounds = self.inner.partition(slot.partition).and_then(|partition| partition.bounds().ok());
+            let (start, end) = bounds.map_or((0, 0), |bounds| (bounds.start_offset, bounds.end_offset));
             let mut state = slot.lock();
-            state.map.raise_floor(start.map_or(0, |bounds| bounds.start_offset));
-            state.map.view(request.ranges_max as usize)
+            state.map.raise_floor(start);
+            state.map.mature(self.inner.clock.now_ms());
+            let view = state.map.view(request.ranges_max as usize);
+            LeaseView { end: end.max(view.next), ..view }
         };
         match &request.partitions {
             Some(partitions) => {
@@ -190,13 +224,9 @@ impl Engine {
 
 impl Inner {
     /// A group's map on a partition.
-    pub(super) fn lease_slot(&self, group: &GroupName, id: PartitionId) -> Result<Arc<LeaseSlot>, LeaseError> {
+    pub fn lease_slot(&self, group: &GroupName, id: PartitionId) -> Result<Arc<LeaseSlot>, LeaseError> {
         let partition = self.partition(id).ok_or(LeaseError::UnknownPartition)?;
         self.shards[partition.shard as usize].leases.get(group, id).ok_or(LeaseError::NotHeld)
-    }
-
-    pub(super) fn shard_number(&self, id: PartitionId) -> u32 {
-        crate::shard::shard_of(id, self.shards.len() as u32)
     }
 
     pub(super) fn until(&self, lease: Lease) -> Until {
@@ -206,10 +236,18 @@ impl Inner {
         }
     }
 
+    /// Has the writer look at a map when what is delayed is due.
+    pub(super) fn watch_delays(&self, slot: &Arc<LeaseSlot>) {
+        let shard = &self.shards[slot.shard as usize];
+        if shard.leases.watch_delays(slot, &*self.clock) {
+            shard.wake();
+        }
+    }
+
     /// Has the writer look at a map when leases run out.
     pub(super) fn watch_deadline(&self, slot: &Arc<LeaseSlot>, until: Until) {
         let Until::At(at) = until else { return };
-        let shard = &self.shards[self.shard_number(slot.partition) as usize];
+        let shard = &self.shards[slot.shard as usize];
         if shard.leases.expire_at(at, slot) {
             shard.wake();
         }

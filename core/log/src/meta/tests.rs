@@ -228,7 +228,7 @@ fn take_step(world: &World, model: &mut Model, step: Step, at: usize) {
                 model.revision += 1;
                 assert_eq!(topic.version, model.revision);
                 assert_eq!(topic.created_ms, model.now as i64 * 1000);
-                let value = Bytes::from(postcard::to_stdvec(&topic).unwrap());
+                let value = Bytes::from(topic.to_value().unwrap());
                 model.entries.insert(key, (value, topic.version, None));
             }
         }
@@ -242,7 +242,7 @@ fn take_step(world: &World, model: &mut Model, step: Step, at: usize) {
                     model.revision += 1;
                     assert!(partitions >= before.partitions);
                     assert_eq!(topic, Topic { partitions, version: model.revision, ..before });
-                    let value = Bytes::from(postcard::to_stdvec(&topic).unwrap());
+                    let value = Bytes::from(topic.to_value().unwrap());
                     model.entries.insert(key, (value, topic.version, None));
                 }
                 Err(TopicError::Unknown) => assert!(known.is_none()),

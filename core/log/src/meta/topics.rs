@@ -45,7 +45,8 @@ impl Transaction<'_> {
             topic.partitions = partitions;
         }
         if let Some(settings) = alter.settings {
-            topic.settings = possible(settings);
+            // Where its partitions lie cannot change any more.
+            topic.settings = TopicSettings { together: topic.settings.together, ..possible(settings) };
         }
         if let Some(labels) = alter.labels {
             topic.labels = labels;
@@ -70,7 +71,7 @@ impl Transaction<'_> {
     }
 
     fn set_topic(&mut self, key: String, topic: &Topic) -> Result<(), TopicError> {
-        let value = postcard::to_stdvec(topic).map_err(|_| TopicError::StorageFailed)?;
+        let value = topic.to_value().ok_or(TopicError::StorageFailed)?;
         self.set(key, value.into(), None);
         Ok(())
     }

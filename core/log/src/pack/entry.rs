@@ -19,6 +19,7 @@
 //! | 6 seal | 0 | empty: the pack's last entry; the journal goes on in the next pack |
 //! | 7 synced | 0 | empty: written after all packs before this one were synced |
 //! | 8 cover | partition | in kept packs only: [`CoverBody`] |
+//! | 9 unit | 0 | length of the entries behind it that happen together, u64 |
 //! | 16 lease settle | partition | postcard of [`crate::leases::record::SettleBody`] |
 //! | 17 lease seek | partition | postcard of [`crate::leases::record::SeekBody`] |
 //! | 18 lease forget | partition | postcard of the group's name |
@@ -51,6 +52,7 @@ pub enum Kind {
     Seal = 6,
     Synced = 7,
     Cover = 8,
+    Unit = 9,
     LeaseSettle = 16,
     LeaseSeek = 17,
     LeaseForget = 18,
@@ -75,6 +77,7 @@ impl Kind {
             6 => Kind::Seal,
             7 => Kind::Synced,
             8 => Kind::Cover,
+            9 => Kind::Unit,
             16 => Kind::LeaseSettle,
             17 => Kind::LeaseSeek,
             18 => Kind::LeaseForget,

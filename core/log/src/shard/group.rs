@@ -7,6 +7,7 @@ use bytes::Bytes;
 use codec_record::Batch;
 use core_rpc::{
     AppendError, Appended, CursorError, Durability, FetchError, GroupName, LeaseError, PartitionId, TransactionError,
+    TransferAnswer, TransferError,
 };
 
 use super::{Answer, Ended, Shard};
@@ -40,6 +41,8 @@ pub struct Group {
     pub needs_sync: bool,
     /// Something in it is answered before it is written.
     pub has_memory: bool,
+    /// Something in it happens all at once: nothing is answered before it is written.
+    pub has_units: bool,
 }
 
 enum Part {
@@ -99,6 +102,12 @@ pub enum Staged {
         answer: Answer<bool>,
     },
     Lease(LeaseStaged),
+    /// The end of a transfer; what it consists of is staged before it, unless it was done before.
+    Transfer {
+        partitions: Vec<Arc<Partition>>,
+        appended: Vec<Appended>,
+        answer: Answer<TransferAnswer>,
+    },
 }
 
 /// What is to be published of a transaction's end.
@@ -159,6 +168,16 @@ impl From<Refusal> for LeaseError {
     }
 }
 
+impl From<Refusal> for TransferError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::DiskFull => TransferError::DiskFull,
+            Refusal::StorageFailed => TransferError::StorageFailed,
+            Refusal::Unavailable => TransferError::Unavailable,
+        }
+    }
+}
+
 /// A trim has no answer of its own for a full disk; it may succeed later.
 impl From<Refusal> for FetchError {
     fn from(refusal: Refusal) -> Self {
@@ -183,6 +202,12 @@ impl Group {
         self.undo_open.clear();
         self.needs_sync = false;
         self.has_memory = false;
+        self.has_units = false;
+    }
+
+    /// Whether what needs no disk is visible before the group is written.
+    pub fn publishes_early(&self) -> bool {
+        self.has_memory && !self.has_units
     }
 
     /// Adds an entry without a payload.
@@ -256,6 +281,7 @@ impl Staged {
             Staged::Fence => {}
             Staged::Sync { answer } => answer.give(false),
             Staged::Lease(staged) => staged.refuse(shard, refusal.into()),
+            Staged::Transfer { answer, .. } => answer.give(Err(refusal.into())),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A shard has one writer thread, one journal (a sequence of packs, the last of which is being written) and the state
 //! that the journal rebuilds: the bounds and producers of its partitions, cursors and lease maps. Partitions are spread over the
-//! shards by [`shard_of`], which must never change for a data directory.
+//! shards by [`shard_of`] and [`shard_of_namespace`], which must never change for a data directory; where one lies, it knows.
 
 pub mod group;
 pub mod housekeeper;
@@ -11,6 +11,7 @@ pub mod recover;
 pub mod rewrite;
 pub mod syncer;
 mod transactions;
+pub mod transfers;
 pub mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,12 +34,18 @@ use crate::partition::Partition;
 use crate::transactions::Transactions;
 use crate::wait::Answers;
 use syncer::Syncer;
+use transfers::Transfer;
 
 /// The shard of a partition: the topic's hash chooses where its partitions begin, then they go around, so that a topic's
 /// partitions are spread evenly.
 pub fn shard_of(partition: PartitionId, shards: u32) -> u32 {
     let begin = crc32c::crc32c(&partition.topic.0.to_le_bytes());
     ((u64::from(begin) + u64::from(partition.index)) % u64::from(shards)) as u32
+}
+
+/// The shard of all partitions of a namespace's topics that lie together.
+pub fn shard_of_namespace(namespace: &str, shards: u32) -> u32 {
+    crc32c::crc32c(namespace.as_bytes()) % shards
 }
 
 /// What the writer, the housekeeper and callers share of a shard.
@@ -126,6 +133,7 @@ pub enum Command {
         answer: Answer<bool>,
     },
     Lease(LeaseCommand),
+    Transfer(Box<Transfer>),
 }
 
 /// Where and why a transaction's end failed, or where it was ended.
@@ -152,7 +160,7 @@ impl Shard {
             ready: Condvar::new(),
             cursors: Mutex::default(),
             transactions: Mutex::default(),
-            leases: Leases::default(),
+            leases: Leases::new(number),
             packs: Mutex::default(),
             snapshot_pack: AtomicU32::new(0),
             kept: Mutex::default(),

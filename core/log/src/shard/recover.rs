@@ -18,7 +18,7 @@ use super::writer::Writer;
 use crate::cursors::Cursors;
 use crate::engine::{Inner, OpenError};
 use crate::leases::Leases;
-use crate::pack::entry::{CursorBody, EndBody, EntryHead, FenceBody, Kind, PendingBody};
+use crate::pack::entry::{CursorBody, ENTRY_BYTES, EndBody, EntryHead, FenceBody, Kind, PendingBody};
 use crate::pack::index::{IndexEntry, PackIndex};
 use crate::pack::scan::{ScanEnd, next_entry, scan, scan_sealed};
 use crate::pack::{Pack, index_name, is_begun, log_name, number_in};
@@ -128,6 +128,47 @@ struct Recovery<'a> {
     refused: Option<u8>,
 }
 
+/// The unit that is being read, if one is: it is applied when all of it was found whole.
+#[derive(Default)]
+struct Unit {
+    /// Where it begins and ends.
+    range: Option<(u64, u64)>,
+    entries: Vec<(u64, EntryHead, Vec<u8>)>,
+}
+
+impl Unit {
+    /// Takes an entry that belongs to the unit, or begins one. True: it is whole now.
+    fn take(&mut self, position: u64, head: &EntryHead, body: &[u8]) -> bool {
+        let next = position + (ENTRY_BYTES + head.length as usize) as u64;
+        match self.range {
+            Some((_, end)) => {
+                self.entries.push((position, *head, body[..head.checked_bytes()].to_vec()));
+                next >= end
+            }
+            None if head.kind == Kind::Unit as u8 => {
+                let length = body.try_into().map_or(0, u64::from_le_bytes);
+                self.range = (length > 0).then_some((position, next + length));
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.range.is_some()
+    }
+
+    fn begin(&self) -> Option<u64> {
+        self.range.map(|(begin, _)| begin)
+    }
+
+    /// Hands out what it has of its entries.
+    fn finish(&mut self, apply: &mut dyn FnMut(u64, &EntryHead, &[u8])) {
+        self.range = None;
+        self.entries.drain(..).for_each(|(position, head, body)| apply(position, &head, &body));
+    }
+}
+
 impl Recovery<'_> {
     fn restore(&mut self, snapshot: Snapshot) {
         self.place = snapshot.place;
@@ -145,9 +186,10 @@ impl Recovery<'_> {
                 cursors.restore(group, partition, kept);
             }
         }
-        for (group, partition, kept) in snapshot.leases {
+        let older = snapshot.leases.into_iter().map(|(group, partition, kept)| (group, partition, kept.into()));
+        for (group, partition, image) in older.chain(snapshot.maps) {
             if self.inner.partition(partition).is_some() {
-                self.shard.leases.restore(&group, partition, &kept);
+                self.shard.leases.restore(&group, partition, image);
             }
         }
         for (group, partition, pending) in snapshot.pending {
@@ -225,8 +267,13 @@ impl Recovery<'_> {
         let mut run = None;
         let mut from = 0;
         loop {
+            let mut unit = Unit::default();
             let end = scan(&*pack.file, pack.number, &mut run, from, true, &mut |position, head, body| {
-                self.apply(pack, position, head, body);
+                if unit.take(position, head, body) {
+                    unit.finish(&mut |position, head, body| self.apply(pack, position, head, body));
+                } else if !unit.is_open() {
+                    self.apply(pack, position, head, body);
+                }
             })?;
             self.check_refused()?;
             let ScanEnd::Bad { position } = end else {
@@ -234,12 +281,15 @@ impl Recovery<'_> {
                 return Ok(None);
             };
             if self.is_sealed(pack, numbers)? {
+                unit.finish(&mut |position, head, body| self.apply(pack, position, head, body));
                 self.read_damaged(pack, position)?;
                 return Ok(None);
             }
             if position >= synced {
-                return Ok(Some(position));
+                // What is torn of a unit takes the rest of it along.
+                return Ok(Some(unit.begin().unwrap_or(position)));
             }
+            unit.finish(&mut |position, head, body| self.apply(pack, position, head, body));
             // The snapshot says that more was synced: this is damage, not a torn tail.
             self.say_damaged(pack, position);
             from = next_entry(&*pack.file, pack.number, position + 1)?.map_or(synced, |next| next.min(synced));
@@ -336,8 +386,8 @@ impl Recovery<'_> {
             self.refused = Some(head.kind);
             return;
         };
-        if matches!(kind, Kind::Start | Kind::Seal | Kind::Synced | Kind::Cover) || (in_snapshot && kind != Kind::Batch)
-        {
+        let is_mark = matches!(kind, Kind::Start | Kind::Seal | Kind::Synced | Kind::Cover | Kind::Unit);
+        if is_mark || (in_snapshot && kind != Kind::Batch) {
             return;
         }
         match kind {
@@ -351,7 +401,7 @@ impl Recovery<'_> {
             Kind::Trim => apply_trim(&partition, body),
             Kind::Cursor | Kind::Forget => apply_cursor(&mut self.shard.cursors.lock(), &partition, kind, body),
             Kind::Pending => self.apply_pending(&partition, body),
-            Kind::Start | Kind::Seal | Kind::Synced | Kind::Cover | Kind::End | Kind::Fence => {}
+            Kind::Start | Kind::Seal | Kind::Synced | Kind::Cover | Kind::Unit | Kind::End | Kind::Fence => {}
             Kind::LeaseSettle | Kind::LeaseSeek | Kind::LeaseForget => {
                 apply_lease(&self.shard.leases, &partition, kind, body);
             }

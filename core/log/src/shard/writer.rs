@@ -16,6 +16,7 @@ use super::group::{Group, Refusal, Staged, entry_bytes};
 use super::housekeeper::{Fill, Job, SealJob};
 use super::syncer::SyncJob;
 use super::transactions::{Fenced, aborted_of, check_open};
+use super::transfers::transferred;
 use super::{Answer, Command, Shard};
 use crate::disk::is_full;
 use crate::engine::Inner;
@@ -26,7 +27,7 @@ use crate::producers::Check;
 use crate::snapshot::{self, PartitionSnapshot, Place, Snapshot};
 
 /// Room at a pack's end that batches may not use, so that a full disk leaves room to commit cursors and to trim.
-const RESERVE_BYTES: u64 = 64 << 10;
+pub const RESERVE_BYTES: u64 = 64 << 10;
 
 /// Room at a pack's end for the seal and the start entries of many runs.
 pub const END_BYTES: u64 = 4 << 10;
@@ -202,6 +203,7 @@ impl Writer {
                 self.group.staged.push(Staged::Sync { answer });
             }
             Command::Lease(command) => self.stage_lease(command),
+            Command::Transfer(transfer) => self.stage_transfer(*transfer),
         }
     }
 
@@ -337,7 +339,7 @@ impl Writer {
     }
 
     /// Writes the group and does what was staged.
-    fn flush(&mut self) {
+    pub fn flush(&mut self) {
         if self.group.is_empty() {
             return;
         }
@@ -352,12 +354,12 @@ impl Writer {
         if mark {
             self.group.push_entry(self.active.number, self.run, Kind::Synced, NO_PARTITION, &[]);
         }
-        if self.group.has_memory {
+        if self.group.publishes_early() {
             self.publish_memory();
         }
         if self.group.bytes > 0 {
             if let Err(error) = self.group.write(&*self.active.file, self.position, self.active.capacity) {
-                if is_full(&error) && !self.group.has_memory && self.undo().is_ok() {
+                if is_full(&error) && !self.group.publishes_early() && self.undo().is_ok() {
                     return self.refuse(Refusal::DiskFull);
                 }
                 return self.fail("write", &error);
@@ -475,7 +477,10 @@ impl Writer {
             Staged::End { ended, answer } => self.publish_end(ended, answer),
             Staged::Fence => {}
             Staged::Sync { answer } => answer.give(true),
-            Staged::Lease(staged) => staged.publish(&self.shard),
+            Staged::Lease(staged) => staged.publish(&self.shard, &*self.inner.clock),
+            Staged::Transfer { partitions, appended, answer } => {
+                answer.give(Ok(transferred(&partitions, appended)));
+            }
         }
     }
 
@@ -602,7 +607,8 @@ impl Writer {
             fences: transactions.fences(),
             open: transactions.all().collect(),
             aborted,
-            leases: self.shard.leases.entries(),
+            leases: Vec::new(),
+            maps: self.shard.leases.entries(),
         }
     }
 

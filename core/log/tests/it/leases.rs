@@ -155,7 +155,7 @@ impl World<'_> {
                 2 => Settlement::Fail,
                 _ => Settlement::Accept,
             };
-            ranges.push(SettleRange { first, last: first + random.below(3), settlement });
+            ranges.push(SettleRange::new(first, first + random.below(3), settlement));
         }
         let durable = random.below(3) > 0;
         let partitions = vec![(partition(0), ranges.clone())];
@@ -286,6 +286,7 @@ impl Model {
                 Some(range) => match range.state {
                     RangeState::Settled => None,
                     RangeState::Available => Some((range.acquisitions, range.failures)),
+                    RangeState::Delayed { .. } => panic!("nothing is delayed"),
                     RangeState::Leased { .. } => panic!("a lease survives a restart"),
                 },
             };

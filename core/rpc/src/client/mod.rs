@@ -2,8 +2,8 @@
 //!
 //! It connects when it is first used and connects again, after growing pauses, when the connection breaks. What is
 //! asked meanwhile waits for a while. Of the calls that a break finds in flight, those that may be made twice (those that only
-//! read, the end of a transaction) are made again, appends are sent again once and in their order (batches that bear no producer
-//! get one of the client's own, and the sequences keep all from being kept twice); all others answer `Unavailable`: nobody knows
+//! read, the end of a transaction) are made again, appends and transfers are sent again once and in their order (batches that bear
+//! no producer get one of the client's own, and the sequences keep all from being kept twice); all others answer `Unavailable`: nobody knows
 //! what became of them.
 
 mod calls;

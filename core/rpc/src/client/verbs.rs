@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::RemoteCore;
 use super::calls::{Broken, CallResult, OnBreak};
+use super::own_producers::Own;
 use crate::wire::FRAME_BYTES_MAX;
 use crate::wire::message::{AcquiredHead, Answer, Request};
 use crate::*;
@@ -158,6 +159,42 @@ impl Core for RemoteCore {
         answer!(self.change(Request::Release(request)).await, Release, Err(LeaseError::Unavailable))
     }
 
+    async fn transfer(&self, request: TransferRequest) -> TransferAnswer {
+        let TransferRequest { group, holder, settles, appends } = request;
+        let bytes: usize = appends.iter().map(|append| append.batch.stored_bytes()).sum();
+        if APPEND_ROOM_BYTES + bytes > FRAME_BYTES_MAX {
+            return Err(TransferError::Invalid);
+        }
+        // What was settled cannot be settled again; that it was is seen by its batches.
+        let on_break = if appends.is_empty() { OnBreak::Fail } else { OnBreak::SendAgain };
+        let now = std::time::Instant::now();
+        let (owns, partitions, batches) = self.with_own_producers(appends, now);
+        let count = partitions.len();
+        let request = Request::Transfer { group, holder, settles, appends: partitions };
+        let result = self.calls.call(&request, batches, on_break).await;
+        match answer!(result, Transfer, Err(TransferError::Unavailable)) {
+            Ok(mut appended) if appended.len() == count => {
+                for (own, appended) in owns.into_iter().zip(&mut appended) {
+                    let Some(own) = own else { continue };
+                    appended.duplicate = false;
+                    self.own.kept(own, now);
+                }
+                Ok(appended)
+            }
+            Ok(_) => Err(TransferError::Unavailable),
+            // Whoever asked knows of no sequences.
+            Err(TransferError::Append { at, error }) if is_of_sequences(&error) => match owns.get(at as usize) {
+                Some(Some(_)) => Err(TransferError::Unavailable),
+                _ => Err(TransferError::Append { at, error }),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn discard(&self, request: DiscardRequest) -> DiscardAnswer {
+        answer!(self.change(Request::Discard(request)).await, Discard, Err(LeaseError::Unavailable))
+    }
+
     async fn lease_seek(&self, request: SeekRequest) -> SeekAnswer {
         let count = request.seeks.len();
         let answer = answer!(self.change(Request::LeaseSeek(request)).await, LeaseSeek, vec![]);
@@ -229,17 +266,7 @@ impl RemoteCore {
     async fn append_frame(&self, appends: Vec<Append>) -> AppendAnswer {
         let count = appends.len();
         let now = std::time::Instant::now();
-        // All of it before anything is awaited: appends keep the order in which they began.
-        let mut owns = Vec::with_capacity(count);
-        let (partitions, batches): (Vec<_>, Vec<_>) = (appends.into_iter())
-            .map(|Append { partition, mut batch }| {
-                let header = &mut batch.header;
-                let own = header.producer.is_none().then(|| self.own.take(partition, header.count, now));
-                header.producer = header.producer.or(own.as_ref().map(|own| own.producer));
-                owns.push(own);
-                (partition, batch)
-            })
-            .unzip();
+        let (owns, partitions, batches) = self.with_own_producers(appends, now);
         let result = self.calls.call(&Request::Append(partitions), batches, OnBreak::SendAgain).await;
         let mut answers = one_each(count, AppendError::Unavailable, answer!(result, Append, vec![]));
         for (own, answer) in owns.into_iter().zip(&mut answers) {
@@ -251,13 +278,31 @@ impl RemoteCore {
                     self.own.kept(own, now);
                 }
                 // Whoever asked knows of no sequences.
-                Err(AppendError::ProducerFenced | AppendError::SequenceGap | AppendError::SequenceForgotten) => {
-                    *answer = Err(AppendError::Unavailable);
-                }
+                Err(error) if is_of_sequences(error) => *answer = Err(AppendError::Unavailable),
                 Err(_) => {}
             }
         }
         answers
+    }
+
+    /// Gives producers to batches that have none. All of it before anything is awaited: appends keep the order in which
+    /// they began.
+    fn with_own_producers(
+        &self,
+        appends: Vec<Append>,
+        now: std::time::Instant,
+    ) -> (Vec<Option<Own>>, Vec<PartitionId>, Vec<Batch>) {
+        let mut owns = Vec::with_capacity(appends.len());
+        let (partitions, batches) = (appends.into_iter())
+            .map(|Append { partition, mut batch }| {
+                let header = &mut batch.header;
+                let own = header.producer.is_none().then(|| self.own.take(partition, header.count, now));
+                header.producer = header.producer.or(own.as_ref().map(|own| own.producer));
+                owns.push(own);
+                (partition, batch)
+            })
+            .unzip();
+        (owns, partitions, batches)
     }
 
     /// A call that must not be made twice.
@@ -288,6 +333,11 @@ impl RemoteCore {
             tokio::time::sleep(self.calls.options.pause_min).await;
         }
     }
+}
+
+/// Whether a batch was refused for its producer's sake.
+fn is_of_sequences(error: &AppendError) -> bool {
+    matches!(error, AppendError::ProducerFenced | AppendError::SequenceGap | AppendError::SequenceForgotten)
 }
 
 fn wait_of(request: &mut Request) -> Option<&mut Duration> {

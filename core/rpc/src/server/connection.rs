@@ -141,7 +141,7 @@ impl<C: Core> Connection<C> {
                 }
                 return Ok(());
             }
-            Request::Append(partitions) => {
+            Request::Append(partitions) | Request::Transfer { appends: partitions, .. } => {
                 if partitions.len() != batches.len() {
                     return Err(ConnectionError::Append);
                 }

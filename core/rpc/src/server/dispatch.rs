@@ -71,6 +71,16 @@ pub async fn answer(core: &impl Core, request: Request, batches: Vec<Batch>, bud
                 _ => Err(TransactionError::Marker),
             })
         }
+        Request::Transfer { group, holder, settles, appends } => {
+            let appends = appends.into_iter().zip(batches);
+            let appends: Vec<_> = appends.map(|(partition, batch)| Append { partition, batch }).collect();
+            let corrupt = appends.iter().position(|append| !append.batch.payload_is_intact());
+            Answer::Transfer(match corrupt {
+                Some(at) => Err(TransferError::Append { at: at as u32, error: AppendError::Corrupt }),
+                None => core.transfer(TransferRequest { group, holder, settles, appends }).await,
+            })
+        }
+        Request::Discard(request) => Answer::Discard(core.discard(request).await),
         Request::TransactionsOpen(producer_id) => Answer::TransactionsOpen(core.transactions_open(producer_id).await),
     };
     answer.into()

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// The versions of the RPC that this build speaks. Version 2 knows transactions,
-/// and what it says of cursors and fetches has another layout than in version 1, which no build speaks any more.
-pub const VERSIONS: RangeInclusive<u16> = 2..=2;
+/// The versions of the RPC that this build speaks. Version 2 came with transactions, version 3 with transfers and delays;
+/// each has another layout than the one before, which no build speaks any more.
+pub const VERSIONS: RangeInclusive<u16> = 3..=3;
 
 /// How long either side waits for the other's half.
 pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);

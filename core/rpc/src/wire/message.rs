@@ -55,6 +55,14 @@ pub enum Request {
     Peek(PeekRequest),
     LeaseGroups(String),
     LeaseForget(GroupName, Option<Vec<PartitionId>>),
+    /// A [`TransferRequest`]: `appends` is the partition of each batch.
+    Transfer {
+        group: GroupName,
+        holder: String,
+        settles: Vec<(PartitionId, Vec<SettleRange>)>,
+        appends: Vec<PartitionId>,
+    },
+    Discard(DiscardRequest),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,6 +101,8 @@ pub enum Answer {
     Peek(Result<PeekAnswer, LeaseError>),
     LeaseGroups(Result<Vec<String>, LeaseError>),
     LeaseForget(Result<(), LeaseError>),
+    Transfer(TransferAnswer),
+    Discard(DiscardAnswer),
 }
 
 /// A partition's answer to a fetch, without its batches.

@@ -79,11 +79,7 @@ async fn settle(
     holder: &str,
     ranges: &[(u64, u64, Settlement)],
 ) -> Vec<Result<(), LeaseError>> {
-    let range = |(first, last, settlement): &(u64, u64, Settlement)| SettleRange {
-        first: *first,
-        last: *last,
-        settlement: *settlement,
-    };
+    let range = |(first, last, settlement): &(u64, u64, Settlement)| SettleRange::new(*first, *last, *settlement);
     let partitions = vec![(partition, ranges.iter().map(range).collect())];
     core.settle(SettleRequest { group: group(), holder: holder.into(), partitions, durable: true }).await.remove(0)
 }

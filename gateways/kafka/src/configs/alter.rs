@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use core_rpc::{Core, TopicAlter, TopicError};
+use core_rpc::{Core, TopicAlter, TopicError, TopicSettings};
 
 use super::topic::{Labels, settings_of};
 use crate::Gateway;
@@ -114,7 +114,11 @@ async fn alter_topic<C: Core>(
         }
         let alter = TopicAlter {
             id: Some(topic.topic.id),
-            settings: Some(settings_of(&labels)),
+            // Who else made it a queue goes on having one.
+            settings: Some(TopicSettings {
+                consumed_by: topic.topic.settings.consumed_by.clone(),
+                ..settings_of(&labels)
+            }),
             labels: Some(labels),
             if_version: Some(topic.topic.version),
             ..Default::default()

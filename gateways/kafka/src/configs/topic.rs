@@ -134,6 +134,7 @@ pub fn settings_of(labels: &Labels) -> TopicSettings {
         retention_ms: limit("retention.ms"),
         retention_bytes: limit("retention.bytes"),
         batch_bytes_max: u32::try_from(number(labels, "max.message.bytes")).unwrap_or(0).min(BATCH_BYTES_MAX),
+        ..TopicSettings::default()
     }
 }
 

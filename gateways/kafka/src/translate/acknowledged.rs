@@ -31,14 +31,14 @@ pub fn settle_ranges<'a>(batches: impl Iterator<Item = (i64, i64, &'a [i8])>) ->
         let (first, last) = (first as u64, last as u64);
         if let [one] = types {
             let settlement = settlement(*one).ok_or(ErrorCode::InvalidRequest)?;
-            ranges.push(SettleRange { first, last, settlement });
+            ranges.push(SettleRange::new(first, last, settlement));
             continue;
         }
         for (offset, one) in (first..).zip(types) {
             let settlement = settlement(*one).ok_or(ErrorCode::InvalidRequest)?;
             match ranges.last_mut() {
                 Some(range) if range.first >= first && range.settlement == settlement => range.last = offset,
-                _ => ranges.push(SettleRange { first: offset, last: offset, settlement }),
+                _ => ranges.push(SettleRange::new(offset, offset, settlement)),
             }
         }
     }

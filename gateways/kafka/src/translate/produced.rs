@@ -257,6 +257,7 @@ fn core_batch(header: &BatchHeader, payload: Bytes) -> Batch {
                 sequence: header.base_sequence,
             }),
             tombstones_until_ms: None,
+            not_before_ms: None,
             payload_length: payload.len() as u32,
             payload_crc,
         },

@@ -190,7 +190,7 @@ impl State {
     fn put_topic(&mut self, mut topic: Topic) -> Topic {
         topic.version = self.revision + 1;
         let key = Topic::key(&topic.namespace, &topic.name);
-        let value = postcard::to_stdvec(&topic).unwrap();
+        let value = topic.to_value().unwrap();
         self.put_meta(key.clone(), value.into(), None);
         for index in 0..topic.partitions {
             self.logs.entry(PartitionId { topic: topic.id, index }).or_default();
@@ -436,6 +436,14 @@ impl Core for MemoryCore {
     }
 
     async fn release(&self, _: ReleaseRequest) -> Result<(), LeaseError> {
+        Err(LeaseError::Unavailable)
+    }
+
+    async fn transfer(&self, _: TransferRequest) -> TransferAnswer {
+        Err(TransferError::Unavailable)
+    }
+
+    async fn discard(&self, _: DiscardRequest) -> DiscardAnswer {
         Err(LeaseError::Unavailable)
     }
 

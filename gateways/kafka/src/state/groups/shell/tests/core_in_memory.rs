@@ -158,6 +158,14 @@ impl Core for CoreInMemory {
         Err(LeaseError::Unavailable)
     }
 
+    async fn transfer(&self, _: TransferRequest) -> TransferAnswer {
+        Err(TransferError::Unavailable)
+    }
+
+    async fn discard(&self, _: DiscardRequest) -> DiscardAnswer {
+        Err(LeaseError::Unavailable)
+    }
+
     async fn lease_seek(&self, request: SeekRequest) -> SeekAnswer {
         vec![Err(LeaseError::Unavailable); request.seeks.len()]
     }
