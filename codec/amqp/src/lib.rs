@@ -11,6 +11,7 @@
 //! - [`frame`]: the envelope, and the header that a connection begins with.
 //! - [`method`]: [`Method`], one struct per method, one file per class.
 //! - [`content`]: what carries a message: content headers, bodies over many frames.
+//! - [`in_place`]: the same frames, read where they lie, for publishes.
 //! - [`outgoing`]: what waits to be written; bodies are not copied into it.
 //! - Tables, properties and the elementary types are `codec_record::amqp_message`'s, for they are stored; they are found
 //!   here, too.
@@ -19,6 +20,7 @@
 
 pub mod content;
 pub mod frame;
+pub mod in_place;
 pub mod method;
 pub mod outgoing;
 

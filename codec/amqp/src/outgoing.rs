@@ -101,6 +101,22 @@ impl Outgoing {
         }
     }
 
+    /// Everything of another behind all of this.
+    pub fn append(&mut self, other: Outgoing) {
+        if other.chunks.is_empty() {
+            self.tail.extend_from_slice(&other.tail);
+            return;
+        }
+        let before = self.tail.split().freeze();
+        if !before.is_empty() {
+            self.chunked_bytes += before.len();
+            self.chunks.push_back(before);
+        }
+        self.chunked_bytes += other.chunked_bytes;
+        self.chunks.extend(other.chunks);
+        self.tail = other.tail;
+    }
+
     fn share(&mut self, piece: Bytes) {
         let before = self.tail.split().freeze();
         self.chunked_bytes += before.len() + piece.len();

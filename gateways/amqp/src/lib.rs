@@ -1,1 +1,287 @@
 //! The AMQP 0-9-1 gateway: speaks RabbitMQ's wire protocol to clients, and the core's contract to a log core.
+//!
+//! ```text
+//! socket → session (frames, order, flow) → handlers (one file per method) → Core
+//!                                             ├ state      what connections share: topology, queues, access …
+//!                                             ├ translate  names and messages ↔ the core's
+//!                                             ├ management RabbitMQ's HTTP API
+//!                                             └ errors     the only place that knows reply codes
+//! ```
+//! Nothing here must survive the process: queues, messages, exchanges and users are the core's.
+
+pub mod check;
+pub mod cli;
+pub mod errors;
+pub mod handlers;
+pub mod management;
+pub mod session;
+pub mod state;
+pub mod translate;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use core_rpc::Core;
+use gateway_runtime::listener::{self, Server};
+use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
+use gateway_runtime::{Identity, Membership, NodeId, Registration, Stream};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::Peer;
+use crate::state::{Access, Alarms, CoreSession, Lifecycle, Queues, Registry, Topology};
+
+/// How the gateway is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// Where the management HTTP API listens. None: it does not.
+    pub management_listen: Option<SocketAddr>,
+    /// The host and port that other gateways and the management API tell of this one. None: what is listened on.
+    pub advertised: Option<(String, u16)>,
+    pub node_id: NodeId,
+    /// After what time without a sign of life the other gateways take over (at most half as long again).
+    pub session_timeout: Duration,
+    pub connections_max: usize,
+    /// The greatest channel number that a connection may use.
+    pub channel_max: u16,
+    /// The largest frame, bytes.
+    pub frame_max: u32,
+    /// What is proposed to clients; zero: none.
+    pub heartbeat: Duration,
+    /// The largest body of a message, bytes.
+    pub message_bytes_max: u64,
+    /// Publishers wait while this process has more memory. None: no limit.
+    pub memory_bytes_max: Option<u64>,
+    /// How long a client may take until it has opened its vhost.
+    pub handshake_max: Duration,
+    /// How long connections may take to say goodbye when the gateway is stopped.
+    pub drain: Duration,
+    /// A second listener, with TLS.
+    pub tls: Option<TlsConfig>,
+}
+
+/// The listener with TLS.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    pub listen: SocketAddr,
+    pub files: TlsFiles,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5672)),
+            management_listen: None,
+            advertised: None,
+            node_id: NodeId::Lowest,
+            session_timeout: Duration::from_secs(6),
+            connections_max: 100_000,
+            channel_max: 2047,
+            frame_max: 131_072,
+            heartbeat: Duration::from_secs(60),
+            message_bytes_max: 16 << 20,
+            memory_bytes_max: None,
+            handshake_max: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+            tls: None,
+        }
+    }
+}
+
+/// What all connections share.
+pub struct Gateway<C> {
+    pub core: C,
+    pub config: Config,
+    pub identity: Identity,
+    /// The live gateways, and who of them is responsible for what.
+    pub membership: Membership,
+    /// Under which this gateway holds messages.
+    pub core_session: CoreSession,
+    pub topology: Topology<C>,
+    pub access: Access<C>,
+    pub queues: Queues<C>,
+    pub lifecycle: Lifecycle<C>,
+    pub registry: Registry,
+    pub alarms: Alarms,
+    /// Ends the tasks of this gateway.
+    pub stop: CancellationToken,
+}
+
+impl<C: Core> Gateway<C> {
+    /// What clients and the management API call this gateway, as RabbitMQ's node.
+    pub fn node_name(&self) -> String {
+        let own = self.membership.own();
+        format!("polymq-{}@{}", own.node_id, own.host)
+    }
+
+    /// Begins the names under which this gateway holds messages: no other gateway, and not this one after a restart, has
+    /// the same.
+    pub fn holder_prefix(&self) -> String {
+        let own = self.membership.own();
+        let incarnation = u128::from_be_bytes(own.incarnation);
+        format!("{}-{:08x}", own.node_id, incarnation as u32)
+    }
+
+    /// The name of the cluster; `cluster_name` of the server's properties.
+    pub fn cluster_name(&self) -> &str {
+        &self.identity.cluster_id
+    }
+}
+
+/// A running gateway.
+pub struct Handle {
+    server: Server,
+    tls_server: Option<Server>,
+    membership: Membership,
+    core_session: CoreSession,
+    stop: CancellationToken,
+    drain: Duration,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Where it listens with TLS.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_server.as_ref().map(Server::address)
+    }
+
+    /// Everything that listens, by its name.
+    pub fn addresses(&self) -> BTreeMap<String, String> {
+        let mut addresses = BTreeMap::from([("amqp".to_owned(), self.address().to_string())]);
+        addresses.extend(self.tls_address().map(|address| ("amqp-tls".to_owned(), address.to_string())));
+        addresses
+    }
+
+    /// Tells all clients goodbye, gives back what it holds, and ends.
+    pub async fn stop(self) {
+        let tls_stops = async {
+            if let Some(server) = self.tls_server {
+                server.stop(self.drain).await;
+            }
+        };
+        tokio::join!(self.server.stop(self.drain), tls_stops);
+        self.membership.leave().await;
+        // What no connection gave back.
+        let left = tokio::time::timeout(FAREWELL, self.core_session.leave()).await;
+        if left.is_err() {
+            tracing::warn!("the core was not told that this gateway leaves");
+        }
+        self.stop.cancel();
+    }
+}
+
+/// How long to wait for the core's farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Starts a gateway. Returns once it listens.
+pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handle> {
+    let stop = CancellationToken::new();
+    // Bound before it is registered: whoever was registered at this address lives no more.
+    let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    config.listen = listener.local_addr()?;
+    let tls = config.tls.as_mut().map(bind_tls).transpose()?;
+    let membership = Membership::start(core.clone(), registration(&config), stop.clone()).await?;
+    let identity =
+        Identity::establish(&core, membership.own().node_id).await.context("cannot learn the cluster's id")?;
+    let core_session = CoreSession::start(core.clone(), config.session_timeout, stop.clone()).await?;
+    let topology = Topology::start(core.clone()).await.context("cannot read the topology")?;
+    let access = Access::start(core.clone()).await.context("cannot read the users")?;
+    let lifecycle = Lifecycle::start(core.clone()).await?;
+    let (connections_max, drain) = (config.connections_max, config.drain);
+    let gateway = Arc::new(Gateway {
+        queues: Queues::new(core.clone()),
+        alarms: Alarms::start(core.clone(), config.memory_bytes_max, stop.clone()),
+        core,
+        config,
+        identity,
+        membership: membership.clone(),
+        core_session: core_session.clone(),
+        topology,
+        access,
+        lifecycle,
+        registry: Registry::default(),
+        stop: stop.clone(),
+    });
+    let tls_server = tls.map(|tls| serve_tls(gateway.clone(), tls)).transpose()?;
+    let serving = gateway.clone();
+    let server = listener::serve(listener, connections_max, move |stream, address, draining| {
+        let gateway = serving.clone();
+        async move {
+            if let Ok(local) = stream.local_addr() {
+                let peer = Peer { address, local, is_tls: false, subject: None };
+                session::run(gateway, Stream::Plain(stream), peer, draining).await;
+            }
+        }
+    })?;
+    tracing::info!(address = %server.address(), node = gateway.node_name(), "the AMQP gateway listens");
+    Ok(Handle { server, tls_server, membership, core_session, stop, drain })
+}
+
+/// How this gateway makes itself known to the others.
+fn registration(config: &Config) -> Registration {
+    let (host, port) = match &config.advertised {
+        // Port 0 is the one that was picked.
+        Some((host, 0)) => (host.clone(), config.listen.port()),
+        Some(advertised) => advertised.clone(),
+        None => (config.listen.ip().to_string(), config.listen.port()),
+    };
+    Registration {
+        prefix: "gateway/amqp/".into(),
+        node_id: config.node_id,
+        host,
+        port,
+        tls: None,
+        rack: None,
+        started_ms: now_ms(),
+        time_to_live: config.session_timeout,
+    }
+}
+
+/// The listener with TLS before it is served.
+struct BoundTls {
+    listener: TcpListener,
+    tls: Tls,
+}
+
+fn bind_tls(config: &mut TlsConfig) -> anyhow::Result<BoundTls> {
+    let tls = Tls::load(&config.files)?;
+    let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    config.listen = listener.local_addr()?;
+    Ok(BoundTls { listener, tls })
+}
+
+fn serve_tls<C: Core>(gateway: Arc<Gateway<C>>, bound: BoundTls) -> std::io::Result<Server> {
+    let connections_max = gateway.config.connections_max;
+    listener::serve(bound.listener, connections_max, move |stream, address, draining| {
+        let (gateway, tls) = (gateway.clone(), bound.tls.clone());
+        async move {
+            let Ok(local) = stream.local_addr() else { return };
+            match tls.accept(stream).await {
+                Ok(stream) => {
+                    let peer = Peer { address, local, is_tls: true, subject: client_subject(&stream) };
+                    session::run(gateway, Stream::Tls(stream), peer, draining).await;
+                }
+                Err(error) => tracing::info!(peer = %address, reason = %error, "no TLS with a client"),
+            }
+        }
+    })
+}
+
+/// Milliseconds since 1970; 0 where the clock is before it.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

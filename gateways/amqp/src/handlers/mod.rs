@@ -1,0 +1,99 @@
+//! The methods that this gateway serves: THE table, and what a handler is.
+//!
+//! One file per method; one line in the table. Two kinds:
+//!
+//! - under `after_publishes`: `QueueDeclare => queue_declare;` names `async fn handle(&mut Request<'_, C>, queue::Declare) -> Result<(), Refusal>`. One
+//!   runs at a time on a connection, in the order in which methods came. Before it runs, all that the connection
+//!   published before it is appended, so that it sees that. Meanwhile the socket is written and heartbeats are sent, but
+//!   nothing else is read or delivered: a handler must not wait long.
+//! - under `now`: `BasicAck => basic_ack;` names `fn handle(&mut Request<'_, C>, basic::Ack) -> Result<(), Refusal>`, which waits for
+//!   nothing; publishes may still be on their way.
+//!
+//! A handler answers with [`Request::reply`], as often as it has to (not at all under `no_wait`), or by [`Request::replies`]
+//! where a content follows. A [`Refusal`] closes the channel or the connection, as its code says; what was replied before
+//! it is sent. Who may do what, each handler asks before it acts (`gateway.access`).
+//!
+//! The methods of class connection and channel.open, channel.close are the session's (`session/frames.rs`), as is the
+//! content behind basic.publish.
+
+use std::sync::Arc;
+
+use codec_amqp::{Method, Outgoing};
+use core_rpc::Core;
+
+use crate::Gateway;
+use crate::errors::Refusal;
+use crate::state::channel::Channel;
+use crate::state::registry::Connection;
+
+/// What a handler works with.
+pub struct Request<'a, C> {
+    pub gateway: &'a Arc<Gateway<C>>,
+    /// Who asks: user, vhost, capabilities, outbox.
+    pub connection: &'a Arc<Connection>,
+    /// The channel on which it is asked.
+    pub channel: &'a mut Channel,
+    /// What is sent back, in order.
+    pub replies: &'a mut Outgoing,
+}
+
+impl<C> Request<'_, C> {
+    /// Answers on the channel.
+    pub fn reply(&mut self, method: impl Into<Method>) {
+        self.replies.put_method(self.channel.number, &method.into());
+    }
+}
+
+/// Whether a method may be handled while what was published before it is still on its way.
+pub(crate) enum Turn {
+    Now,
+    AfterPublishes,
+}
+
+macro_rules! table {
+    (
+        now { $($now_variant:ident => $now_module:ident;)* }
+        after_publishes { $($variant:ident => $module:ident;)* }
+    ) => {
+        $(mod $now_module;)*
+        $(mod $module;)*
+
+        /// When it is a method's turn.
+        pub(crate) fn turn(method: &Method) -> Turn {
+            match method {
+                $(Method::$now_variant(_) => Turn::Now,)*
+                _ => Turn::AfterPublishes,
+            }
+        }
+
+        /// Handles a method that waits for nothing.
+        pub(crate) fn handle_now<C: Core>(request: &mut Request<'_, C>, method: Method) -> Result<(), Refusal> {
+            match method {
+                $(Method::$now_variant(method) => $now_module::handle(request, method),)*
+                other => Err(not_served(&other)),
+            }
+        }
+
+        /// Handles a method. Boxed, handler by handler, so that an idle connection does not keep room for the largest.
+        pub(crate) async fn handle<C: Core>(request: &mut Request<'_, C>, method: Method) -> Result<(), Refusal> {
+            match method {
+                $(Method::$variant(method) => Box::pin($module::handle(request, method)).await,)*
+                other => Err(not_served(&other)),
+            }
+        }
+    };
+}
+
+table! {
+    now {
+        AccessRequest => access_request;
+    }
+    after_publishes {
+        ChannelFlow => channel_flow;
+    }
+}
+
+/// As RabbitMQ answers what only a server sends.
+fn not_served(_: &Method) -> Refusal {
+    Refusal::command_invalid("unimplemented method")
+}

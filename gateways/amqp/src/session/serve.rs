@@ -1,0 +1,195 @@
+//! The rounds of a connection: handle what has arrived, then wait until there is something to do.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use codec_amqp::{Method, Outgoing};
+use core_rpc::Core;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::SessionError;
+use super::frames::Fault;
+use super::wire::Wire;
+use crate::Gateway;
+use crate::errors::{Refusal, ReplyCode};
+use crate::handlers::{self, Request};
+use crate::state::channel::{Channel, Channels};
+use crate::state::registry::Connection;
+
+/// Unsent bytes from which on no frames are taken and no deliveries: the peer does not read.
+const OUT_BYTES_MAX: usize = 1 << 20;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    ByClient,
+    ByUs,
+}
+
+/// What wakes a connection besides its socket.
+enum Signal {
+    /// Somebody asked for its end, or the gateway stops.
+    Close(Refusal),
+}
+
+/// What the task waited for.
+enum Woken {
+    Received,
+    Gone,
+    Signal(Signal),
+}
+
+pub(super) struct Session<C> {
+    pub(super) gateway: Arc<Gateway<C>>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) wire: Wire,
+    pub(super) channels: Channels,
+    pub(super) frame_bytes_max: usize,
+    heartbeat: Option<Heartbeat>,
+    signals: Pin<Box<dyn Future<Output = Signal> + Send>>,
+}
+
+/// When to send a sign of life, and when to miss one.
+struct Heartbeat {
+    interval: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Serves an open connection until it ends. Whatever ended it, nothing of it is left behind.
+pub(super) async fn run<C: Core>(
+    gateway: &Arc<Gateway<C>>,
+    connection: &Arc<Connection>,
+    wire: Wire,
+    draining: CancellationToken,
+) -> Result<(), SessionError> {
+    let interval = Duration::from_secs(u64::from(connection.negotiated.heartbeat_seconds));
+    let mut session = Session {
+        gateway: gateway.clone(),
+        connection: connection.clone(),
+        wire,
+        channels: Channels::default(),
+        frame_bytes_max: connection.negotiated.frame_max as usize,
+        heartbeat: (!interval.is_zero())
+            .then(|| Heartbeat { interval, timer: Box::pin(sleep_until(Instant::now() + interval / 2)) }),
+        signals: signals(connection.clone(), draining),
+    };
+    let served = session.rounds().await;
+    // Where the goodbye came first, there is nothing left to do here.
+    session.leave().await;
+    served
+}
+
+fn signals(connection: Arc<Connection>, draining: CancellationToken) -> Pin<Box<dyn Future<Output = Signal> + Send>> {
+    Box::pin(async move {
+        tokio::select! {
+            refusal = connection.asked_to_close() => Signal::Close(refusal),
+            () = draining.cancelled() => Signal::Close(Refusal::new(
+                ReplyCode::ConnectionForced,
+                "broker forced connection closure with reason 'shutdown'",
+            )),
+        }
+    })
+}
+
+impl<C: Core> Session<C> {
+    async fn rounds(&mut self) -> Result<(), SessionError> {
+        loop {
+            if self.take_frames().await?.is_some() {
+                return Ok(());
+            }
+            match poll_fn(|context| self.poll_wait(context)).await? {
+                Woken::Received => {}
+                Woken::Gone => return Err(SessionError::Gone),
+                Woken::Signal(Signal::Close(refusal)) => {
+                    self.end(Fault::of_connection(refusal, (0, 0))).await?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Whether another frame may be taken.
+    pub(super) fn may_take(&self) -> bool {
+        self.wire.out.len() < OUT_BYTES_MAX
+    }
+
+    /// Does what there is to do, until there is something for the rounds.
+    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<Result<Woken, SessionError>> {
+        if let Poll::Ready(signal) = self.signals.as_mut().poll(context) {
+            return Poll::Ready(Ok(Woken::Signal(signal)));
+        }
+        loop {
+            let sent = self.wire.poll_send(context)?;
+            if self.may_take() {
+                match self.wire.poll_receive(context)? {
+                    Poll::Ready(0) => return Poll::Ready(Ok(Woken::Gone)),
+                    Poll::Ready(_) => return Poll::Ready(Ok(Woken::Received)),
+                    Poll::Pending => {}
+                }
+            }
+            if !sent {
+                break;
+            }
+        }
+        self.poll_heartbeat(context, true)?;
+        Poll::Pending
+    }
+
+    /// Sends a heartbeat where nothing else was sent, and ends a connection over which nothing comes. `is_reading`: what
+    /// comes is looked at.
+    fn poll_heartbeat(&mut self, context: &mut Context<'_>, is_reading: bool) -> Result<(), SessionError> {
+        let Some(heartbeat) = &mut self.heartbeat else { return Ok(()) };
+        while heartbeat.timer.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            if !is_reading {
+                // It may have sent something that lies unread.
+                self.wire.last_received = now;
+            }
+            if now - self.wire.last_received > heartbeat.interval * 2 {
+                return Err(SessionError::Silent);
+            }
+            if now - self.wire.last_sent >= heartbeat.interval / 2 && self.wire.is_sent() {
+                self.wire.out.put_heartbeat();
+                self.wire.poll_send(context)?;
+            }
+            heartbeat.timer.as_mut().reset(now + heartbeat.interval / 2);
+        }
+        Ok(())
+    }
+
+    /// Runs a handler; meanwhile the socket is written and heartbeats are sent.
+    pub(super) async fn handle(&mut self, number: u16, method: Method) -> Result<Result<(), Refusal>, SessionError> {
+        let mut replies = Outgoing::default();
+        let handled = {
+            let Some(channel) = self.channels.get_mut(number) else { return Ok(Ok(())) };
+            let (gateway, connection) = (self.gateway.clone(), self.connection.clone());
+            let mut request = Request { gateway: &gateway, connection: &connection, channel, replies: &mut replies };
+            let mut handling = pin!(handlers::handle(&mut request, method));
+            let wire = &mut self.wire;
+            poll_fn(|context| -> Poll<io::Result<Result<(), Refusal>>> {
+                wire.poll_send(context)?;
+                handling.as_mut().poll(context).map(Ok)
+            })
+            .await?
+        };
+        self.wire.out.append(replies);
+        Ok(handled)
+    }
+
+    /// Gives back what a channel holds.
+    pub(super) async fn leave_channel(&mut self, channel: Box<Channel>) {
+        self.connection.remove_channel(channel.number);
+    }
+
+    /// Gives back what the connection holds. What was given back already is not there a second time.
+    pub(super) async fn leave(&mut self) {
+        for channel in self.channels.drain() {
+            self.leave_channel(channel).await;
+        }
+    }
+}

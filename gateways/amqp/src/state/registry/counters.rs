@@ -1,0 +1,36 @@
+//! What a channel did, counted for the management API.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, count: u64) {
+        if count > 0 {
+            self.0.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Messages of one channel, by what became of them; named as RabbitMQ names them in `message_stats`.
+#[derive(Debug, Default)]
+pub struct ChannelCounters {
+    pub publish: Counter,
+    pub confirm: Counter,
+    pub return_unroutable: Counter,
+    pub drop_unroutable: Counter,
+    /// Delivered to consumers that acknowledge.
+    pub deliver: Counter,
+    pub deliver_no_ack: Counter,
+    pub get: Counter,
+    pub get_no_ack: Counter,
+    pub get_empty: Counter,
+    pub redeliver: Counter,
+    pub ack: Counter,
+}

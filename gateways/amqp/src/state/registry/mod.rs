@@ -1,0 +1,68 @@
+//! Who is connected to this gateway: connections with their channels, and what they did (for the management API).
+//!
+//! Counters are added to once per read round, not once per message.
+
+mod connection;
+mod counters;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+
+pub use connection::{Capabilities, ChannelInfo, Connection, ConnectionParts, Negotiated};
+pub use counters::{ChannelCounters, Counter};
+
+/// All connections that have opened a vhost.
+#[derive(Debug, Default)]
+pub struct Registry {
+    connections: DashMap<u64, Arc<Connection>>,
+    next_id: AtomicU64,
+}
+
+impl Registry {
+    /// A number that no connection of this gateway ever had.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub fn add(&self, connection: Arc<Connection>) {
+        self.connections.insert(connection.id, connection);
+    }
+
+    pub fn remove(&self, id: u64) {
+        self.connections.remove(&id);
+    }
+
+    pub fn get(&self, id: u64) -> Option<Arc<Connection>> {
+        self.connections.get(&id).map(|entry| entry.value().clone())
+    }
+
+    /// By its name, as the management API calls it.
+    pub fn by_name(&self, name: &str) -> Option<Arc<Connection>> {
+        self.connections.iter().find(|entry| entry.value().name == name).map(|entry| entry.value().clone())
+    }
+
+    /// All, by their ids.
+    pub fn all(&self) -> Vec<Arc<Connection>> {
+        let mut all: Vec<_> = self.connections.iter().map(|entry| entry.value().clone()).collect();
+        all.sort_by_key(|connection| connection.id);
+        all
+    }
+
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Connections of a vhost, and of a user: for limits.
+    pub fn count_of(&self, vhost: &str, user: &str) -> (usize, usize) {
+        self.connections.iter().fold((0, 0), |(of_vhost, of_user), entry| {
+            let connection = entry.value();
+            (of_vhost + usize::from(&*connection.vhost == vhost), of_user + usize::from(connection.user.name == user))
+        })
+    }
+}

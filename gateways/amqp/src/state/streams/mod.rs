@@ -1,0 +1,1 @@
+//! Queues of type stream: read from any offset, again and again.

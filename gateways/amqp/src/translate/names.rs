@@ -1,0 +1,76 @@
+//! Vhosts are the core's namespaces; this is how they are called there.
+//!
+//! `/`, which every client uses unless it is told otherwise, is `default`, so that the other protocols' clients see its
+//! queues. So that it stays reversible, a vhost called `default`, or beginning with `%`, gets one `%` in front.
+
+use std::borrow::Cow;
+
+/// The vhost that exists from the start.
+pub const DEFAULT_VHOST: &str = "/";
+/// Its namespace.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// The namespace of a vhost.
+pub fn namespace(vhost: &str) -> Cow<'_, str> {
+    if vhost == DEFAULT_VHOST {
+        Cow::Borrowed(DEFAULT_NAMESPACE)
+    } else if vhost == DEFAULT_NAMESPACE || vhost.starts_with('%') {
+        Cow::Owned(format!("%{vhost}"))
+    } else {
+        Cow::Borrowed(vhost)
+    }
+}
+
+/// The vhost of a namespace; the inverse of [`namespace`]. None: no vhost is called so there.
+pub fn vhost(namespace: &str) -> Option<&str> {
+    if namespace == DEFAULT_NAMESPACE {
+        return Some(DEFAULT_VHOST);
+    }
+    if namespace == DEFAULT_VHOST {
+        return None;
+    }
+    match namespace.strip_prefix('%') {
+        Some(vhost) if vhost == DEFAULT_NAMESPACE || vhost.starts_with('%') => Some(vhost),
+        Some(_) => None,
+        None => Some(namespace),
+    }
+}
+
+/// A name as part of a key in meta, where `/` ends a part.
+pub fn key_part(name: &str) -> Cow<'_, str> {
+    if name.contains(['%', '/']) {
+        Cow::Owned(name.replace('%', "%25").replace('/', "%2F"))
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// The name of a part of a key; the inverse of [`key_part`].
+pub fn name_of_key_part(part: &str) -> Cow<'_, str> {
+    if part.contains('%') { Cow::Owned(part.replace("%2F", "/").replace("%25", "%")) } else { Cow::Borrowed(part) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_default_vhost_is_the_default_namespace() {
+        assert_eq!(namespace("/"), "default");
+        assert_eq!(namespace("default"), "%default");
+        assert_eq!(namespace("%x"), "%%x");
+        assert_eq!(namespace("orders"), "orders");
+        assert_eq!((vhost("/"), vhost("%x")), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn names_come_back(name in "[/%a-z]{0,8}|default|%*default") {
+            let (namespace, part) = (namespace(&name), key_part(&name));
+            prop_assert_eq!(vhost(&namespace), Some(name.as_str()));
+            prop_assert_eq!(name_of_key_part(&part), name.as_str());
+            prop_assert!(!part.contains('/'));
+        }
+    }
+}
