@@ -119,7 +119,9 @@ impl Engine {
             housekeeper: Mutex::new(housekeeper.transpose()?),
             compaction: Mutex::default(),
         });
-        for writer in recover_all(&inner)? {
+        let writers = recover_all(&inner)?;
+        inner.share_fences();
+        for writer in writers {
             if background {
                 let (inner, shard) = (inner.clone(), writer.shard.clone());
                 let name = format!("log-sync-{}", shard.number);

@@ -17,10 +17,10 @@ use crate::leases::record::{LeaseImage, LeaseSnapshot};
 use crate::producers::ProducerEntry;
 use crate::transactions::{Fence, Open};
 
-const MAGIC: &[u8; 8] = b"SNAPSHT3";
+const MAGIC: &[u8; 8] = b"SNAPSHT4";
 
 /// What snapshots were before, and how many lists [`Snapshot`] has gained since at its end.
-const OLDER: [(&[u8; 8], usize); 2] = [(b"SNAPSHT1", 6), (b"SNAPSHT2", 1)];
+const OLDER: [(&[u8; 8], usize); 3] = [(b"SNAPSHT1", 7), (b"SNAPSHT2", 2), (b"SNAPSHT3", 1)];
 
 const HEAD_BYTES: usize = 12;
 
@@ -42,6 +42,8 @@ pub struct Snapshot {
     /// Only in snapshots of before there were delays.
     pub leases: Vec<(GroupName, PartitionId, LeaseSnapshot)>,
     pub maps: Vec<(GroupName, PartitionId, LeaseImage)>,
+    /// By producer: the last decision that was carried out.
+    pub decisions: Vec<(i64, u64)>,
 }
 
 /// Where in the journal: all before it is in the snapshot.
@@ -153,7 +155,7 @@ mod tests {
     use crate::disk::MemoryDisk;
 
     #[test]
-    fn snapshots_of_before_there_were_transactions_or_delays_are_read() {
+    fn older_snapshots_are_read() {
         for (magic, lists_added) in OLDER {
             let disk = MemoryDisk::new();
             disk.create_directory("s").unwrap();

@@ -7,7 +7,7 @@ use core_rpc::{OpenTransaction, PartitionId, TransactionEnd, TransactionError};
 
 use crate::engine::{Engine, Inner};
 use crate::pack::entry::FenceBody;
-use crate::shard::{Answer, Command, Ended};
+use crate::shard::{Answer, Command, Ended, Shard};
 use crate::wait::Answers;
 
 impl Engine {
@@ -50,6 +50,28 @@ impl Engine {
 }
 
 impl Inner {
+    /// After recovery: what one shard remembers of a producer holds for those that have lost it, as nothing of theirs was synced
+    /// since. Where a transaction is open its end was not carried out.
+    pub fn share_fences(&self) {
+        let (mut fences, mut decisions) = (Vec::new(), Vec::new());
+        for shard in &self.shards {
+            let transactions = shard.transactions.lock();
+            fences.extend(transactions.fences());
+            decisions.extend(transactions.decisions());
+        }
+        for shard in &self.shards {
+            let mut transactions = shard.transactions.lock();
+            for (id, fence) in &fences {
+                transactions.raise(*id, fence.epoch, fence.time_ms);
+            }
+            for (id, decision) in &decisions {
+                if !transactions.is_open(*id, i16::MAX) {
+                    transactions.carried_out(*id, Some(*decision));
+                }
+            }
+        }
+    }
+
     fn begin_end(&self, end: TransactionEnd) -> Result<tokio::sync::oneshot::Receiver<Vec<Ended>>, TransactionError> {
         if !end.marker_is_valid() {
             return Err(TransactionError::Marker);
@@ -57,6 +79,10 @@ impl Inner {
         let is_fenced = |id| self.shards.iter().any(|shard| shard.transactions.lock().is_fenced(id, end.epoch));
         if is_fenced(end.producer_id) {
             return Err(TransactionError::ProducerFenced);
+        }
+        let last_decision = |shard: &Arc<Shard>| shard.transactions.lock().last_decision(end.producer_id);
+        if end.decision.is_some_and(|decision| self.shards.iter().any(|shard| decision < last_decision(shard))) {
+            return Err(TransactionError::Outdated);
         }
         if self.shards.iter().any(|shard| shard.is_stopping()) {
             return Err(TransactionError::Unavailable);
@@ -68,12 +94,21 @@ impl Inner {
             // In one lock: what a writer took of older epochs before is seen here, what it takes later it refuses.
             let mut transactions = shard.transactions.lock();
             let is_new = transactions.raise(end.producer_id, end.epoch, time_ms);
+            // What is open by now came after it.
+            if transactions.is_carried_out(end.producer_id, end.decision) && !transactions.is_ending(end.producer_id) {
+                continue;
+            }
             if transactions.is_open(end.producer_id, end.ended_epoch_max) {
                 open.push(shard.number);
-            } else if is_new {
-                let body = FenceBody { producer_id: end.producer_id, epoch: end.epoch, time_ms };
+            } else if transactions.carried_out(end.producer_id, end.decision) || is_new {
+                let (producer_id, epoch) = (end.producer_id, end.epoch);
+                let body = FenceBody { producer_id, epoch, time_ms, decision: end.decision.unwrap_or_default() };
                 commands.push((shard.number, Command::Fence { body }));
             }
+        }
+        // With nothing open, and no new epoch that tells this decision from the next, one shard remembers it durably.
+        if open.is_empty() && end.epoch == end.ended_epoch_max && !commands.is_empty() {
+            open.push(0);
         }
         let (answers, receiver) = Answers::new(vec![Err(TransactionError::Unavailable); open.len()], open.len());
         let end = Arc::new(end);

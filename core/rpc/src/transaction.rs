@@ -24,6 +24,10 @@ pub struct TransactionEnd {
     /// end names the one before here, so that a call that comes late (repeated, or of a coordinator that was replaced) cannot end
     /// the transaction that came after it.
     pub ended_epoch_max: i16,
+    /// Tells the decisions about a producer apart where they end transactions of one epoch: each has a higher number than those
+    /// before it. What was carried out is not carried out again, though another transaction be open by then: the same
+    /// number ends nothing, a lower one is [`TransactionError::Outdated`]. None: whatever is open is ended.
+    pub decision: Option<u64>,
     pub outcome: Outcome,
     /// Appended wherever batches are to be ended: of count 1, with the flags `CONTROL` and `TRANSACTIONAL`, and this
     /// producer and epoch with sequence -1 in its header. Its offsets and times are the core's to set.
@@ -72,6 +76,9 @@ pub enum TransactionError {
     /// The marker's header or payload is not what it must be; or epochs are to be ended that are yet to come.
     #[error("the marker is not one of this producer and epoch")]
     Marker,
+    /// Nothing was done.
+    #[error("a later decision about this producer was carried out")]
+    Outdated,
     /// It may have been ended in some partitions; the same call ends it in the others.
     #[error("the disk is full")]
     DiskFull,

@@ -24,7 +24,7 @@ fn end(outcome: Outcome) -> TransactionEnd {
     let mut marker = codec_record::Batch::new(codec_record::FormatId::RAW, 1, 0, Bytes::from_static(b"marker"));
     marker.header.flags = codec_record::BatchFlags(3);
     marker.header.producer = Some(codec_record::Producer { id: 7, epoch: 3, sequence: -1 });
-    TransactionEnd { producer_id: 7, epoch: 3, ended_epoch_max: 2, outcome, marker }
+    TransactionEnd { producer_id: 7, epoch: 3, ended_epoch_max: 2, decision: Some(9), outcome, marker }
 }
 
 #[tokio::test]
@@ -249,11 +249,11 @@ async fn versions_that_do_not_meet_are_told_to_both_sides() {
     stream.write_all(b"PMQC\x07\x00\x09\x00").await.unwrap();
     let mut reply = Vec::new();
     within("the server hangs up", stream.read_to_end(&mut reply)).await.unwrap();
-    assert_eq!(reply, b"PMQC\x00\x00\x02\x00\x02\x00");
+    assert_eq!(reply, b"PMQC\x00\x00\x04\x00\x04\x00");
 
     // A server from the future, and one that is something else.
     for (reply, expected) in [
-        (&b"PMQC\x00\x00\x05\x00\x06\x00"[..], "this side speaks 2 to 2, the peer 5 to 6"),
+        (&b"PMQC\x00\x00\x05\x00\x06\x00"[..], "this side speaks 4 to 4, the peer 5 to 6"),
         (&b"HTTP/1.1 400"[..], "does not speak this RPC"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -341,6 +341,7 @@ impl From<&core_rpc::TransactionError> for ErrorCode {
         use core_rpc::TransactionError as E;
         match error {
             E::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            E::Outdated => ErrorCode::InvalidProducerEpoch,
             E::Marker => ErrorCode::UnknownServerError,
             E::DiskFull | E::StorageFailed => ErrorCode::KafkaStorageError,
             E::Unavailable => ErrorCode::NotLeaderOrFollower,

@@ -33,7 +33,7 @@
 
 use codec_record::HEADER_BYTES;
 use core_rpc::{Cursor, GroupName, Outcome, PartitionId, TopicId, TransactionProducer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Length of an entry without its body, bytes.
 pub const ENTRY_BYTES: usize = 40;
@@ -132,6 +132,8 @@ pub struct EndBody {
     pub outcome: Outcome,
     pub time_ms: i64,
     pub partitions: Vec<EndedPartition>,
+    /// Number of the decision that is carried out; 0 if it has none.
+    pub decision: u64,
 }
 
 /// Where batches were ended.
@@ -144,12 +146,20 @@ pub struct EndedPartition {
     pub last_offset: u64,
 }
 
-/// Body of a fence entry: lower epochs of the producer are refused.
+/// Body of a fence entry: lower epochs of the producer are refused, and what was decided until then is carried out here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceBody {
     pub producer_id: i64,
     pub epoch: i16,
     pub time_ms: i64,
+    /// Number of the decision that is carried out; 0 if it has none.
+    pub decision: u64,
+}
+
+/// Reads a body that has gained a number at its end, which is 0 in entries that were written before.
+pub fn read_numbered<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    let read = postcard::from_bytes(body);
+    read.or_else(|_| postcard::from_bytes(&[body, &[0]].concat())).ok()
 }
 
 /// Body of a cover entry: the batches of the partition with these offsets that lie in this pack are all there are, and
@@ -233,6 +243,22 @@ impl EntryHead {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn ends_and_fences_of_before_decisions_had_numbers_are_read() {
+        let fence = FenceBody { producer_id: 7, epoch: 3, time_ms: 300, decision: 0 };
+        let bytes = postcard::to_stdvec(&fence).unwrap();
+        assert_eq!(read_numbered(&bytes[..bytes.len() - 1]), Some(fence));
+        assert_eq!(read_numbered(&bytes), Some(fence));
+        assert_eq!(read_numbered::<FenceBody>(&bytes[..bytes.len() - 3]), None);
+        let partition = PartitionId { topic: TopicId(1), index: 300 };
+        let partitions = vec![EndedPartition { partition, first_offset: 1, last_offset: 1 << 40 }];
+        let outcome = Outcome::Abort;
+        let end =
+            EndBody { producer_id: 7, epoch: 3, ended_epoch_max: 2, outcome, time_ms: 9, partitions, decision: 0 };
+        let bytes = postcard::to_stdvec(&end).unwrap();
+        assert_eq!(read_numbered(&bytes[..bytes.len() - 1]), Some(end));
+    }
 
     proptest! {
         #[test]

@@ -18,7 +18,9 @@ use super::writer::Writer;
 use crate::cursors::Cursors;
 use crate::engine::{Inner, OpenError};
 use crate::leases::Leases;
-use crate::pack::entry::{CursorBody, ENTRY_BYTES, EndBody, EntryHead, FenceBody, Kind, PendingBody};
+use crate::pack::entry::{
+    CursorBody, ENTRY_BYTES, EndBody, EntryHead, FenceBody, Kind, PendingBody, read_numbered,
+};
 use crate::pack::index::{IndexEntry, PackIndex};
 use crate::pack::scan::{ScanEnd, next_entry, scan, scan_sealed};
 use crate::pack::{Pack, index_name, is_begun, log_name, number_in};
@@ -200,6 +202,9 @@ impl Recovery<'_> {
         let mut transactions = self.shard.transactions.lock();
         for (id, fence) in snapshot.fences {
             transactions.raise(id, fence.epoch, fence.time_ms);
+        }
+        for (id, decision) in snapshot.decisions {
+            transactions.carried_out(id, Some(decision));
         }
         for (id, partition, open) in snapshot.open {
             let Some(partition) = self.inner.partition(partition) else { continue };
@@ -460,14 +465,17 @@ impl Recovery<'_> {
     }
 
     fn apply_fence(&self, body: &[u8]) {
-        let Ok(body) = postcard::from_bytes::<FenceBody>(body) else { return };
-        self.shard.transactions.lock().raise(body.producer_id, body.epoch, body.time_ms);
+        let Some(body) = read_numbered::<FenceBody>(body) else { return };
+        let mut transactions = self.shard.transactions.lock();
+        transactions.raise(body.producer_id, body.epoch, body.time_ms);
+        transactions.carried_out(body.producer_id, Some(body.decision));
     }
 
     fn apply_end(&self, body: &[u8]) {
-        let Ok(body) = postcard::from_bytes::<EndBody>(body) else { return };
+        let Some(body) = read_numbered::<EndBody>(body) else { return };
         let mut transactions = self.shard.transactions.lock();
         transactions.raise(body.producer_id, body.epoch, body.time_ms);
+        transactions.carried_out(body.producer_id, body.decision());
         let open: Vec<_> = transactions.of(body.producer_id, body.ended_epoch_max).collect();
         open.iter().for_each(|(partition, _)| transactions.close(body.producer_id, *partition));
         for ended in &body.partitions {

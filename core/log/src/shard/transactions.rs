@@ -23,7 +23,7 @@ use crate::partition::Partition;
 use crate::transactions::Open;
 
 /// The most that an [`EndBody`] takes without its partitions, and for each partition: every number at its longest.
-const END_BODY_BYTES: usize = 48;
+const END_BODY_BYTES: usize = 64;
 const ENDED_PARTITION_BYTES: usize = 48;
 
 /// The epoch is refused.
@@ -139,8 +139,7 @@ impl Writer {
         let marker_bytes = BATCH_ENTRY_BYTES + end.marker.payload.len() + ENDED_PARTITION_BYTES;
         let mut length = 0;
         let open = loop {
-            let open: Vec<(PartitionId, Open)> =
-                self.shard.transactions.lock().of(end.producer_id, end.ended_epoch_max).collect();
+            let open = self.to_be_ended(end);
             let with_batches = open.iter().filter(|(_, open)| open.first_offset.is_some()).count();
             let needed = entry_bytes(END_BODY_BYTES) + (with_batches * marker_bytes) as u64;
             if needed <= length {
@@ -153,8 +152,20 @@ impl Writer {
         };
         // Even with nothing open the answer waits for a sync: what ended it before may not be durable yet.
         self.group.needs_sync = true;
-        let ended = (!open.is_empty()).then(|| self.stage_ended(end, &open));
+        // A new decision is remembered though nothing is open: the end before it was not settled when it was looked.
+        let is_new =
+            end.decision.is_some() && !self.shard.transactions.lock().is_carried_out(end.producer_id, end.decision);
+        let ended = (is_new || !open.is_empty()).then(|| self.stage_ended(end, &open));
         self.group.staged.push(Staged::End { ended, answer });
+    }
+
+    /// Where the transaction is open; nowhere if this decision was carried out: then it is another transaction.
+    fn to_be_ended(&self, end: &TransactionEnd) -> Vec<(PartitionId, Open)> {
+        let transactions = self.shard.transactions.lock();
+        match transactions.is_carried_out(end.producer_id, end.decision) {
+            true => Vec::new(),
+            false => transactions.of(end.producer_id, end.ended_epoch_max).collect(),
+        }
     }
 
     /// Stages the markers and the entry that ends a transaction; there is room for them.
@@ -167,6 +178,7 @@ impl Writer {
             outcome: end.outcome,
             time_ms,
             partitions: Vec::with_capacity(open.len()),
+            decision: end.decision.unwrap_or_default(),
         };
         let (mut partitions, mut all) = (Vec::with_capacity(open.len()), Vec::with_capacity(open.len()));
         // Before anything is closed: in between, the same call again would find nothing open and nothing on its way.
@@ -231,6 +243,7 @@ impl Writer {
             partition.end_transaction(ended.first_offset, body.aborted(ended));
         }
         self.shard.cursors.lock().end(body.producer_id, body.ended_epoch_max, body.outcome);
+        self.shard.transactions.lock().carried_out(body.producer_id, body.decision());
         answer.give(Ok(all));
     }
 
@@ -245,6 +258,11 @@ impl Writer {
 }
 
 impl EndBody {
+    /// The number of the decision, if it has one.
+    pub fn decision(&self) -> Option<u64> {
+        Some(self.decision).filter(|decision| *decision > 0)
+    }
+
     /// What committed readers of a partition must know of this end.
     pub fn aborted(&self, ended: &EndedPartition) -> Option<AbortedTransaction> {
         (self.outcome == Outcome::Abort).then_some(AbortedTransaction {

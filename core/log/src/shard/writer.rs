@@ -609,6 +609,7 @@ impl Writer {
             aborted,
             leases: Vec::new(),
             maps: self.shard.leases.entries(),
+            decisions: transactions.decisions(),
         }
     }
 

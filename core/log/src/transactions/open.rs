@@ -14,6 +14,8 @@ const FIRST_PARTITION: PartitionId = PartitionId { topic: TopicId(0), index: 0 }
 #[derive(Debug, Default)]
 pub struct Transactions {
     fences: HashMap<i64, Fence>,
+    /// By producer that has a fence: the last decision that was carried out, durably, wherever there was something to be ended.
+    decisions: HashMap<i64, u64>,
     open: BTreeMap<(i64, PartitionId), Open>,
     /// Producers of whose transaction an end is taken but not known to be durable: the same call again must wait for it.
     ending: HashSet<i64>,
@@ -48,9 +50,29 @@ impl Transactions {
     pub fn raise(&mut self, producer_id: i64, epoch: i16, time_ms: i64) -> bool {
         let is_new = self.fences.get(&producer_id).is_none_or(|fence| fence.epoch < epoch);
         if !self.is_fenced(producer_id, epoch) {
-            self.fences.insert(producer_id, Fence { epoch, time_ms });
+            let known_ms = self.fences.get(&producer_id).map_or(time_ms, |fence| fence.time_ms);
+            self.fences.insert(producer_id, Fence { epoch, time_ms: time_ms.max(known_ms) });
         }
         is_new
+    }
+
+    /// The decision is carried out here. Returns whether that is new.
+    pub fn carried_out(&mut self, producer_id: i64, decision: Option<u64>) -> bool {
+        let Some(decision) = decision else { return false };
+        let last = self.decisions.entry(producer_id).or_default();
+        let is_new = *last < decision;
+        *last = decision.max(*last);
+        is_new
+    }
+
+    /// The last decision about the producer that was carried out here; 0 if there was none.
+    pub fn last_decision(&self, producer_id: i64) -> u64 {
+        self.decisions.get(&producer_id).copied().unwrap_or_default()
+    }
+
+    /// Whether the decision was carried out here.
+    pub fn is_carried_out(&self, producer_id: i64, decision: Option<u64>) -> bool {
+        decision.is_some_and(|decision| decision <= self.last_decision(producer_id))
     }
 
     /// Whether there is, or just was, a transaction of an epoch up to this to be ended.
@@ -105,6 +127,11 @@ impl Transactions {
         self.open.remove(&(producer_id, partition));
     }
 
+    /// Whether an end is on its way to the disk.
+    pub fn is_ending(&self, producer_id: i64) -> bool {
+        self.ending.contains(&producer_id)
+    }
+
     /// An end is on its way to the disk.
     pub fn ending(&mut self, producer_id: i64) {
         self.ending.insert(producer_id);
@@ -125,9 +152,10 @@ impl Transactions {
 
     /// Forgets the fences set until `before_ms` of producers that have nothing open.
     pub fn expire(&mut self, before_ms: i64) {
-        let Transactions { fences, open, .. } = self;
+        let Transactions { fences, decisions, open, .. } = self;
         let has_open = |id: i64| open.range((id, FIRST_PARTITION)..).next().is_some_and(|((other, _), _)| *other == id);
         fences.retain(|id, fence| fence.time_ms > before_ms || has_open(*id));
+        decisions.retain(|id, _| fences.contains_key(id));
     }
 
     /// Forgets what is open on a topic.
@@ -140,6 +168,13 @@ impl Transactions {
         let mut fences: Vec<_> = self.fences.iter().map(|(id, fence)| (*id, *fence)).collect();
         fences.sort_unstable_by_key(|(id, _)| *id);
         fences
+    }
+
+    /// For a snapshot, by producer.
+    pub fn decisions(&self) -> Vec<(i64, u64)> {
+        let mut decisions: Vec<_> = self.decisions.iter().map(|(id, decision)| (*id, *decision)).collect();
+        decisions.sort_unstable();
+        decisions
     }
 }
 
@@ -166,6 +201,20 @@ mod tests {
         transactions.close(7, partition(0));
         transactions.expire(110);
         assert!(!transactions.is_fenced(7, 2));
+    }
+
+    #[test]
+    fn the_last_decision_is_known_as_long_as_the_fence() {
+        let mut transactions = Transactions::default();
+        transactions.raise(7, 3, 100);
+        assert!(!transactions.carried_out(7, None) && !transactions.is_carried_out(7, Some(1)));
+        assert!(transactions.carried_out(7, Some(5)) && !transactions.carried_out(7, Some(5)));
+        assert!(!transactions.carried_out(7, Some(4)));
+        assert!(transactions.is_carried_out(7, Some(5)) && !transactions.is_carried_out(7, Some(6)));
+        assert!(!transactions.is_carried_out(7, None));
+        assert_eq!(transactions.decisions(), [(7, 5)]);
+        transactions.expire(100);
+        assert!(!transactions.is_carried_out(7, Some(5)));
     }
 
     #[test]

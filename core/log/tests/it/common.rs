@@ -234,7 +234,7 @@ pub fn end_with(id: i64, ended: i16, epoch: i16, outcome: Outcome) -> Transactio
     let mut marker = batch(1, format!("{outcome:?}"));
     marker.header.producer = Some(Producer { id, epoch, sequence: -1 });
     marker.header.flags = BatchFlags(BatchFlags::TRANSACTIONAL.0 | BatchFlags::CONTROL.0);
-    TransactionEnd { producer_id: id, epoch, ended_epoch_max: ended, outcome, marker }
+    TransactionEnd { producer_id: id, epoch, ended_epoch_max: ended, decision: None, outcome, marker }
 }
 
 pub async fn commit_pending(

@@ -47,6 +47,9 @@ struct ProducerModel {
     cursors: BTreeMap<u32, BTreeSet<Option<u64>>>,
     /// The last end of its is known to all shards: none has crashed since.
     is_fenced: bool,
+    /// The last end that was asked for, and the last that was answered.
+    asked: Option<TransactionEnd>,
+    ended: Option<TransactionEnd>,
 }
 
 struct Sent {
@@ -75,6 +78,7 @@ impl Model {
             1 => self.append_late(engine, producer, random).await,
             2..5 => self.commit(engine, producer, random).await,
             5 | 6 => self.end(engine, producer, random).await,
+            7 => self.end_late(engine, producer).await,
             _ => self.append(engine, producer, random).await,
         }
     }
@@ -212,8 +216,22 @@ impl Model {
         let chosen = if random.below(3) == 0 { Outcome::Abort } else { Outcome::Commit };
         let outcome = *transaction.outcome.get_or_insert(chosen);
         let bump = if producer == 2 && !transaction.has_crashed { 0 } else { 1 };
-        let end = end_with(id_of(producer), state.epoch, state.epoch + bump, outcome);
+        let decision = state.current.map(|current| current as u64 + 1);
+        let end = TransactionEnd { decision, ..end_with(id_of(producer), state.epoch, state.epoch + bump, outcome) };
+        self.producers[producer].asked = Some(end.clone());
         (bump, engine.transaction_end(end))
+    }
+
+    /// The last end again, of a coordinator that does not know that it was answered: what is open now it must leave.
+    async fn end_late(&mut self, engine: &Engine, producer: usize) -> bool {
+        let Some(end) = self.producers[producer].ended.clone() else { return true };
+        match engine.transaction_end(end).await {
+            Ok(ended) => assert_eq!(ended, []),
+            Err(TransactionError::Outdated | TransactionError::ProducerFenced) => {}
+            Err(TransactionError::StorageFailed | TransactionError::Unavailable) => return false,
+            Err(error) => panic!("{error}"),
+        }
+        true
     }
 
     fn ended(&mut self, producer: usize, bump: i16, answer: Result<Vec<PartitionId>, TransactionError>) -> bool {
@@ -223,6 +241,7 @@ impl Model {
             Err(error) => panic!("{error}"),
         }
         let state = &mut self.producers[producer];
+        state.ended = state.asked.take();
         let transaction = &mut self.transactions[state.current.take().unwrap()];
         transaction.is_ended = true;
         if bump > 0 {

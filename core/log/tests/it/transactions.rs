@@ -16,6 +16,7 @@ on_every_disk!(
     an_abort_hides_it_for_ever,
     an_end_fences_everywhere_and_lasts,
     a_late_end_leaves_the_next_transaction,
+    a_decision_is_carried_out_once_though_the_epoch_stays,
     what_does_not_fit_an_open_transaction_is_refused,
     pending_cursors_wait_for_the_end,
     committed_readers_are_woken,
@@ -146,6 +147,38 @@ async fn an_end_fences_everywhere_and_lasts(disk: Reopen<'_>) {
     assert_eq!(payloads(&engine, partition(1)).await, ["0", "2"]);
     engine.clean(1_000_000 + setup.config.producer_expiry_ms).await;
     append(&engine, partition(2), transactional(7, 3, 9, "forgotten")).await.unwrap();
+}
+
+async fn a_decision_is_carried_out_once_though_the_epoch_stays(disk: Reopen<'_>) {
+    let setup = Setup::default();
+    let mut engine = setup.open(disk()).unwrap();
+    let decided = |decision| TransactionEnd { decision: Some(decision), ..end_with(7, 4, 4, Outcome::Commit) };
+    append(&engine, partition(0), transactional(7, 4, 0, "first")).await.unwrap();
+    assert_eq!(engine.transaction_end(decided(5)).await, Ok(vec![partition(0)]));
+    // With nothing open it is remembered all the same.
+    assert_eq!(engine.transaction_end(decided(8)).await, Ok(vec![]));
+    for sequence in 0..3 {
+        for at in 0..4 {
+            let first = if at == 0 { sequence + 1 } else { sequence };
+            append(&engine, partition(at), transactional(7, 4, first, format!("{sequence}"))).await.unwrap();
+        }
+        commit_pending(&engine, "g", (7, 4), partition(3), sequence as u64).await.unwrap();
+        let next = 9 + sequence as u64;
+        for _ in 0..2 {
+            assert_eq!(engine.transaction_end(decided(next - 1)).await, Ok(vec![]));
+            assert_eq!(engine.transaction_end(decided(next - 2)).await, Err(TransactionError::Outdated));
+            assert_eq!(engine.transactions_open(Some(7)).len(), 4);
+            engine.stop();
+            drop(engine);
+            engine = setup.open(disk()).unwrap();
+        }
+        assert_eq!(engine.transaction_end(decided(next)).await.unwrap().len(), 4);
+        assert_eq!(engine.transaction_end(decided(next)).await, Ok(vec![]));
+    }
+    assert_eq!(payloads(&engine, partition(0)).await, ["first", "0", "1", "2"]);
+    // Who has no number ends whatever is open.
+    append(&engine, partition(1), transactional(7, 4, 3, "hangs")).await.unwrap();
+    assert_eq!(engine.transaction_end(end_with(7, 4, 4, Outcome::Abort)).await, Ok(vec![partition(1)]));
 }
 
 async fn a_late_end_leaves_the_next_transaction(disk: Reopen<'_>) {

@@ -91,8 +91,8 @@ impl Core for RemoteCore {
     }
 
     async fn transaction_end(&self, end: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError> {
-        let TransactionEnd { producer_id, epoch, ended_epoch_max, outcome, marker } = end;
-        let request = Request::TransactionEnd { producer_id, epoch, ended_epoch_max, outcome };
+        let TransactionEnd { producer_id, epoch, ended_epoch_max, decision, outcome, marker } = end;
+        let request = Request::TransactionEnd { producer_id, epoch, ended_epoch_max, decision, outcome };
         // Ending it twice is ending it.
         let result = self.call_again(request, vec![marker]).await;
         answer!(result, TransactionEnd, Err(TransactionError::Unavailable))

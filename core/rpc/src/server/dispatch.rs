@@ -64,8 +64,8 @@ pub async fn answer(core: &impl Core, request: Request, batches: Vec<Batch>, bud
         Request::SessionOpen(time_to_live) => Answer::SessionOpen(core.session_open(time_to_live).await),
         Request::SessionRenew(session) => Answer::SessionRenew(core.session_renew(session).await),
         Request::SessionClose(session) => Answer::SessionClose(core.session_close(session).await),
-        Request::TransactionEnd { producer_id, epoch, ended_epoch_max, outcome } => {
-            let end = |marker| TransactionEnd { producer_id, epoch, ended_epoch_max, outcome, marker };
+        Request::TransactionEnd { producer_id, epoch, ended_epoch_max, decision, outcome } => {
+            let end = |marker| TransactionEnd { producer_id, epoch, ended_epoch_max, decision, outcome, marker };
             Answer::TransactionEnd(match batches.into_iter().next().map(end) {
                 Some(end) if end.marker_is_valid() => core.transaction_end(end).await,
                 _ => Err(TransactionError::Marker),

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// The versions of the RPC that this build speaks. Version 2 came with transactions, version 3 with transfers and delays;
-/// each has another layout than the one before, which no build speaks any more.
-pub const VERSIONS: RangeInclusive<u16> = 3..=3;
+/// The versions of the RPC that this build speaks. Version 2 came with transactions, version 3 with transfers and delays, version 4 with
+/// numbers of decisions; each has another layout than the one before, which no build speaks any more.
+pub const VERSIONS: RangeInclusive<u16> = 4..=4;
 
 /// How long either side waits for the other's half.
 pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);

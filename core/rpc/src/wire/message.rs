@@ -44,6 +44,7 @@ pub enum Request {
         producer_id: i64,
         epoch: i16,
         ended_epoch_max: i16,
+        decision: Option<u64>,
         outcome: Outcome,
     },
     TransactionsOpen(Option<i64>),

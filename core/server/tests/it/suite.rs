@@ -221,6 +221,7 @@ async fn a_transaction_is_seen_whole_or_not_at_all(core: impl Core) {
             producer_id: 5,
             epoch: epoch + 1,
             ended_epoch_max: epoch,
+            decision: None,
             outcome,
             marker: marker(epoch + 1),
         };

@@ -73,6 +73,8 @@ async fn end<C: Core>(gateway: &Gateway<C>, asked: &WritableTxnMarker) -> Result
         producer_id: producer.id,
         epoch: producer.epoch,
         ended_epoch_max: producer.epoch,
+        // A tool's: whatever hangs.
+        decision: None,
         outcome,
         marker: marker::end_marker(producer, outcome, now_ms()),
     };

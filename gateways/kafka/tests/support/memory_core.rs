@@ -29,6 +29,8 @@ struct State {
     cursors: BTreeMap<(String, String), BTreeMap<PartitionId, Cursor>>,
     /// The lowest epoch of a producer that is not fenced.
     fences: HashMap<i64, i16>,
+    /// By producer: the last decision that was carried out.
+    decisions: HashMap<i64, u64>,
     /// Cursors of open transactions: of which producer and epoch.
     pending: Vec<(TransactionProducer, GroupName, PartitionId, Cursor)>,
     next_put: PutFate,
@@ -326,6 +328,13 @@ impl Core for MemoryCore {
                 return Err(TransactionError::ProducerFenced);
             }
             *fence = end.epoch;
+            if let Some(decision) = end.decision {
+                let last = state.decisions.entry(end.producer_id).or_default();
+                if decision <= *last {
+                    return if decision < *last { Err(TransactionError::Outdated) } else { Ok(Vec::new()) };
+                }
+                *last = decision;
+            }
             let mut ended = BTreeSet::new();
             for (partition, log) in &mut state.logs {
                 if log.end_transaction(&end) {

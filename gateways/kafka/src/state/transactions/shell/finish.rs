@@ -25,6 +25,8 @@ impl<C: Core> Transactions<C> {
             producer_id: record.producer_id,
             epoch: record.epoch,
             ended_epoch_max: record.ending_epoch,
+            // Of the record that is the decision: later decisions are stored with higher versions.
+            decision: loaded.version,
             outcome,
             marker: marker::end_marker(record.producer(), outcome, now_ms()),
         };
@@ -33,6 +35,11 @@ impl<C: Core> Transactions<C> {
             // Somebody ended it with a higher epoch: a tool that aborts what hangs.
             Err(error @ core_rpc::TransactionError::ProducerFenced) => {
                 tracing::warn!(transaction = %slot.id, %error, "the transaction was ended by somebody else");
+            }
+            // This gateway was held up; what it knows is outdated.
+            Err(core_rpc::TransactionError::Outdated) => {
+                loaded.is_known = false;
+                return Err(TransactionError::Concurrent);
             }
             Err(error) => {
                 tracing::warn!(transaction = %slot.id, %error, "cannot end the transaction yet");

@@ -95,15 +95,11 @@ impl<C: Core> Transactions<C> {
                 self.read(slot, loaded).await?;
                 is_fresh = true;
             }
-            if let Some(record) = loaded.record.as_ref().filter(|record| record.outcome().is_some()) {
-                // An outdated decision must not be carried out: what it ends may have begun since.
+            if loaded.record.as_ref().is_some_and(|record| record.outcome().is_some()) {
+                // Carrying out an outdated decision would be refused by the core.
                 if !is_fresh {
                     loaded.is_known = false;
                     continue;
-                }
-                // Where the next transaction runs in the same epoch, only the coordinator knows for sure.
-                if record.ending_epoch == record.epoch && !self.coordinates(&slot.id) {
-                    return Err(TransactionError::Concurrent);
                 }
                 self.finish(slot, loaded).await?;
             }
