@@ -1,4 +1,4 @@
-"""TLS, SASL and access rules as librdkafka sees them. Run by `run`, in a folder with the certificates; any failed
+"""TLS, SASL, tokens and access rules as librdkafka sees them. Run by `run`, in a folder with the certificates; any failed
 assertion ends it."""
 
 import os
@@ -11,7 +11,7 @@ from confluent_kafka.admin import (
     ResourceType, ScramCredentialInfo, ScramMechanism, UserScramCredentialDeletion, UserScramCredentialUpsertion,
 )
 
-PLAIN, TLS = os.environ["BOOTSTRAP"], os.environ["POLYMQ_KAFKA_LISTEN_TLS"]
+PLAIN, TLS = os.environ["BOOTSTRAP"], os.environ.get("POLYMQ_KAFKA_LISTEN_TLS")
 QUIET = {"log_level": 0, "socket.timeout.ms": 10000}
 
 
@@ -128,4 +128,42 @@ def certificates():
     print("3 statements about client certificates hold")
 
 
-{"sasl": sasl, "certificates": certificates}[sys.argv[1]]()
+def bearer(make, **more):
+    """A client whose tokens come from `make`."""
+    callback = lambda _: (make(), time.time() + 3600)
+    where = {"bootstrap.servers": PLAIN, "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "OAUTHBEARER"}
+    return {**QUIET, **where, "oauth_cb": callback, "message.timeout.ms": 6000, **more}
+
+
+def oauth():
+    import tokens
+    from tokens import token
+    admin = AdminClient(bearer(lambda: token("admin")))
+    done(admin.create_topics([NewTopic("borne", 1, 1)]))
+    alice = bearer(lambda: token("alice", key="ec", algorithm="ES256"))
+    assert produce(alice, "borne", 1) == {KafkaError.TOPIC_AUTHORIZATION_FAILED}
+    done(admin.create_acls([
+        allow("alice", ResourceType.TOPIC, "borne", AclOperation.WRITE),
+        allow("alice", ResourceType.TOPIC, "borne", AclOperation.READ),
+        allow("alice", ResourceType.GROUP, "bearers", AclOperation.READ),
+    ]))
+    assert produce(alice, "borne") == {None}
+    assert consume({**alice, "group.id": "bearers"}, "borne", 10) == 10
+
+    tokens.make_rsa("other")
+    for what, make in {
+        "it has expired": lambda: token("admin", seconds=-60),
+        "it is of another issuer": lambda: token("admin", iss="https://other.example"),
+        "it is for somebody else": lambda: token("admin", aud=["somebody"]),
+        "nobody knows its key": lambda: token("admin", key="other"),
+        "it has no signature": lambda: token("admin", algorithm="none"),
+    }.items():
+        assert not connects(bearer(make)), f"a token is taken although {what}"
+    # The keys are changed while the broker runs.
+    tokens.write_jwks("other")
+    assert connects(bearer(lambda: token("admin", key="other"))), "a new key is not found"
+    assert not connects(bearer(lambda: token("admin"))), "an old key is still good"
+    print("11 statements about tokens hold")
+
+
+{"sasl": sasl, "certificates": certificates, "oauth": oauth}[sys.argv[1]]()

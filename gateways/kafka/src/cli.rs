@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{ArgAction, Parser};
 use core_rpc::{Address, Durability, RemoteCore};
 use gateway_runtime::tls::TlsFiles;
+use gateway_runtime::token::TokenConfig;
 use gateway_runtime::{NodeId, ready, signals};
 
 use crate::configs::durability_of;
@@ -99,12 +100,36 @@ pub struct Flags {
     /// Whether TLS clients must show a certificate: required or requested.
     #[arg(long, env = "POLYMQ_KAFKA_TLS_CLIENT_AUTH", default_value = "required", value_parser = ["required", "requested"])]
     tls_client_auth: String,
-    /// SASL mechanisms, by one of which every client must authenticate: PLAIN,SCRAM-SHA-256,SCRAM-SHA-512.
+    /// SASL mechanisms, by one of which every client must authenticate: PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER.
     #[arg(long, env = "POLYMQ_KAFKA_SASL_MECHANISMS", value_delimiter = ',', value_parser = mechanism)]
     sasl_mechanisms: Vec<Mechanism>,
     /// Users beside those that are stored: NAME=PASSWORD;NAME=PASSWORD.
     #[arg(long, env = "POLYMQ_KAFKA_USERS", value_delimiter = ';', value_parser = name_and_password, hide_env_values = true)]
     users: Vec<(String, String)>,
+    /// Milliseconds after which clients must authenticate again; a token's end is earlier. 0: never.
+    #[arg(long, env = "POLYMQ_KAFKA_CONNECTIONS_MAX_REAUTH_MS", default_value_t = 0)]
+    connections_max_reauth_ms: u64,
+    /// A file of keys (JWKS) to check OAUTHBEARER's tokens with; it is read again when it has changed.
+    #[arg(long, env = "POLYMQ_KAFKA_OAUTHBEARER_JWKS")]
+    oauthbearer_jwks: Option<PathBuf>,
+    /// PEM files with public keys or certificates to check tokens with: A,B.
+    #[arg(long, env = "POLYMQ_KAFKA_OAUTHBEARER_KEYS", value_delimiter = ',')]
+    oauthbearer_keys: Vec<PathBuf>,
+    /// Who must have issued a token (iss).
+    #[arg(long, env = "POLYMQ_KAFKA_OAUTHBEARER_EXPECTED_ISSUER")]
+    oauthbearer_expected_issuer: Option<String>,
+    /// For whom a token must be (aud), one of: A,B. Without it, a token that names an audience is refused.
+    #[arg(long, env = "POLYMQ_KAFKA_OAUTHBEARER_EXPECTED_AUDIENCE", value_delimiter = ',')]
+    oauthbearer_expected_audience: Vec<String>,
+    /// Seconds that the issuer's clock may differ.
+    #[arg(long, env = "POLYMQ_KAFKA_OAUTHBEARER_CLOCK_SKEW_SECONDS", default_value_t = 30)]
+    oauthbearer_clock_skew_seconds: u32,
+    /// The claim of a token that names the user.
+    #[arg(long, env = "POLYMQ_KAFKA_OAUTHBEARER_SUB_CLAIM_NAME", default_value = "sub")]
+    oauthbearer_sub_claim_name: String,
+    /// Whether tokens without a signature are taken, which anybody can make: for tests.
+    #[arg(long, env = "POLYMQ_KAFKA_OAUTHBEARER_ALLOW_UNSECURED", default_value_t = false, action = ArgAction::Set)]
+    oauthbearer_allow_unsecured: bool,
     /// Whether access rules (ACLs) are applied.
     #[arg(long, env = "POLYMQ_KAFKA_AUTHORIZER", default_value_t = false, action = ArgAction::Set)]
     authorizer: bool,
@@ -159,6 +184,10 @@ impl Flags {
             },
             security: SecurityConfig {
                 sasl_mechanisms: self.sasl_mechanisms.clone(),
+                tokens: self.tokens(),
+                reauthentication_max: Some(self.connections_max_reauth_ms)
+                    .filter(|milliseconds| *milliseconds > 0)
+                    .map(Duration::from_millis),
                 users: self.users.clone(),
                 authorizer: self.authorizer,
                 super_users: self.super_users.clone(),
@@ -174,6 +203,18 @@ impl Flags {
 }
 
 impl Flags {
+    fn tokens(&self) -> TokenConfig {
+        TokenConfig {
+            jwks: self.oauthbearer_jwks.clone(),
+            keys: self.oauthbearer_keys.clone(),
+            allow_unsecured: self.oauthbearer_allow_unsecured,
+            issuer: self.oauthbearer_expected_issuer.clone(),
+            audiences: self.oauthbearer_expected_audience.clone(),
+            clock_skew: Duration::from_secs(u64::from(self.oauthbearer_clock_skew_seconds)),
+            principal_claim: self.oauthbearer_sub_claim_name.clone(),
+        }
+    }
+
     fn tls(&self) -> Option<TlsConfig> {
         Some(TlsConfig {
             listen: self.listen_tls?,
@@ -211,7 +252,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
 }
 
 fn mechanism(text: &str) -> Result<Mechanism, String> {
-    Mechanism::of(text).ok_or_else(|| "expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512".into())
+    Mechanism::of(text).ok_or_else(|| "expected PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER".into())
 }
 
 fn name_and_password(text: &str) -> Result<(String, String), String> {

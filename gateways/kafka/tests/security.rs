@@ -2,16 +2,20 @@
 
 mod support;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use codec_kafka::messages::alter_user_scram_credentials::{AlterUserScramCredentialsRequest, ScramCredentialUpsertion};
 use codec_kafka::messages::create_acls::{AclCreation, CreateAclsRequest};
 use codec_kafka::messages::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use codec_kafka::messages::describe_acls::DescribeAclsRequest;
 use codec_kafka::messages::{
     ApiVersionsRequest, DescribeUserScramCredentialsRequest, MetadataRequest, SaslAuthenticateRequest,
-    SaslHandshakeRequest,
+    SaslAuthenticateResponse, SaslHandshakeRequest,
 };
+use gateway_runtime::token::TokenConfig;
 use kafka_gateway::Config;
 use kafka_gateway::state::security::{Mechanism, SecurityConfig};
+use std::time::Duration;
 use support::client::Client;
 use support::*;
 use tokio::io::AsyncWriteExt;
@@ -28,7 +32,7 @@ fn secured() -> Config {
             users: vec![("admin".into(), "a".into()), ("bob".into(), "b".into())],
             authorizer: true,
             super_users: vec!["User:admin".into()],
-            allow_everyone_if_no_acl_found: false,
+            ..SecurityConfig::default()
         },
         ..Config::default()
     }
@@ -70,6 +74,82 @@ async fn who_has_not_said_who_it_is_is_not_served() {
     assert_eq!(client.ask(3, &versions).await.error_code, 0);
     client.send(12, &MetadataRequest::default()).await;
     assert_eq!(client.next_frame().await, None);
+    gateway.stop().await;
+}
+
+fn with_tokens(reauthentication_max: Option<Duration>) -> Config {
+    let security = SecurityConfig {
+        sasl_mechanisms: vec![Mechanism::Plain, Mechanism::OauthBearer],
+        tokens: TokenConfig { allow_unsecured: true, ..TokenConfig::default() },
+        reauthentication_max,
+        ..secured().security
+    };
+    Config { security, ..secured() }
+}
+
+/// A token without a signature that is good for so many seconds.
+fn token(user: &str, seconds: i64) -> String {
+    let claims = format!(r#"{{"sub":"{user}","exp":{}}}"#, now_ms() / 1000 + seconds);
+    format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims))
+}
+
+async fn bear(client: &mut Client, message: String) -> SaslAuthenticateResponse {
+    assert_eq!(handshake(client, "OAUTHBEARER").await, 0);
+    client.ask(2, &SaslAuthenticateRequest { auth_bytes: message.into_bytes().into() }).await
+}
+
+#[tokio::test]
+async fn a_bearer_of_a_token_is_let_in() {
+    let (gateway, mut client) = gateway_with(with_tokens(None)).await;
+    let answer = bear(&mut client, format!("n,,\x01auth=Bearer {}\x01\x01", token("admin", 60))).await;
+    assert_eq!((answer.error_code, &answer.auth_bytes[..], answer.session_lifetime_ms), (0, &b""[..], 0));
+    assert!(client.ask(12, &MetadataRequest::default()).await.cluster_id.is_some());
+    // Without a lifetime nobody authenticates again.
+    assert_eq!(handshake(&mut client, "OAUTHBEARER").await, 34);
+    create(&mut client, "admin-may", 1, &[]).await;
+
+    // A refused token gets its reason, and the error with the client's answer.
+    for refused in [token("admin", -60), "x".into()] {
+        let mut client = Client::connect(gateway.address()).await;
+        let answer = bear(&mut client, format!("n,,\x01auth=Bearer {refused}\x01\x01")).await;
+        assert_eq!((answer.error_code, &answer.auth_bytes[..]), (0, &br#"{"status":"invalid_token"}"#[..]));
+        let answer = client.ask(2, &SaslAuthenticateRequest { auth_bytes: vec![1].into() }).await;
+        assert_eq!(answer.error_code, 58);
+        assert_eq!(answer.error_message.as_deref(), Some(r#"{"status":"invalid_token"}"#));
+        client.send(12, &MetadataRequest::default()).await;
+        assert_eq!(client.next_frame().await, None);
+    }
+    for wrong in [format!("n,a=bob,\x01auth=Bearer {}\x01\x01", token("admin", 60)), "n,,".into()] {
+        let mut client = Client::connect(gateway.address()).await;
+        assert_eq!(bear(&mut client, wrong).await.error_code, 58);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_must_authenticate_again_is_told_and_held_to_it() {
+    let (gateway, mut client) = gateway_with(with_tokens(Some(Duration::from_millis(400)))).await;
+    let message = |user: &str| format!("n,,\x01auth=Bearer {}\x01\x01", token(user, 60));
+    for _ in 0..2 {
+        assert_eq!(bear(&mut client, message("admin")).await.session_lifetime_ms, 400);
+        assert!(client.ask(12, &MetadataRequest::default()).await.cluster_id.is_some());
+    }
+    assert_eq!(handshake(&mut client, "PLAIN").await, 34, "only by the same mechanism");
+    let mut other = Client::connect(gateway.address()).await;
+    assert_eq!(authenticate(&mut other, "bob", "b").await, 0);
+    assert_eq!(authenticate(&mut other, "admin", "a").await, 58, "only as the same user");
+    other.send(12, &MetadataRequest::default()).await;
+    assert_eq!(other.next_frame().await, None);
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    // Whoever does not is disconnected.
+    loop {
+        client.send(12, &MetadataRequest::default()).await;
+        if client.next_frame().await.is_none() {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < end, "it was never disconnected");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     gateway.stop().await;
 }
 

@@ -10,6 +10,7 @@ pub mod mirror;
 pub mod scram;
 pub mod stream;
 pub mod tls;
+pub mod token;
 pub mod topic_cache;
 pub mod users;
 

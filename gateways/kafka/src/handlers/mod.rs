@@ -222,6 +222,8 @@ pub enum Unanswerable {
     Undecodable(#[from] DecodeError),
     #[error("API {key} version {version} is not served")]
     NotServed { key: i16, version: i16 },
+    #[error("the client's authentication has run out")]
+    Overdue,
 }
 
 /// A request that has been read, and its answer to be.
@@ -250,6 +252,9 @@ pub fn begin<C: Core>(gateway: &Arc<Gateway<C>>, peer: &Arc<Peer>, frame: bytes:
         context.version = 0;
         let answer = api_versions::unsupported().answer(&context);
         return Ok(Begun { answering: Box::pin(std::future::ready(answer)), early: false });
+    }
+    if peer.is_overdue(api) {
+        return Err(Unanswerable::Overdue);
     }
     let mut begun = dispatch(gateway, context, api, &mut reader)?;
     if !peer.is_authenticated() {

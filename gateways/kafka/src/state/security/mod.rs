@@ -8,13 +8,17 @@ mod acls;
 mod peer;
 pub mod sasl;
 
+use std::time::Duration;
+
+use anyhow::Context;
 use core_rpc::{Core, MetaError};
+use gateway_runtime::token::{TokenConfig, Tokens};
 use gateway_runtime::users::Users;
 use tokio_util::sync::CancellationToken;
 
 pub use acl::{Acl, AclFilter, Operation, ResourceType};
 pub use acls::Acls;
-pub use peer::{ANONYMOUS, Listener, Peer};
+pub use peer::{ANONYMOUS, Listener, OtherUser, Peer};
 pub use sasl::Mechanism;
 
 use acl::{CLUSTER_NAME, Verdict};
@@ -24,6 +28,10 @@ use acl::{CLUSTER_NAME, Verdict};
 pub struct SecurityConfig {
     /// Not empty: every client must authenticate by one of these.
     pub sasl_mechanisms: Vec<Mechanism>,
+    /// For OAUTHBEARER.
+    pub tokens: TokenConfig,
+    /// How long an authentication holds; a token's also ends with the token. None: as long as the connection.
+    pub reauthentication_max: Option<Duration>,
     /// (name, password) of users that are known beside the stored ones.
     pub users: Vec<(String, String)>,
     /// Whether access rules are applied.
@@ -58,6 +66,8 @@ impl<'a> Resource<'a> {
 pub struct Security<C> {
     pub config: SecurityConfig,
     pub users: Users<C>,
+    /// None: there is no OAUTHBEARER.
+    pub tokens: Option<Tokens>,
     /// None: no rules are applied.
     pub acls: Option<Acls<C>>,
 }
@@ -70,6 +80,10 @@ impl<C: Core> Security<C> {
         stop: CancellationToken,
     ) -> anyhow::Result<Security<C>> {
         let users = Users::new(core.clone(), &config.users)?;
+        let tokens = match config.sasl_mechanisms.contains(&Mechanism::OauthBearer) {
+            true => Some(Tokens::load(config.tokens.clone()).context("OAUTHBEARER cannot be offered")?),
+            false => None,
+        };
         let acls = match config.authorizer {
             true => Some(
                 Acls::start(core, namespace, stop)
@@ -78,7 +92,7 @@ impl<C: Core> Security<C> {
             ),
             false => None,
         };
-        Ok(Security { config, users, acls })
+        Ok(Security { config, users, tokens, acls })
     }
 
     /// Whether the client may do this.

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use codec_kafka::ApiKey;
 use gateway_runtime::Member;
 use parking_lot::Mutex;
 
-use super::sasl::Sasl;
+use super::sasl::{Mechanism, Sasl};
 
 /// Which of the gateway's listeners a connection came by: clients are told addresses of the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,13 +32,26 @@ struct State {
     /// None: the listener asks for no authentication.
     sasl: Option<Sasl>,
     principal: Arc<str>,
+    /// How the client has authenticated.
+    proved: Option<Proved>,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct Proved {
+    mechanism: Mechanism,
+    /// Until when it holds. None: as long as the connection.
+    until: Option<Instant>,
+}
+
+/// Whoever authenticates again must be whom it was (KIP-368).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherUser;
 
 impl Peer {
     /// `subject`: of the client's certificate. `sasl`: whether it must authenticate.
     pub fn new(address: SocketAddr, listener: Listener, subject: Option<String>, sasl: bool) -> Arc<Peer> {
         let principal = subject.map_or_else(|| ANONYMOUS.into(), |subject| format!("User:{subject}").into());
-        let state = Mutex::new(State { sasl: sasl.then_some(Sasl::Fresh), principal });
+        let state = Mutex::new(State { sasl: sasl.then_some(Sasl::Fresh), principal, proved: None });
         Arc::new(Peer { address, listener, state })
     }
 
@@ -60,8 +74,39 @@ impl Peer {
         match &self.state.lock().sasl {
             None | Some(Sasl::Done) => true,
             Some(Sasl::Fresh) => matches!(api, ApiKey::ApiVersions | ApiKey::SaslHandshake),
-            Some(Sasl::Chosen(_) | Sasl::Exchanging(..)) => api == ApiKey::SaslAuthenticate,
+            Some(Sasl::Chosen(_) | Sasl::Exchanging(..) | Sasl::TokenRefused) => api == ApiKey::SaslAuthenticate,
             Some(Sasl::Failed) => false,
+        }
+    }
+
+    /// Whether the client should have authenticated again by now, and asks for something else (KIP-368).
+    pub fn is_overdue(&self, api: ApiKey) -> bool {
+        let is_expired = |proved: Proved| proved.until.is_some_and(|until| until <= Instant::now());
+        !matches!(api, ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)
+            && self.state.lock().proved.is_some_and(is_expired)
+    }
+
+    /// Begins the exchange by this mechanism. False: this is not the time, or not the mechanism of before.
+    pub fn choose(&self, mechanism: Mechanism) -> bool {
+        let mut state = self.state.lock();
+        let may_choose = match (&state.sasl, state.proved) {
+            (Some(Sasl::Fresh), _) => true,
+            (Some(Sasl::Done), Some(proved)) => proved.until.is_some() && proved.mechanism == mechanism,
+            _ => false,
+        };
+        if may_choose {
+            state.sasl = Some(Sasl::Chosen(mechanism));
+        }
+        may_choose
+    }
+
+    /// Whether a mechanism may be chosen now.
+    pub fn may_choose(&self) -> bool {
+        let state = self.state.lock();
+        match state.sasl {
+            Some(Sasl::Fresh) => true,
+            Some(Sasl::Done) => state.proved.is_some_and(|proved| proved.until.is_some()),
+            _ => false,
         }
     }
 
@@ -77,11 +122,24 @@ impl Peer {
         self.state.lock().sasl = Some(sasl);
     }
 
-    /// The client has proved to be this user.
-    pub fn authenticated(&self, user: &str) {
+    /// A handshake was refused: a client that has authenticated goes on as it was, another cannot.
+    pub fn fail_sasl(&self) {
+        let _before = self.take_sasl();
+    }
+
+    /// The client has proved to be this user, for so long; None: as long as it is connected.
+    pub fn authenticated(&self, user: &str, mechanism: Mechanism, lifetime: Option<Duration>) -> Result<(), OtherUser> {
         let mut state = self.state.lock();
+        let principal: Arc<str> = format!("User:{user}").into();
+        if state.proved.is_some() && state.principal != principal {
+            state.sasl = Some(Sasl::Failed);
+            return Err(OtherUser);
+        }
+        let until = lifetime.and_then(|lifetime| Instant::now().checked_add(lifetime));
+        state.proved = Some(Proved { mechanism, until });
         state.sasl = Some(Sasl::Done);
-        state.principal = format!("User:{user}").into();
+        state.principal = principal;
+        Ok(())
     }
 
     /// `User:<name>`.
