@@ -13,6 +13,8 @@ impl FormatId {
     pub const RAW: FormatId = FormatId(0);
     /// Kafka's record batch, version 2 (magic 2), whole, as the producer sent it.
     pub const KAFKA_BATCH_V2: FormatId = FormatId(1);
+    /// Messages of AMQP 0-9-1, one or more: see [`crate::amqp_message::stored`].
+    pub const AMQP_091: FormatId = FormatId(2);
 }
 
 /// A payload that is not what its format says.
@@ -96,7 +98,9 @@ pub struct Formats {
 impl Formats {
     /// Every format of this build.
     pub fn all() -> Formats {
-        Formats::default().with(FormatId::KAFKA_BATCH_V2, &crate::kafka_batch::KafkaBatchFormat)
+        Formats::default()
+            .with(FormatId::KAFKA_BATCH_V2, &crate::kafka_batch::KafkaBatchFormat)
+            .with(FormatId::AMQP_091, &crate::amqp_message::AmqpFormat)
     }
 
     pub fn with(mut self, id: FormatId, format: &'static dyn Format) -> Self {

@@ -59,6 +59,15 @@ impl BatchEncoder {
         &self,
         records: impl IntoIterator<Item = Result<R, BatchError>>,
     ) -> Result<Bytes, BatchError> {
+        self.encode_spanning(records, None)
+    }
+
+    /// The same; the batch ends where it is said to, though records be missing there.
+    pub(crate) fn encode_spanning<R: Borrow<Record>>(
+        &self,
+        records: impl IntoIterator<Item = Result<R, BatchError>>,
+        last: Option<i32>,
+    ) -> Result<Bytes, BatchError> {
         let mut data = BytesMut::new();
         let (mut base_timestamp, mut max_timestamp) = (None, NO_TIMESTAMP);
         let (mut last_offset_delta, mut records_count) = (-1, 0);
@@ -81,7 +90,7 @@ impl BatchEncoder {
                 .with_timestamp_type(self.timestamp_type)
                 .with_transactional(self.transactional)
                 .with_control(self.control),
-            last_offset_delta,
+            last_offset_delta: last.unwrap_or(last_offset_delta),
             base_timestamp: base_timestamp.unwrap_or(NO_TIMESTAMP),
             max_timestamp,
             producer_id: self.producer_id,

@@ -36,6 +36,7 @@ mod error;
 mod format;
 mod header;
 mod headers;
+mod neutral;
 mod produced;
 mod records;
 mod retain;
@@ -51,6 +52,7 @@ pub use header::{
     Attributes, BatchHeader, HEADER_BYTES, MAGIC, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, TimestampType,
 };
 pub use headers::Headers;
+pub use neutral::{from_message, to_message};
 pub use produced::{Produced, produced, produced_header};
 pub use records::{Record, RecordView, RecordViews, Records, decompress, record_views, records};
 pub use rewrite::{PREFIX_BYTES, prefix, rebased, renumbered, with_append_time, with_max_time};

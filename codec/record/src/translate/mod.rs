@@ -1,0 +1,8 @@
+//! Batches that another protocol reads than the one that wrote them: stored bytes of the one → stored form of the other,
+//! by the neutral [`Message`](crate::Message). Offsets stay what they are; nothing of this is ever written back.
+
+mod amqp;
+mod kafka;
+
+pub use amqp::{AmqpMessages, amqp_messages};
+pub use kafka::kafka_batch;
