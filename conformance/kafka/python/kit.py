@@ -4,6 +4,7 @@ A program is called as `program BOOTSTRAP [CASE...]` and prints `ok CASE MILLIS`
 per case; it exits 1 if any failed.
 """
 
+import concurrent.futures
 import inspect
 import os
 import random
@@ -13,6 +14,7 @@ import traceback
 import uuid
 
 DEADLINE_SECONDS = 60
+SUITE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # frames outside are a client's
 
 
 class Skip(Exception):
@@ -53,33 +55,38 @@ HEADERS = [("twice", b"first"), ("twice", b"second"), ("binary", b"\x00\xff\x80\
 
 
 def _explain(error):
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if os.path.dirname(__file__) in frame.filename]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if SUITE in frame.filename]
     where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
     if frames and frames[-1].filename == __file__ and len(frames) > 1:
         where = f" ({os.path.basename(frames[-2].filename)}:{frames[-2].lineno})"
     return " ".join(f"{type(error).__name__}: {error}".split()) + where
 
 
-def main(run_async=None):
-    """Runs the cases that the command line names, or all; `run_async` runs a coroutine to its end."""
+def _one(name, function, bootstrap, run_async):
+    """Runs a case and prints its line; false if it failed."""
+    start = time.monotonic()
+    try:
+        result = function(bootstrap)
+        if inspect.iscoroutine(result):
+            run_async(result)
+        line = f"ok {name} {int((time.monotonic() - start) * 1000)}"
+    except Skip as skip:
+        line = f"skip {name} {skip}"
+    except BaseException as error:  # a client's own exceptions do not all derive from Exception
+        line = f"FAIL {name} {_explain(error)}"
+        if os.environ.get("CONFORMANCE_TRACE"):
+            traceback.print_exc()
+    # In one write, for cases that run side by side.
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+    return not line.startswith("FAIL")
+
+
+def main(run_async=None, jobs=1):
+    """Runs the cases that the command line names, or all, `jobs` at a time; `run_async` runs a coroutine to its end."""
     bootstrap, wanted = sys.argv[1], sys.argv[2:]
-    failed = False
-    for name, function in CASES.items():
-        if wanted and name not in wanted:
-            continue
-        start = time.monotonic()
-        try:
-            result = function(bootstrap)
-            if inspect.iscoroutine(result):
-                run_async(result)
-            print(f"ok {name} {int((time.monotonic() - start) * 1000)}")
-        except Skip as skip:
-            print(f"skip {name} {skip}")
-        except BaseException as error:  # a client's own exceptions do not all derive from Exception
-            failed = True
-            print(f"FAIL {name} {_explain(error)}")
-            if os.environ.get("CONFORMANCE_TRACE"):
-                traceback.print_exc()
-        sys.stdout.flush()
+    cases = [(name, function) for name, function in CASES.items() if not wanted or name in wanted]
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        passed = list(pool.map(lambda one: _one(*one, bootstrap, run_async), cases))
     # Clients' background threads must not hold up the exit.
-    os._exit(1 if failed else 0)
+    os._exit(0 if all(passed) else 1)
