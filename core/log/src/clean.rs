@@ -1,9 +1,10 @@
-//! Retention: start offsets move forward by age and by size; the packs that fall free are reclaimed.
+//! Retention: start offsets move forward by age, by size, and by what a group has consumed; the packs that fall free are
+//! reclaimed.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use core_rpc::{FetchError, PartitionId, TopicSettings, TrimRequest};
+use core_rpc::{FetchError, GroupName, PartitionId, TopicSettings, TrimRequest};
 
 use crate::cold::walk;
 use crate::engine::{Engine, Inner};
@@ -64,9 +65,14 @@ impl Inner {
         }
         for topic in self.topics() {
             let settings = topic.settings.read().clone();
+            let consumers = settings.consumed_by.clone().map(|group| {
+                let namespace = topic.namespace.clone();
+                GroupName { namespace, group }
+            });
             for partition in topic.partitions.read().clone() {
                 self.expire_producers(&partition, silent_ms);
-                match expired_in(&partition, &settings, now_ms) {
+                let consumed = consumers.as_ref().and_then(|group| self.consumed(&partition, group));
+                match expired_in(&partition, &settings, consumed, now_ms) {
                     Ok(Some(before)) => trims.push((partition, before)),
                     Ok(None) => {}
                     Err(error) => log_failure(partition.id, &error),
@@ -78,6 +84,14 @@ impl Inner {
 }
 
 impl Inner {
+    /// Before this offset a group has settled everything. What is settled in memory only is settled all the same: its
+    /// entries lie before the trim's in the journal.
+    fn consumed(&self, partition: &Partition, group: &GroupName) -> Option<u64> {
+        let slot = self.shards[partition.shard as usize].leases.get(group, partition.id)?;
+        let floor = slot.lock().map.floor();
+        Some(floor)
+    }
+
     /// Forgets producers that have been silent since `before_ms` and have no transaction open.
     fn expire_producers(&self, partition: &Partition, before_ms: i64) {
         let mut producers = partition.producers.lock();
@@ -91,7 +105,12 @@ fn log_failure(partition: PartitionId, error: &FetchError) {
 }
 
 /// The offset before which a partition's batches are to go. None: all stay.
-fn expired_in(partition: &Partition, settings: &TopicSettings, now_ms: i64) -> Result<Option<u64>, FetchError> {
+fn expired_in(
+    partition: &Partition,
+    settings: &TopicSettings,
+    consumed: Option<u64>,
+    now_ms: i64,
+) -> Result<Option<u64>, FetchError> {
     let by_age = match settings.retention_ms {
         Some(retention_ms) => Some(too_old(partition, now_ms.saturating_sub_unsigned(retention_ms))?),
         None => None,
@@ -100,8 +119,10 @@ fn expired_in(partition: &Partition, settings: &TopicSettings, now_ms: i64) -> R
         Some(bytes_max) => Some(too_large(partition, bytes_max)?),
         None => None,
     };
-    let start = partition.bounds()?.start_offset;
-    Ok(by_age.max(by_size).filter(|before| *before > start))
+    let bounds = partition.bounds()?;
+    // A group may begin where there is nothing yet.
+    let consumed = consumed.map(|floor| floor.min(bounds.end_offset));
+    Ok(by_age.max(by_size).max(consumed).filter(|before| *before > bounds.start_offset))
 }
 
 /// The first batch that is not older than this begins here; the end if all are.

@@ -66,6 +66,7 @@ pub struct Inner {
 
 /// A topic as the engine knows it.
 pub struct TopicState {
+    pub namespace: String,
     pub settings: RwLock<TopicSettings>,
     pub partitions: RwLock<Vec<Arc<Partition>>>,
 }
@@ -239,7 +240,8 @@ impl Inner {
     fn update_topic(&self, topic: &Topic) {
         let mut topics = self.topics.write();
         let state = topics.entry(topic.id).or_insert_with(|| {
-            Arc::new(TopicState { settings: RwLock::new(topic.settings.clone()), partitions: RwLock::default() })
+            let (namespace, settings) = (topic.namespace.clone(), RwLock::new(topic.settings.clone()));
+            Arc::new(TopicState { namespace, settings, partitions: RwLock::default() })
         });
         *state.settings.write() = topic.settings.clone();
         let mut partitions = state.partitions.write();

@@ -1,7 +1,7 @@
 //! The contract between gateways and the log core: requests, answers, errors, and the [`Core`] trait.
 //!
-//! Four nouns: **log** (append, fetch, offsets, trim, transactions), **group** (cursors, and lease maps), **timer** (a later
-//! seat) and **meta** (a versioned key-value space with sessions); topics are entries of meta with verbs of their own.
+//! Four nouns: **log** (append, fetch, offsets, trim, transactions), **group** (cursors, and lease maps), **timer** (messages
+//! that are not handed out before their time) and **meta** (a versioned key-value space with sessions); topics are entries of meta with verbs of their own.
 //! `LocalCore` (crate core-log) and `RemoteCore` (module client) implement the trait; a gateway takes `impl Core` and cannot tell
 //! which it has. No word here names a wire protocol.
 

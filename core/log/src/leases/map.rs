@@ -187,7 +187,7 @@ impl LeaseMap {
 
     /// Makes available what was delayed until then. Returns whether there was any.
     pub fn mature(&mut self, now_ms: i64) -> bool {
-        self.soonest_ms() <= Some(now_ms) && self.ranges.mature(now_ms)
+        self.ranges.mature(now_ms)
     }
 
     /// When something delayed is due, at the soonest.
@@ -517,10 +517,7 @@ impl LeaseMap {
 
     /// How many messages from `first` to `last` are settled.
     pub fn settled_between(&self, first: u64, last: u64) -> u64 {
-        let before = self.floor.min(last + 1).saturating_sub(first);
-        let ranges = self.ranges.between(first, last);
-        let settled = ranges.filter(|(_, _, cell)| cell.state == State::Settled);
-        before + settled.map(|(begin, end, _)| end - begin + 1).sum::<u64>()
+        self.floor.min(last + 1).saturating_sub(first) + self.ranges.settled_between(first, last)
     }
 
     /// `end` is left to whoever knows it.
@@ -572,6 +569,11 @@ impl LeaseMap {
         if self.next == self.floor || self.ranges.first().is_none() {
             self.floor = self.next;
         }
+    }
+
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.ranges.bytes()
     }
 
     #[cfg(test)]

@@ -59,8 +59,8 @@ pub struct SlotState {
     pub map: LeaseMap,
     /// The map is forgotten, or its topic is gone.
     pub removed: bool,
-    /// For when the writer is to look for what was delayed, ms since the Unix epoch.
-    timer_ms: Option<i64>,
+    /// When the writer is to look for what was delayed, by the clock's [`Clock::elapsed`].
+    timer: Option<Duration>,
     /// With the slot of its request that this map is.
     waiting: Vec<(Arc<Waiter>, u32)>,
 }
@@ -71,7 +71,13 @@ struct Deadline {
 }
 
 /// Messages that fall due sooner after each other than this do so together.
-const DELAY_STEP_MS: i64 = 5;
+const DELAY_STEP: Duration = Duration::from_millis(5);
+
+/// When a time of day is, by the clock's [`Clock::elapsed`].
+fn due_at(until_ms: i64, clock: &dyn Clock) -> Duration {
+    let wait_ms = until_ms.saturating_sub(clock.now_ms()).max(0);
+    clock.elapsed().saturating_add(Duration::from_millis(wait_ms as u64))
+}
 
 impl Leases {
     pub fn new(shard: u32) -> Leases {
@@ -182,30 +188,31 @@ impl Leases {
     pub fn watch_delays(&self, slot: &Arc<LeaseSlot>, clock: &dyn Clock) -> bool {
         let mut state = slot.lock();
         let Some(soonest_ms) = state.map.soonest_ms() else { return false };
-        if state.timer_ms.is_some_and(|timer_ms| timer_ms <= soonest_ms) {
+        let at = due_at(soonest_ms, clock);
+        if state.timer.is_some_and(|timer| timer <= at.saturating_add(DELAY_STEP)) {
             return false;
         }
-        state.timer_ms = Some(soonest_ms);
-        let wait_ms = soonest_ms.saturating_sub(clock.now_ms()).max(0);
-        self.expire_at(clock.elapsed().saturating_add(Duration::from_millis(wait_ms as u64)), slot)
+        state.timer = Some(at);
+        self.expire_at(at, slot)
     }
 
-    /// Makes available what was delayed until now, and has the rest looked at later.
+    /// Makes available what was delayed until now, if it is time to look, and has the rest looked at later.
     pub fn mature(&self, slot: &Arc<LeaseSlot>, clock: &dyn Clock) {
-        let now_ms = clock.now_ms();
+        let (now, now_ms) = (clock.elapsed(), clock.now_ms());
         let mut state = slot.lock();
-        if state.timer_ms.is_none_or(|timer_ms| timer_ms > now_ms) {
+        if state.timer.is_none_or(|timer| timer > now) {
             return;
         }
-        state.timer_ms = None;
         if state.map.mature(now_ms) {
             state.wake();
         }
-        let Some(soonest_ms) = state.map.soonest_ms() else { return };
-        let next_ms = soonest_ms.max(now_ms.saturating_add(DELAY_STEP_MS));
-        state.timer_ms = Some(next_ms);
-        let wait = Duration::from_millis(next_ms.saturating_sub(now_ms) as u64);
-        self.expire_at(clock.elapsed().saturating_add(wait), slot);
+        // Should the time of day have been set back, it is not due yet.
+        let next =
+            state.map.soonest_ms().map(|soonest_ms| due_at(soonest_ms, clock).max(now.saturating_add(DELAY_STEP)));
+        state.timer = next;
+        if let Some(at) = next {
+            self.expire_at(at, slot);
+        }
     }
 
     pub fn next_deadline(&self) -> Option<Duration> {

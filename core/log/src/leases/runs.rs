@@ -29,6 +29,8 @@ pub struct Runs {
     leaves: BTreeMap<u64, Leaf>,
     counts: Counts,
     runs: usize,
+    /// Nothing that is delayed is due before; perhaps nothing then either.
+    soonest_ms: Option<i64>,
 }
 
 /// How many messages are what.
@@ -115,6 +117,17 @@ impl Runs {
         Some((begin.max(from), end))
     }
 
+    /// How many messages from `first` to `last` are settled.
+    pub fn settled_between(&self, first: u64, last: u64) -> u64 {
+        let leaves = self.leaves.range(self.key_of(first)..).map(|(_, leaf)| leaf);
+        let leaves = leaves.take_while(|leaf| leaf.block.first() <= last);
+        let settled = leaves.map(|leaf| match first <= leaf.block.first() && leaf.block.last <= last {
+            true => u64::from(leaf.sums.settled),
+            false => leaf.count_between(first, last).settled,
+        });
+        settled.sum()
+    }
+
     /// The runs with something leased.
     pub fn leased(&self) -> impl Iterator<Item = (u64, u64, &Cell)> {
         let leaves = self.leaves.values().filter(|leaf| leaf.sums.leased > 0);
@@ -152,6 +165,9 @@ impl Runs {
                 }
             };
             self.counts.add(&cell, end - first + 1);
+            if let State::Delayed(until_ms) = cell.state {
+                self.note_delayed(until_ms);
+            }
             first = end + 1;
         }
     }
@@ -170,6 +186,7 @@ impl Runs {
             let before = leaf.block.runs.len();
             let (was, is) = leaf.change(begin, end, &mut change);
             self.counts.replace(was, is);
+            let delayed_ms = (is.delayed > 0).then_some(leaf.sums.soonest_ms);
             let after = leaf.block.runs.len();
             self.runs = self.runs + after - before;
             if after > RUNS_MAX {
@@ -178,7 +195,12 @@ impl Runs {
             } else if after <= RUNS_MIN && after < before {
                 self.join(key);
             }
+            delayed_ms.into_iter().for_each(|until_ms| self.note_delayed(until_ms));
         }
+    }
+
+    fn note_delayed(&mut self, until_ms: i64) {
+        self.soonest_ms = Some(self.soonest_ms.map_or(until_ms, |soonest_ms| soonest_ms.min(until_ms)));
     }
 
     /// Joins a leaf that has few runs with the one before it, if that has few too.
@@ -245,14 +267,14 @@ impl Runs {
 
     /// When something delayed is due, at the soonest; None if nothing is delayed.
     pub fn soonest_ms(&self) -> Option<i64> {
-        if self.counts.delayed == 0 {
-            return None;
-        }
-        self.leaves.values().filter(|leaf| leaf.sums.delayed > 0).map(|leaf| leaf.sums.soonest_ms).min()
+        self.soonest_ms.filter(|_| self.counts.delayed > 0)
     }
 
     /// Makes available what was delayed until then. Returns whether there was any.
     pub fn mature(&mut self, now_ms: i64) -> bool {
+        if self.soonest_ms().is_none_or(|soonest_ms| soonest_ms > now_ms) {
+            return false;
+        }
         let before = self.counts.available;
         let is_due = |leaf: &Leaf| leaf.sums.delayed > 0 && leaf.sums.soonest_ms <= now_ms;
         let mut from = 0;
@@ -272,6 +294,8 @@ impl Runs {
             });
             from = last + 1;
         }
+        let delayed = self.leaves.values().filter(|leaf| leaf.sums.delayed > 0);
+        self.soonest_ms = delayed.map(|leaf| leaf.sums.soonest_ms).min();
         self.counts.available > before
     }
 
@@ -292,6 +316,15 @@ impl Runs {
         }
     }
 
+    /// What it takes in memory, but for the nodes of the tree.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        let runs = |block: &Block| block.runs.capacity() * size_of::<Run>();
+        let kinds = |block: &Block| block.kinds.capacity() * size_of::<Cell>();
+        let of_leaf = size_of::<u64>() + size_of::<Leaf>() + 2 * size_of::<usize>() + size_of::<Block>();
+        self.leaves.values().map(|leaf| of_leaf + runs(&leaf.block) + kinds(&leaf.block)).sum()
+    }
+
     #[cfg(test)]
     pub fn check(&self) {
         let (mut counts, mut runs, mut at) = (Counts::default(), 0, None);
@@ -305,7 +338,8 @@ impl Runs {
                 assert_ne!(before, Some(cell));
                 counts.add(cell, end - begin + 1);
                 if let State::Delayed(until_ms) = cell.state {
-                    assert!(leaf.sums.soonest_ms <= until_ms);
+                    assert!(leaf.sums.soonest_ms <= until_ms && self.soonest_ms <= Some(until_ms));
+                    assert!(self.soonest_ms.is_some());
                 }
                 (at, before) = (Some(end + 1), Some(cell));
             }
@@ -386,7 +420,7 @@ impl Leaf {
     fn count_between(&self, first: u64, last: u64) -> Counts {
         let mut counts = Counts::default();
         for (begin, end, cell) in self.block.from(first).take_while(|(begin, ..)| *begin <= last) {
-            counts.add(cell, end.min(last) - begin.max(first) + 1);
+            counts.add(cell, (end.min(last) + 1).saturating_sub(begin.max(first)));
         }
         counts
     }
@@ -458,6 +492,10 @@ impl Leaf {
         block.runs.truncate(middle);
         block.last = first - 1;
         block.tidy();
+        for block in [&mut *block, &mut behind] {
+            block.runs.shrink_to_fit();
+            block.kinds.shrink_to_fit();
+        }
         self.sums = Sums::of(block);
         Leaf::new(behind)
     }

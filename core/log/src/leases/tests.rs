@@ -7,6 +7,7 @@ use core_rpc::*;
 use proptest::prelude::*;
 
 use super::map::{Holding, LeaseMap, Settling, Until, Want};
+use super::record::LeaseImage;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -269,4 +270,82 @@ proptest! {
             }
         }
     }
+}
+
+const MILLION: u64 = 1_000_000;
+
+fn want(until: Until) -> Want {
+    let holding = Arc::new(Holding { holder: Arc::from("h"), until, acquisitions_max: u32::MAX });
+    Want { holding, mode: AcquireMode::Strict, window_messages: u64::MAX }
+}
+
+fn settle_now(map: &mut LeaseMap, first: u64, last: u64, settlement: Settlement) {
+    let mut settling = Settling::default();
+    map.settle(SettleRange::new(first, last, settlement), "h", 0, &mut settling).unwrap();
+    map.apply(&settling);
+}
+
+/// Every second of two million messages is settled, one by one: each hole is a range of its own.
+#[test]
+fn a_million_holes_are_cheap() {
+    let mut map = LeaseMap::new(0);
+    let leased = map.lease(0, 2 * MILLION - 1, &want(Until::Session(SessionId(1))), u64::MAX);
+    assert_eq!(leased.messages, 2 * MILLION);
+    let started = std::time::Instant::now();
+    (0..MILLION).for_each(|hole| settle_now(&mut map, 2 * hole + 1, 2 * hole + 1, Settlement::Accept));
+    let settle = started.elapsed() / MILLION as u32;
+    let bytes = map.bytes();
+    let view = map.view(0);
+    assert_eq!((view.floor, view.leased, view.settled), (0, MILLION, MILLION));
+    let frozen = std::time::Instant::now();
+    let image = map.snapshot();
+    let freeze = frozen.elapsed();
+    // While a snapshot is written, and with every second one released again.
+    let started = std::time::Instant::now();
+    (0..MILLION / 100).for_each(|at| settle_now(&mut map, 200 * at, 200 * at, Settlement::Release));
+    let release = started.elapsed() / (MILLION / 100) as u32;
+    let started = std::time::Instant::now();
+    let mut from = 0;
+    for at in 0..MILLION / 100 {
+        let (first, last) = map.candidate(from, u64::MAX).unwrap();
+        assert_eq!((first, last), (200 * at, Some(200 * at)));
+        map.lease(first, first, &want(Until::Session(SessionId(1))), 1);
+        from = first + 1;
+    }
+    let acquire = started.elapsed() / (MILLION / 100) as u32;
+    let stored = image.into_stored();
+    assert_eq!(stored.runs.len() as u64, 2 * MILLION);
+    let stored_bytes = postcard::to_stdvec(&stored).unwrap().len();
+    println!(
+        "a million holes: {} bytes in memory, {stored_bytes} in a snapshot; settle {settle:?}, release {release:?}, \
+         acquire {acquire:?}, freezing {freeze:?}",
+        bytes
+    );
+    assert!(bytes < 40 << 20, "{bytes}");
+    assert!(freeze < Duration::from_millis(100) && settle < Duration::from_millis(1), "{freeze:?} {settle:?}");
+    let restored = LeaseMap::restore(LeaseImage::from(stored));
+    assert_eq!((restored.view(0).available, restored.view(0).settled), (MILLION, MILLION));
+    // Nothing is refused, nothing is lost: the holes close, and the floor moves.
+    (0..MILLION).for_each(|at| settle_now(&mut map, 2 * at, 2 * at, Settlement::Accept));
+    assert_eq!((map.floor(), map.view(1).ranges), (2 * MILLION, vec![]));
+}
+
+#[test]
+fn a_million_delayed_messages_are_cheap() {
+    let mut map = LeaseMap::new(0);
+    // Each at a time of its own, in no order.
+    let time_of = |offset: u64| (offset * 7_919 % MILLION) as i64;
+    (0..MILLION).for_each(|offset| map.delay(offset, offset, time_of(offset), u64::MAX));
+    let bytes = map.bytes();
+    println!("a million delayed messages: {bytes} bytes in memory");
+    assert!(bytes < 64 << 20, "{bytes}");
+    assert_eq!(map.view(0).delayed, MILLION);
+    let started = std::time::Instant::now();
+    for now_ms in (0..MILLION as i64).step_by(1000) {
+        let soonest_ms = map.soonest_ms().unwrap();
+        assert!(soonest_ms <= now_ms);
+        assert!(map.mature(now_ms));
+        assert_eq!(map.view(0).available, now_ms as u64 + 1);
+    }
+    println!("making 1,000 of them available: {:?}", started.elapsed() / 1000);
 }

@@ -1,8 +1,8 @@
 //! Lease maps against a model that knows each message: what is handed out, in which order and how often counted, and what is
 //! found after the power is cut.
 //!
-//! An answered durable settle must be found; what ended without an answer (a time-out, a settle that was cut off) may be
-//! found or not, but nothing else.
+//! An answered durable settle (transfer, discard, seek) must be found; what ended without an answer (a time-out, a settle
+//! that was cut off) may be found or not, but nothing else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,14 +18,25 @@ use crate::model::Random;
 const LEASE_MS: i64 = 100;
 const ACQUISITIONS_MAX: u32 = 3;
 
-/// What is durable of a message: its counts while it is available; None: settled.
-type Kept = Option<(u32, u32)>;
+/// What is durable of a message: its counts while it is available, and from when on it is; None: settled.
+type Kept = Option<(u32, u32, i64)>;
+
+const NEW: Kept = Some((0, 0, 0));
 
 #[derive(Clone, Debug, Default)]
 struct Message {
     /// What a restart may find; the last is what is so now, but for leases.
     may_be: Vec<Kept>,
-    lease: Option<(String, i64)>,
+    lease: Option<Leased>,
+    /// What its batch says.
+    not_before_ms: i64,
+}
+
+#[derive(Clone, Debug)]
+struct Leased {
+    holder: String,
+    until_ms: i64,
+    session: Option<u64>,
 }
 
 #[derive(Default)]
@@ -40,23 +51,32 @@ struct Model {
 
 impl Message {
     fn now(&self) -> Kept {
-        *self.may_be.last().unwrap_or(&Some((0, 0)))
+        *self.may_be.last().unwrap_or(&NEW)
     }
 
-    fn is_available(&self) -> bool {
+    fn is_free(&self) -> bool {
         self.lease.is_none() && self.now().is_some()
     }
 
+    fn is_available(&self, now_ms: i64) -> bool {
+        let due = |kept: Kept| kept.is_some_and(|(_, _, until_ms)| until_ms <= now_ms);
+        self.lease.is_none() && due(self.now()) && self.not_before_ms <= now_ms
+    }
+
+    fn is_held_by(&self, holder: &str) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.holder == holder)
+    }
+
     /// What its end makes of it, and whether it counts as rejected.
-    fn end(&self, settlement: Settlement) -> (Kept, bool) {
-        let (acquisitions, failures) = self.now().unwrap();
+    fn end(&self, settlement: Settlement, until_ms: i64) -> (Kept, bool) {
+        let (acquisitions, failures, _) = self.now().unwrap();
         let acquisitions = acquisitions + 1;
         match settlement {
             Settlement::Accept => (None, false),
             Settlement::Reject => (None, true),
             _ if acquisitions >= ACQUISITIONS_MAX => (None, true),
-            Settlement::Release => (Some((acquisitions, failures)), false),
-            Settlement::Fail => (Some((acquisitions, failures + 1)), false),
+            Settlement::Release => (Some((acquisitions, failures, until_ms)), false),
+            Settlement::Fail => (Some((acquisitions, failures + 1, until_ms)), false),
         }
     }
 }
@@ -70,18 +90,30 @@ struct World<'a> {
 impl World<'_> {
     /// Does one thing. False: the engine takes no more.
     async fn step(&mut self, random: &mut Random) -> bool {
-        match random.below(8) {
-            0 | 1 => self.append(1 + random.below(4)).await,
-            2..5 => self.acquire(random).await,
-            5 | 6 => self.settle(random).await,
+        match random.below(20) {
+            0..4 => self.append(1 + random.below(4), random).await,
+            4..9 => self.acquire(random).await,
+            9..13 => self.settle(random).await,
+            13 => self.transfer(random).await,
+            14 => self.discard(random).await,
+            15 => self.renew(random),
+            16 => self.release(random).await,
+            17 => self.end_session(random).await,
+            18 if random.below(6) == 0 => self.seek(random).await,
             _ => self.pass_time(random).await,
         }
     }
 
-    async fn append(&mut self, count: u64) -> bool {
-        match append(self.engine, partition(0), batch(count as u32, "content")).await {
+    async fn append(&mut self, count: u64, random: &mut Random) -> bool {
+        let not_before_ms = match random.below(4) {
+            0 => self.clock.now() + random.below(3 * LEASE_MS as u64) as i64,
+            _ => 0,
+        };
+        let mut batch = batch(count as u32, "content");
+        batch.header.not_before_ms = (not_before_ms > 0).then_some(not_before_ms);
+        match append(self.engine, partition(0), batch).await {
             Ok(appended) => {
-                self.model.appended(appended.base_offset, count);
+                self.model.appended(appended.base_offset, count, not_before_ms);
                 true
             }
             Err(AppendError::Unavailable | AppendError::StorageFailed) => {
@@ -92,15 +124,154 @@ impl World<'_> {
         }
     }
 
+    /// What was said of some messages is done for certain, or perhaps.
+    fn settled(&mut self, offset: u64, settlement: Settlement, until_ms: i64, is_certain: bool) {
+        let Some(message) = self.model.messages.get_mut(&offset) else { return };
+        let (end, rejected) = message.end(settlement, until_ms);
+        self.model.rejected += u64::from(rejected);
+        message.lease = None;
+        if is_certain {
+            message.may_be.clear();
+        }
+        message.may_be.push(end);
+    }
+
+    /// Settles a message and appends another, at once.
+    async fn transfer(&mut self, random: &mut Random) -> bool {
+        let Some((&last, _)) = self.model.messages.last_key_value() else { return true };
+        let (holder, offset) = (format!("holder {}", random.below(2)), random.below(last + 1));
+        let settles = vec![(partition(0), vec![SettleRange::new(offset, offset, Settlement::Accept)])];
+        let appends = vec![Append { partition: partition(0), batch: batch(2, "content") }];
+        let request = TransferRequest { group: group("g"), holder: holder.clone(), settles, appends };
+        let is_held = self.model.messages.get(&offset).is_some_and(|message| message.is_held_by(&holder));
+        match self.engine.transfer(request).await {
+            Ok(appended) => {
+                assert!(is_held, "{offset} of {holder}");
+                self.settled(offset, Settlement::Accept, 0, true);
+                self.model.appended(appended[0].base_offset, 2, 0);
+                true
+            }
+            Err(TransferError::Settle { at: 0, .. }) => {
+                assert!(!is_held || self.engine_has_no_map(), "{offset} of {holder}");
+                true
+            }
+            Err(TransferError::Unavailable | TransferError::StorageFailed) => {
+                if is_held {
+                    self.settled(offset, Settlement::Accept, 0, false);
+                }
+                self.model.open_counts.push(2);
+                false
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn discard(&mut self, random: &mut Random) -> bool {
+        let (start, messages_max) = (SeekTo::At(OffsetAt::Earliest), random.below(4));
+        let request = DiscardRequest { group: group("g"), partition: partition(0), start, messages_max };
+        let free = self.model.messages.iter().filter(|(_, message)| message.is_free()).map(|(offset, _)| *offset);
+        let free: Vec<u64> = free.take(messages_max as usize).collect();
+        let answer = self.engine.discard(request).await;
+        match answer {
+            Ok(discarded) => assert_eq!(discarded, free.len() as u64),
+            Err(LeaseError::Unavailable | LeaseError::StorageFailed) => {}
+            Err(error) => panic!("{error}"),
+        }
+        for offset in free {
+            let Some(message) = self.model.messages.get_mut(&offset) else { continue };
+            if answer.is_ok() {
+                message.may_be.clear();
+            }
+            message.may_be.push(None);
+        }
+        answer.is_ok()
+    }
+
+    fn renew(&mut self, random: &mut Random) -> bool {
+        let Some((&last, _)) = self.model.messages.last_key_value() else { return true };
+        let (holder, first) = (format!("holder {}", random.below(2)), random.below(last + 1));
+        let last = first + random.below(2);
+        let partitions = vec![(partition(0), vec![(first, last)])];
+        let lease = Lease::Timed(Duration::from_millis(LEASE_MS as u64));
+        let answer = self.engine.renew(RenewRequest { group: group("g"), holder: holder.clone(), partitions, lease });
+        let floor = self.model.floor();
+        let held = |offset| self.model.messages.get(&offset).is_some_and(|message| message.is_held_by(&holder));
+        if answer[0][0].is_ok() {
+            assert!((first.max(floor)..=last).all(held));
+            for offset in first.max(floor)..=last {
+                let Some(message) = self.model.messages.get_mut(&offset) else { continue };
+                let until_ms = self.clock.now() + LEASE_MS;
+                message.lease = Some(Leased { holder: holder.clone(), until_ms, session: None });
+            }
+        } else {
+            assert!(!(first..=last).all(held) || self.engine_has_no_map());
+        }
+        true
+    }
+
+    async fn release(&mut self, random: &mut Random) -> bool {
+        let holder = format!("holder {}", random.below(2));
+        let request = ReleaseRequest { group: group("g"), holder: holder.clone(), partitions: None };
+        let goes_on = self.engine.release(request).await.is_ok();
+        self.end_leases(|lease| lease.holder == holder);
+        goes_on
+    }
+
+    async fn end_session(&mut self, random: &mut Random) -> bool {
+        let session = random.below(2);
+        self.engine.end_session(SessionId(session));
+        let goes_on = self.is_done().await;
+        self.end_leases(|lease| lease.session == Some(session));
+        goes_on
+    }
+
+    /// The writer does one thing after the other: when this is answered, what was asked before is done.
+    async fn is_done(&self) -> bool {
+        self.engine.lease_forget(group("none"), Some(vec![partition(0)])).await.is_ok()
+    }
+
+    fn end_leases(&mut self, ended: impl Fn(&Leased) -> bool) {
+        let over = |message: &Message| message.lease.as_ref().is_some_and(&ended);
+        let over: Vec<u64> =
+            self.model.messages.iter().filter(|(_, message)| over(message)).map(|(offset, _)| *offset).collect();
+        over.into_iter().for_each(|offset| self.settled(offset, Settlement::Release, 0, false));
+    }
+
+    async fn seek(&mut self, random: &mut Random) -> bool {
+        let Some((&last, _)) = self.model.messages.last_key_value() else { return true };
+        let floor = random.below(last + 2);
+        let request = SeekRequest { group: group("g"), seeks: vec![(partition(0), SeekTo::Offset(floor))] };
+        let answer = self.engine.lease_seek(request).await.remove(0);
+        for (offset, message) in &mut self.model.messages {
+            message.lease = None;
+            if answer.is_ok() {
+                message.may_be.clear();
+            }
+            message.may_be.push(if *offset < floor { None } else { NEW });
+        }
+        match answer {
+            Ok(found) => assert_eq!(found, floor),
+            Err(LeaseError::Unavailable | LeaseError::StorageFailed) => return false,
+            Err(error) => panic!("{error}"),
+        }
+        true
+    }
+
     async fn acquire(&mut self, random: &mut Random) -> bool {
         let mode = if random.below(2) == 0 { AcquireMode::Strict } else { AcquireMode::Batch };
         let holder = format!("holder {}", random.below(2));
         let credit = 1 + random.below(6);
+        let session = (random.below(3) == 0).then(|| random.below(2));
+        let lease = match session {
+            Some(session) => Lease::Session(SessionId(session)),
+            None => Lease::Timed(Duration::from_millis(LEASE_MS as u64)),
+        };
+        let now_ms = self.clock.now();
         let request = AcquireRequest {
             group: group("g"),
             partitions: vec![partition(0)],
             holder: holder.clone(),
-            lease: Lease::Timed(Duration::from_millis(LEASE_MS as u64)),
+            lease,
             mode,
             credit_messages: credit as u32,
             credit_bytes: 1 << 20,
@@ -118,7 +289,7 @@ impl World<'_> {
         };
         let mut expected = Vec::new();
         for (base, count) in &self.model.batches {
-            let available = (*base..base + count).filter(|offset| self.model.messages[offset].is_available());
+            let available = (*base..base + count).filter(|offset| self.model.messages[offset].is_available(now_ms));
             let left = credit.saturating_sub(expected.len() as u64) as usize;
             match mode {
                 AcquireMode::Strict => expected.extend(available.take(left)),
@@ -131,9 +302,10 @@ impl World<'_> {
         for range in &acquired.ranges {
             for offset in range.first..=range.last {
                 let message = self.model.messages.get_mut(&offset).unwrap();
-                let (acquisitions, failures) = message.now().unwrap();
+                let (acquisitions, failures, _) = message.now().unwrap();
                 assert_eq!((range.acquisitions, range.failures), (acquisitions + 1, failures), "{offset}");
-                message.lease = Some((holder.clone(), self.clock.now() + LEASE_MS));
+                let until_ms = if session.is_some() { i64::MAX } else { now_ms + LEASE_MS };
+                message.lease = Some(Leased { holder: holder.clone(), until_ms, session });
                 let holds = |batch: &&codec_record::Batch| {
                     (batch.header.base_offset..batch.header.next_offset()).contains(&offset)
                 };
@@ -155,7 +327,8 @@ impl World<'_> {
                 2 => Settlement::Fail,
                 _ => Settlement::Accept,
             };
-            ranges.push(SettleRange::new(first, first + random.below(3), settlement));
+            let delay = if random.below(2) == 0 { Duration::from_millis(random.below(60)) } else { Duration::ZERO };
+            ranges.push(SettleRange { delay, ..SettleRange::new(first, first + random.below(3), settlement) });
         }
         let durable = random.below(3) > 0;
         let partitions = vec![(partition(0), ranges.clone())];
@@ -165,12 +338,8 @@ impl World<'_> {
         let mut goes_on = true;
         for (range, answer) in ranges.into_iter().zip(answers) {
             let first = range.first.max(floor);
-            let held = (first..=range.last).all(|offset| {
-                self.model
-                    .messages
-                    .get(&offset)
-                    .is_some_and(|message| message.lease.as_ref().is_some_and(|(other, _)| *other == holder))
-            });
+            let held = (first..=range.last)
+                .all(|offset| self.model.messages.get(&offset).is_some_and(|message| message.is_held_by(&holder)));
             let kept = match answer {
                 // Its first messages may have been settled by a range before it, and passed since.
                 Err(LeaseError::Passed) => {
@@ -191,18 +360,9 @@ impl World<'_> {
             if answer.is_ok() {
                 assert!(held, "{range:?} of {holder}");
             }
-            for offset in first..=range.last {
-                let Some(message) = self.model.messages.get_mut(&offset) else { continue };
-                if !held {
-                    continue;
-                }
-                let (end, rejected) = message.end(range.settlement);
-                self.model.rejected += u64::from(rejected);
-                message.lease = None;
-                if kept {
-                    message.may_be.clear();
-                }
-                message.may_be.push(end);
+            let until_ms = if range.delay.is_zero() { 0 } else { self.clock.now() + range.delay.as_millis() as i64 };
+            for offset in (first..=range.last).filter(|_| held) {
+                self.settled(offset, range.settlement, until_ms, kept);
             }
         }
         goes_on
@@ -215,26 +375,18 @@ impl World<'_> {
     async fn pass_time(&mut self, random: &mut Random) -> bool {
         self.clock.set(self.clock.now() + random.below(LEASE_MS as u64) as i64);
         self.engine.clock_changed();
-        // The writer does one thing after the other: when this is answered, what ran out has been released.
-        let goes_on = self.engine.lease_forget(group("none"), Some(vec![partition(0)])).await.is_ok();
+        let goes_on = self.is_done().await;
         let now = self.clock.now();
-        for message in self.model.messages.values_mut() {
-            if message.lease.as_ref().is_some_and(|(_, until)| *until <= now) {
-                let (end, rejected) = message.end(Settlement::Release);
-                self.model.rejected += u64::from(rejected);
-                message.lease = None;
-                message.may_be.push(end);
-            }
-        }
+        self.end_leases(|lease| lease.until_ms <= now);
         goes_on
     }
 }
 
 impl Model {
-    fn appended(&mut self, base: u64, count: u64) {
+    fn appended(&mut self, base: u64, count: u64, not_before_ms: i64) {
         self.batches.push((base, count));
         for offset in base..base + count {
-            self.messages.insert(offset, Message { may_be: vec![Some((0, 0))], lease: None });
+            self.messages.insert(offset, Message { may_be: vec![NEW], lease: None, not_before_ms });
         }
     }
 
@@ -244,37 +396,51 @@ impl Model {
     }
 
     /// Compares with what the engine shows while it runs.
-    fn check(&self, engine: &Engine) {
+    fn check(&self, engine: &Engine, now_ms: i64) {
         let Some(view) = engine.peek(&peek_all()).remove(0).1 else { return };
         assert!(view.floor <= self.floor());
         assert_eq!(view.rejected_total, self.rejected);
+        let mut counts = (0, 0, 0, 0);
         for (offset, message) in self.messages.range(..view.next) {
             let range = view.ranges.iter().find(|range| (range.first..=range.last).contains(offset));
-            match (range, message.now(), &message.lease) {
-                (None, None, None) => assert!(*offset < view.floor),
-                (Some(range), None, None) => assert_eq!(range.state, RangeState::Settled),
-                (Some(range), Some(counts), None) => {
-                    assert_eq!(range.state, RangeState::Available, "{offset}");
-                    assert_eq!((range.acquisitions, range.failures), counts, "{offset}");
+            let Some(range) = range else {
+                assert!(*offset < view.floor && message.lease.is_none() && message.now().is_none(), "{offset}");
+                continue;
+            };
+            match (&range.state, message.now(), &message.lease) {
+                (RangeState::Settled, None, None) => counts.3 += 1,
+                (RangeState::Available, Some((acquisitions, failures, until_ms)), None) => {
+                    // What its batch delays is only known when it was read.
+                    assert!(until_ms <= now_ms, "{offset}");
+                    assert_eq!((range.acquisitions, range.failures), (acquisitions, failures), "{offset}");
+                    counts.0 += 1;
                 }
-                (Some(range), Some(_), Some((holder, _))) => {
-                    assert_eq!(range.state, RangeState::Leased { holder: holder.clone() }, "{offset}");
+                (RangeState::Delayed { until_ms }, Some((acquisitions, failures, is_until_ms)), None) => {
+                    assert!(*until_ms > now_ms && *until_ms == is_until_ms.max(message.not_before_ms), "{offset}");
+                    assert_eq!((range.acquisitions, range.failures), (acquisitions, failures), "{offset}");
+                    counts.1 += 1;
+                }
+                (RangeState::Leased { holder }, Some(_), Some(lease)) => {
+                    assert_eq!(*holder, lease.holder, "{offset}");
+                    counts.2 += 1;
                 }
                 other => panic!("{offset}: {other:?}"),
             }
         }
+        assert_eq!((view.available, view.delayed, view.leased, view.settled), counts);
+        assert_eq!(view.end.max(view.next), view.next.max(self.messages.len() as u64));
         for (_, message) in self.messages.range(view.next..) {
-            assert!(message.lease.is_none() && message.now() == Some((0, 0)));
+            assert!(message.lease.is_none() && message.now() == NEW);
         }
     }
 
     /// Takes over what a restart found, if it may be.
-    async fn restart(&mut self, engine: &Engine) {
+    async fn restart(&mut self, engine: &Engine, now_ms: i64) {
         for batch in read_all(engine, partition(0), 1 << 20).await.unwrap() {
             let (base, count) = (batch.header.base_offset, u64::from(batch.header.count));
             if !self.messages.contains_key(&base) {
                 assert!(self.open_counts.contains(&count));
-                self.appended(base, count);
+                self.appended(base, count, batch.header.not_before_ms.unwrap_or(0));
             }
         }
         self.open_counts.clear();
@@ -282,16 +448,20 @@ impl Model {
         for (offset, message) in &mut self.messages {
             let found: Kept = match view.ranges.iter().find(|range| (range.first..=range.last).contains(offset)) {
                 None if *offset < view.floor => None,
-                None => Some((0, 0)),
+                None => NEW,
                 Some(range) => match range.state {
                     RangeState::Settled => None,
-                    RangeState::Available => Some((range.acquisitions, range.failures)),
-                    RangeState::Delayed { .. } => panic!("nothing is delayed"),
+                    RangeState::Available => Some((range.acquisitions, range.failures, 0)),
+                    RangeState::Delayed { until_ms } if until_ms == message.not_before_ms => {
+                        Some((range.acquisitions, range.failures, 0))
+                    }
+                    RangeState::Delayed { until_ms } => Some((range.acquisitions, range.failures, until_ms)),
                     RangeState::Leased { .. } => panic!("a lease survives a restart"),
                 },
             };
-            assert!(message.may_be.contains(&found), "{offset}: {found:?} is none of {message:?}");
-            *message = Message { may_be: vec![found], lease: None };
+            let due = |kept: &Kept| kept.map(|(a, f, until_ms)| (a, f, if until_ms <= now_ms { 0 } else { until_ms }));
+            assert!(message.may_be.iter().any(|kept| due(kept) == found), "{offset}: {found:?} is none of {message:?}");
+            *message = Message { may_be: vec![found], lease: None, not_before_ms: message.not_before_ms };
         }
         self.rejected = view.rejected_total;
     }
@@ -309,7 +479,8 @@ fn setup(seed: u64) -> Setup {
         background: false,
         ..config()
     };
-    Setup { config, ..Setup::default() }
+    let topics = vec![topic(TOPIC, 1, TopicSettings { together: true, ..settings(Durability::Fsync) })];
+    Setup { config, topics, ..Setup::default() }
 }
 
 /// Several lives of one disk, some ended by a stop and some by a power cut.
@@ -320,12 +491,13 @@ fn lives(seeds: std::ops::Range<u64>) {
             let mut random = Random(seed);
             let mut model = Model::default();
             let mut disk = MemoryDisk::new();
+            // One clock: what is delayed is so over restarts.
+            let setup = setup(seed);
             for life in 0..6 {
-                let setup = setup(seed);
                 let faulty = FaultyDisk::over(disk.clone());
                 faulty.crash_in(if life % 2 == 0 { 30 + random.below(300) } else { u64::MAX });
                 if let Ok(engine) = setup.open(Arc::new(faulty.clone())) {
-                    model.restart(&engine).await;
+                    model.restart(&engine, setup.clock.now()).await;
                     let mut world = World { engine: &engine, clock: &setup.clock, model: &mut model };
                     for _ in 0..120 {
                         if !world.step(&mut random).await {
@@ -333,15 +505,15 @@ fn lives(seeds: std::ops::Range<u64>) {
                             break;
                         }
                         if !faulty.crashed() {
-                            world.model.check(&engine);
+                            world.model.check(&engine, setup.clock.now());
                         }
                     }
                     engine.stop();
                 }
                 disk = if life % 2 == 0 { disk.crash(seed ^ life) } else { disk };
             }
-            let engine = setup(seed).open(Arc::new(disk.clone())).unwrap();
-            model.restart(&engine).await;
+            let engine = setup.open(Arc::new(disk.clone())).unwrap();
+            model.restart(&engine, setup.clock.now()).await;
             engine.stop();
         }
     });
@@ -350,4 +522,9 @@ fn lives(seeds: std::ops::Range<u64>) {
 #[test]
 fn messages_are_settled_once_over_crashes() {
     lives(0..150);
+}
+
+#[test]
+fn messages_are_settled_once_over_other_crashes() {
+    lives(1_000_000..1_000_150);
 }

@@ -7,6 +7,7 @@ mod crash;
 mod faults;
 mod leases;
 mod model;
+mod queues;
 mod suite;
 mod transaction_model;
 mod transactions;

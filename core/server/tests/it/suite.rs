@@ -433,8 +433,3 @@ async fn a_large_batch_passes(core: impl Core) {
     let batches = read_all(&core, part(&topic, 0), 0).await;
     assert!(batches.len() == 1 && batches[0].payload == payload);
 }
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.expect("after 1970").as_millis() as i64
-}

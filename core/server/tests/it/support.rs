@@ -113,3 +113,9 @@ pub async fn read_all(core: &impl Core, partition: PartitionId, mut offset: u64)
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.unwrap_or_else(|_| panic!("in time: {what}"))
 }
+
+/// By the machine's clock.
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("after 1970").as_millis() as i64
+}
