@@ -28,7 +28,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "python")]
 
 import brokers  # noqa: E402
 import pika  # noqa: E402
-from wire import Wire, spec  # noqa: E402
+from raw_frames import Wire, spec  # noqa: E402
 
 IN_FLIGHT_MAX = 200
 SERIES_RUNS = 20

@@ -17,8 +17,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
 
 import pika  # noqa: E402
 from amqp_kit import CASES, ORACLE, Consumer, Kit, Skip, main, publish, same  # noqa: E402
-import wire as wires_module  # noqa: E402
-from wire import ANSWER_SECONDS, HEADER, raw, spec  # noqa: E402
+import raw_frames  # noqa: E402
+from raw_frames import ANSWER_SECONDS, HEADER, raw, spec  # noqa: E402
 
 # A connection may buffer; this is what nobody's buffers may add up to.
 GROWTH_BYTES_MAX = 400 << 20
@@ -49,7 +49,7 @@ def case(function):
 
 def wire_to(kit, **options):
     """A wire to the first gateway that ends with its case."""
-    opened = wires_module.Wire(kit.addresses[0], **options)
+    opened = raw_frames.Wire(kit.addresses[0], **options)
     kit.undo.append(opened.socket.close)
     return opened
 
