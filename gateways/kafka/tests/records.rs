@@ -6,7 +6,12 @@ use codec_kafka::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, For
 use codec_kafka::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use codec_kafka::messages::metadata::MetadataRequestTopic;
 use codec_kafka::messages::{InitProducerIdRequest, MetadataRequest};
+use codec_record::amqp_message::{FieldTable, MessageView, PropertyList, ShortStr, Writer};
 use codec_record::kafka_batch::{BatchEncoder, BatchHeader, Codec, TimestampType, records};
+use core_rpc::{Append, AppendRequest, Core, PartitionId, Topic};
+use kafka_gateway::{Config, start};
+use support::client::Client;
+use support::memory_core::MemoryCore;
 use support::*;
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -44,6 +49,58 @@ async fn what_is_produced_is_fetched() {
     assert_eq!(fetched.records.unwrap().len(), sent.len());
     assert_eq!(fetch(&mut client, "t", 4).await.records.unwrap().len(), 0);
     assert_eq!(fetch(&mut client, "t", 5).await.error_code, OFFSET_OUT_OF_RANGE);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_amqp_wrote_is_fetched_at_the_same_offsets() {
+    let core = MemoryCore::default();
+    let gateway = start(core.clone(), Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() }).await;
+    let gateway = gateway.unwrap();
+    let mut client = Client::connect(gateway.address()).await;
+    create(&mut client, "orders", 1, &[]).await;
+    assert_eq!(produce(&mut client, "orders", batch(&["before"])).await.base_offset, 0);
+    let topic = core.meta_get(Topic::key("default", "orders")).await.unwrap();
+    let topic = Topic::from_entry(&topic.unwrap()).unwrap();
+    let mut writer = Writer::new();
+    for (number, body) in ["one", "two"].into_iter().enumerate() {
+        let list = PropertyList {
+            content_type: Some("text/plain".into()),
+            headers: Some(FieldTable::from([("number", (number as i64).into())])),
+            ..Default::default()
+        };
+        let (exchange, key) = (ShortStr::from_static("x"), ShortStr::from_static("orders"));
+        let message = MessageView::arrived(1_700_000_000_000, exchange, key, list.encode(), body.into()).unwrap();
+        writer.append(&message);
+    }
+    let append = Append { partition: PartitionId { topic: topic.id, index: 0 }, batch: writer.take().unwrap() };
+    core.append(AppendRequest { appends: vec![append] }).await.remove(0).unwrap();
+    assert_eq!(produce(&mut client, "orders", batch(&["after"])).await.base_offset, 3);
+    let mut bytes = fetch(&mut client, "orders", 0).await.records.unwrap().to_bytes();
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let header = BatchHeader::parse(&bytes).unwrap();
+        header.check_crc(&bytes).unwrap();
+        for record in records(&bytes, 1 << 20).unwrap() {
+            let record = record.unwrap();
+            let text = |bytes: bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+            let headers: Vec<String> =
+                record.headers.iter().map(|(name, value)| format!("{}={}", text(name), text(value.unwrap()))).collect();
+            let offset = header.base_offset + i64::from(record.offset_delta);
+            found.push((offset, record.key.map(text), record.value.map(text).unwrap(), headers.join(" ")));
+        }
+        bytes = bytes.slice(header.batch_bytes()..);
+    }
+    let row = |offset, key: Option<&str>, value: &str, headers: &str| {
+        (offset, key.map(str::to_owned), value.to_owned(), headers.to_owned())
+    };
+    let expected = [
+        row(0, None, "before", ""),
+        row(1, Some("orders"), "one", "content-type=text/plain amqp.exchange=x number=0"),
+        row(2, Some("orders"), "two", "content-type=text/plain amqp.exchange=x number=1"),
+        row(3, None, "after", ""),
+    ];
+    assert_eq!(found, expected);
     gateway.stop().await;
 }
 

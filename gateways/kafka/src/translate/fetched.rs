@@ -6,11 +6,13 @@
 //! stored payload   │ base offset, length, epoch: 16 bytes │ magic, crc, attributes … records │
 //! sent             │ fresh prefix (a chunk of its own)    │ the same memory, no copy         │
 //! ```
+//!
+//! What other protocols wrote is converted to a record batch at the same offsets; docs/mapping.md says what becomes what.
 
 use bytes::{Bytes, BytesMut};
 use codec_kafka::RecordChunks;
 use codec_record::kafka_batch::{PREFIX_BYTES, prefix};
-use codec_record::{Batch, FormatId};
+use codec_record::{Batch, FormatId, translate};
 
 use super::LEADER_EPOCH;
 use crate::errors::ErrorCode;
@@ -40,12 +42,13 @@ fn kafka_batch(batch: Batch, prefixes: &mut BytesMut) -> Result<[Bytes; 2], Erro
             prefixes.extend_from_slice(&prefix(batch.header.base_offset as i64, batch_length, LEADER_EPOCH));
             Ok([prefixes.split().freeze(), batch.payload.slice(PREFIX_BYTES..)])
         }
-        // The seat of the conversions: other protocols' formats become Kafka records here, by the neutral message.
-        // Nobody writes them yet.
-        format => {
-            tracing::error!(?format, offset = batch.header.base_offset, "a stored batch has a format unknown here");
-            Err(ErrorCode::UnsupportedForMessageFormat)
-        }
+        format => match translate::kafka_batch(&batch, LEADER_EPOCH) {
+            Ok(mut converted) => Ok([converted.split_to(PREFIX_BYTES), converted]),
+            Err(_) => {
+                tracing::error!(?format, offset = batch.header.base_offset, "a stored batch cannot be read here");
+                Err(ErrorCode::UnsupportedForMessageFormat)
+            }
+        },
     }
 }
 
