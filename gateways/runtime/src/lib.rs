@@ -5,6 +5,7 @@
 pub mod config;
 pub mod identity;
 pub mod listener;
+mod md5;
 pub mod membership;
 pub mod mirror;
 pub mod scram;

@@ -1,16 +1,21 @@
 //! The users: one store for all gateways, in the core's meta at `user/<name>`.
 //!
-//! Of a password only SCRAM verifiers are kept; a password that arrives in the clear (over TLS, one hopes) is checked
-//! against the same.
+//! Of a password only SCRAM verifiers and a salted hash are kept. A password that arrives in the clear (over TLS, one hopes)
+//! is checked against the hash, which may come from a RabbitMQ, where the user has one, and else against the verifiers.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut};
+use ring::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::random_16_bytes;
+use crate::md5;
 use crate::scram::{Hash, Verifier};
 
 /// The prefix of the users' keys.
@@ -29,16 +34,85 @@ pub struct User {
     pub scram_sha_256: Option<Verifier>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scram_sha_512: Option<Verifier>,
+    /// Goes before the verifiers where both are there. Whoever changes the one changes or clears the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salted: Option<SaltedHash>,
+    /// What the user is (`administrator`, `monitoring` …), for gateways that ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// May only connect from the machine itself. All gateways obey.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loopback_only: bool,
+}
+
+/// A password as RabbitMQ keeps it: the salt, then the hash of salt and password; base64 when stored. Empty: no
+/// password is accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaltedHash {
+    pub algorithm: HashAlgorithm,
+    pub hash: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashAlgorithm {
+    Sha256,
+    Sha512,
+    /// What RabbitMQ used before 3.6.
+    Md5,
+}
+
+impl HashAlgorithm {
+    fn digest(self, message: &[u8]) -> Vec<u8> {
+        match self {
+            HashAlgorithm::Sha256 => digest::digest(&digest::SHA256, message).as_ref().to_vec(),
+            HashAlgorithm::Sha512 => digest::digest(&digest::SHA512, message).as_ref().to_vec(),
+            HashAlgorithm::Md5 => md5::digest(message).to_vec(),
+        }
+    }
+}
+
+/// So long is the salt, bytes.
+const SALT_BYTES: usize = 4;
+
+impl SaltedHash {
+    /// Of a password; the salt is random.
+    pub fn of_password(password: &str) -> std::io::Result<SaltedHash> {
+        let random = random_16_bytes()?;
+        Ok(SaltedHash::with_salt(HashAlgorithm::Sha256, &random[..SALT_BYTES], password.as_bytes()))
+    }
+
+    fn with_salt(algorithm: HashAlgorithm, salt: &[u8], password: &[u8]) -> SaltedHash {
+        let digest = algorithm.digest(&[salt, password].concat());
+        SaltedHash { algorithm, hash: STANDARD.encode([salt, digest.as_slice()].concat()) }
+    }
+
+    /// Whether this is the password.
+    pub fn accepts(&self, password: &[u8]) -> bool {
+        let Ok(kept) = STANDARD.decode(&self.hash) else { return false };
+        if kept.len() <= SALT_BYTES || password.is_empty() {
+            return false;
+        }
+        let (salt, kept) = kept.split_at(SALT_BYTES);
+        let digest = self.algorithm.digest(&[salt, password].concat());
+        // Not telling by its time where they differ.
+        kept.len() == digest.len() && kept.iter().zip(&digest).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
+    }
 }
 
 impl User {
-    /// Of a password; the salt is random.
+    /// Of a password; the salts are random.
     pub fn of_password(password: &str) -> std::io::Result<User> {
         let verifier = |hash| {
             let salt = random_16_bytes()?.to_vec();
             Ok::<_, std::io::Error>(Some(Verifier::of_password(hash, password, salt, ITERATIONS)))
         };
-        Ok(User { scram_sha_256: verifier(Hash::Sha256)?, scram_sha_512: verifier(Hash::Sha512)? })
+        Ok(User {
+            scram_sha_256: verifier(Hash::Sha256)?,
+            scram_sha_512: verifier(Hash::Sha512)?,
+            salted: Some(SaltedHash::of_password(password)?),
+            ..User::default()
+        })
     }
 
     pub fn verifier(&self, hash: Hash) -> Option<&Verifier> {
@@ -57,11 +131,17 @@ impl User {
 
     /// Whether this is the user's password. Takes milliseconds: not for a thread that must not wait.
     pub fn accepts(&self, password: &str) -> bool {
-        match (&self.scram_sha_256, &self.scram_sha_512) {
-            (Some(verifier), _) => verifier.accepts(Hash::Sha256, password),
-            (None, Some(verifier)) => verifier.accepts(Hash::Sha512, password),
-            (None, None) => false,
+        match (&self.salted, &self.scram_sha_256, &self.scram_sha_512) {
+            (Some(salted), ..) => salted.accepts(password.as_bytes()),
+            (None, Some(verifier), _) => verifier.accepts(Hash::Sha256, password),
+            (None, None, Some(verifier)) => verifier.accepts(Hash::Sha512, password),
+            (None, None, None) => false,
         }
+    }
+
+    /// Whether the user may come from this address.
+    pub fn may_come_from(&self, address: IpAddr) -> bool {
+        !self.loopback_only || address.to_canonical().is_loopback()
     }
 
     fn is_empty(&self) -> bool {
@@ -138,4 +218,48 @@ fn key(name: &str) -> String {
 
 fn decode(entry: &MetaEntry) -> Option<User> {
     serde_json::from_slice(&entry.value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_of_rabbitmqs_documentation() {
+        // The example of "Computing a password hash": salt 908DC60A, password test12.
+        let kept = SaltedHash {
+            algorithm: HashAlgorithm::Sha256,
+            hash: "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR".into(),
+        };
+        assert!(kept.accepts(b"test12"));
+        assert!(!kept.accepts(b"test13") && !kept.accepts(b""));
+    }
+
+    #[test]
+    fn every_algorithm_accepts_its_own() {
+        for algorithm in [HashAlgorithm::Sha256, HashAlgorithm::Sha512, HashAlgorithm::Md5] {
+            let kept = SaltedHash::with_salt(algorithm, b"salt", b"secret");
+            assert!(kept.accepts(b"secret") && !kept.accepts(b"Secret"));
+        }
+        let none = SaltedHash { algorithm: HashAlgorithm::Sha256, hash: String::new() };
+        assert!(!none.accepts(b"") && !none.accepts(b"x"));
+    }
+
+    #[test]
+    fn some_come_from_here_only() {
+        let anybody = User::default();
+        let local = User { loopback_only: true, ..User::default() };
+        for (address, is_local) in [("127.0.0.1", true), ("::1", true), ("::ffff:127.0.0.1", true), ("10.0.0.1", false)] {
+            let address = address.parse().unwrap();
+            assert!(anybody.may_come_from(address));
+            assert_eq!(local.may_come_from(address), is_local);
+        }
+    }
+
+    #[test]
+    fn users_of_before_are_read() {
+        let user: User = serde_json::from_str("{}").unwrap();
+        assert!(user.is_empty());
+        assert_eq!(serde_json::to_string(&User::default()).unwrap(), "{}");
+    }
 }

@@ -105,6 +105,10 @@ async fn alter<C: Core>(
         for (hash, verifier) in &changes {
             *user.verifier_mut(*hash) = verifier.clone();
         }
+        // A new password: the hash of the old one must not open the door any longer.
+        if changes.iter().any(|(_, verifier)| verifier.is_some()) {
+            user.salted = None;
+        }
     };
     users.change(name, change).await.map_err(unavailable)
 }

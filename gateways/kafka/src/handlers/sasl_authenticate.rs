@@ -14,7 +14,7 @@ use gateway_runtime::identity::random_16_bytes;
 
 use super::Context;
 use crate::errors::{ErrorCode, Refusal};
-use crate::state::security::OtherUser;
+use crate::state::security::{OtherUser, Peer};
 use crate::state::security::sasl::{Mechanism, Question, Sasl, bearer, begin_scram, plain, scram_first};
 use crate::{Gateway, now_ms};
 
@@ -72,7 +72,7 @@ async fn authenticate<C: Core>(
             let Ok(Question::Password { user, password }) = plain(message) else {
                 return Err(failed("Authentication failed: Invalid SASL/PLAIN message"));
             };
-            check_password(gateway, &user, password).await?;
+            check_password(gateway, peer, &user, password).await?;
             finish(gateway, context, &user, Mechanism::Plain, Vec::new(), None)
         }
         Some(Sasl::Chosen(Mechanism::OauthBearer)) => authenticate_bearer(gateway, context, message),
@@ -81,6 +81,7 @@ async fn authenticate<C: Core>(
             let Ok(Question::Verifier { first, .. }) = scram_first(hash, message) else { return Err(invalid(mechanism)) };
             let name = first.user.clone();
             let user = gateway.security.users.get(&name).await.map_err(|error| Refusal::from(ErrorCode::from(&error)))?;
+            let user = user.filter(|user| user.may_come_from(peer.address.ip()));
             let nonce = nonce().map_err(|_| Refusal::from(ErrorCode::UnknownServerError))?;
             let (exchange, answer) =
                 begin_scram(hash, first, user.as_ref(), &nonce).ok_or_else(|| invalid(mechanism))?;
@@ -140,10 +141,15 @@ fn authenticate_bearer<C: Core>(gateway: &Gateway<C>, context: &Context, message
     }
 }
 
-async fn check_password<C: Core>(gateway: &Gateway<C>, name: &str, password: String) -> Result<(), Refusal> {
+async fn check_password<C: Core>(
+    gateway: &Gateway<C>,
+    peer: &Peer,
+    name: &str,
+    password: String,
+) -> Result<(), Refusal> {
     let wrong = || failed("Authentication failed: Invalid username or password");
     let user = gateway.security.users.get(name).await.map_err(|error| Refusal::from(ErrorCode::from(&error)))?;
-    let user = user.ok_or_else(wrong)?;
+    let user = user.filter(|user| user.may_come_from(peer.address.ip())).ok_or_else(wrong)?;
     // Thousands of rounds of hashing: other connections must not wait for them.
     match tokio::task::spawn_blocking(move || user.accepts(&password)).await {
         Ok(true) => Ok(()),
