@@ -198,8 +198,9 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
     let identity =
         Identity::establish(&core, membership.own().node_id).await.context("cannot learn the cluster's id")?;
     let core_session = CoreSession::start(core.clone(), config.session_timeout, stop.clone()).await?;
-    let topology = Topology::start(core.clone()).await.context("cannot read the topology")?;
-    let access = Access::start(core.clone()).await.context("cannot read the users")?;
+    let topology =
+        Topology::start(core.clone(), core_session.clone(), stop.clone()).await.context("cannot read the topology")?;
+    let access = Access::start(topology.clone()).context("cannot read the users")?;
     let lifecycle = Lifecycle::start(core.clone()).await?;
     let (connections_max, drain) = (config.connections_max, config.drain);
     let gateway = Arc::new(Gateway {

@@ -249,7 +249,8 @@ mod tests {
     fn some_come_from_here_only() {
         let anybody = User::default();
         let local = User { loopback_only: true, ..User::default() };
-        for (address, is_local) in [("127.0.0.1", true), ("::1", true), ("::ffff:127.0.0.1", true), ("10.0.0.1", false)] {
+        for (address, is_local) in [("127.0.0.1", true), ("::1", true), ("::ffff:127.0.0.1", true), ("10.0.0.1", false)]
+        {
             let address = address.parse().unwrap();
             assert!(anybody.may_come_from(address));
             assert_eq!(local.may_come_from(address), is_local);

@@ -90,6 +90,15 @@ table! {
     }
     after_publishes {
         ChannelFlow => channel_flow;
+        ExchangeDeclare => exchange_declare;
+        ExchangeDelete => exchange_delete;
+        ExchangeBind => exchange_bind;
+        ExchangeUnbind => exchange_unbind;
+        QueueDeclare => queue_declare;
+        QueueBind => queue_bind;
+        QueuePurge => queue_purge;
+        QueueDelete => queue_delete;
+        QueueUnbind => queue_unbind;
     }
 }
 

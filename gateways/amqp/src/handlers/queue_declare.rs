@@ -1,0 +1,94 @@
+//! queue.declare (50, 10): makes a queue, or finds it as it is said to be; passive: only looks for it.
+//!
+//! - Needs configure on the queue; one with a dead-letter exchange also read on the queue and write on the exchange. A passive
+//!   one needs any permission on it.
+//! - As in RabbitMQ the reserved prefix `amq.` is refused even for a queue that there is, and an exclusive queue is never durable.
+//! - `x-name-prefix` begins the name that the server makes up.
+
+use codec_amqp::{ShortStr, queue};
+use core_rpc::Core;
+
+use super::Request;
+use crate::errors::Refusal;
+use crate::state::access::Permission;
+use crate::state::topology::{Argument, Arguments, QueueDeclare, Resource};
+
+/// The pseudo-queue of direct reply-to: it is there for whoever asks.
+const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: queue::Declare) -> Result<(), Refusal> {
+    let name = method.queue.replace(['\r', '\n'], "");
+    if name.starts_with(REPLY_TO) {
+        return answer(request, method.no_wait, &name, 0, 1);
+    }
+    if method.passive {
+        return passive(request, &name, method.no_wait).await;
+    }
+    let (gateway, connection) = (request.gateway.clone(), request.connection.clone());
+    let arguments = Arguments::from(&method.arguments);
+    let name = gateway.topology.queue_name(&connection.vhost, &name, &arguments)?;
+    let resource = Resource::Queue(&connection.vhost, &name);
+    gateway.access.check(&connection, Permission::Configure, resource)?;
+    if gateway.topology.queue(&connection.vhost, &name).is_none() {
+        match arguments.get("x-dead-letter-exchange") {
+            None => {}
+            Some(Argument::Text(exchange)) => {
+                gateway.access.check(&connection, Permission::Read, resource)?;
+                gateway.access.check(&connection, Permission::Write, Resource::Exchange(&connection.vhost, exchange))?;
+            }
+            Some(other) => {
+                return Err(Refusal::precondition_failed(format!(
+                    "invalid type '{}' for arg 'x-dead-letter-exchange' in {resource}",
+                    other.type_name()
+                )));
+            }
+        }
+    }
+    let declare = QueueDeclare {
+        vhost: &connection.vhost,
+        name: &name,
+        durable: method.durable,
+        exclusive: method.exclusive,
+        auto_delete: method.auto_delete,
+        arguments,
+        connection: &connection.holder_prefix,
+        user: &connection.user.name,
+    };
+    let (queue, is_new) = gateway.topology.declare_queue(declare).await?;
+    // A queue that was just made has nothing; a client that makes thousands needs not wait for counts.
+    let (messages, consumers) = match is_new || method.no_wait {
+        true => (0, 0),
+        false => (gateway.topology.counts(&queue).await?.ready, gateway.queues.consumers(queue.topic)),
+    };
+    answer(request, method.no_wait, &name, messages, consumers)
+}
+
+async fn passive<C: Core>(request: &mut Request<'_, C>, name: &str, no_wait: bool) -> Result<(), Refusal> {
+    let (gateway, connection) = (request.gateway.clone(), request.connection.clone());
+    let named = ShortStr::truncated(name);
+    let name = request.channel.queue_name(&named)?;
+    gateway.access.check_any(&connection, Resource::Queue(&connection.vhost, &name))?;
+    let queue = gateway.topology.usable_queue(&connection.vhost, &name, &connection.holder_prefix)?;
+    let messages = gateway.topology.counts(&queue).await?.ready;
+    let consumers = gateway.queues.consumers(queue.topic);
+    answer(request, no_wait, &name, messages, consumers)
+}
+
+fn answer<C>(
+    request: &mut Request<'_, C>,
+    no_wait: bool,
+    name: &str,
+    messages: u64,
+    consumers: usize,
+) -> Result<(), Refusal> {
+    let queue = ShortStr::truncated(name);
+    request.channel.last_queue = Some(queue.detached());
+    if !no_wait {
+        request.reply(queue::DeclareOk {
+            queue,
+            message_count: messages.try_into().unwrap_or(u32::MAX),
+            consumer_count: consumers.try_into().unwrap_or(u32::MAX),
+        });
+    }
+    Ok(())
+}

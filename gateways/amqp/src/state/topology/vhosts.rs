@@ -1,0 +1,90 @@
+//! Making and deleting vhosts, and what a fresh store begins with.
+
+use core_rpc::{Core, MetaCondition, MetaError};
+use gateway_runtime::users::{User, Users};
+use serde_json::json;
+
+use super::records::VhostRecord;
+use super::{Topology, keys};
+use crate::errors::Refusal;
+use crate::translate::names::{DEFAULT_VHOST, key_part};
+
+/// The user that a fresh store has, and its password: only for clients on the same machine.
+const FIRST_USER: &str = "guest";
+
+/// What belongs to a vhost beside its queues.
+const KINDS: [&str; 9] = [
+    "binding",
+    "exchange",
+    "policy",
+    "operator-policy",
+    "permission",
+    "topic-permission",
+    "parameter",
+    "limit",
+    "exclusive",
+];
+
+impl<C: Core> Topology<C> {
+    /// Gives a store that no gateway used before its vhost and its user. What was begun is finished; what was deleted since stays so.
+    pub(super) async fn first_start(&self) -> anyhow::Result<()> {
+        if self.core().meta_get(keys::READY.into()).await?.is_some() {
+            return Ok(());
+        }
+        let record = VhostRecord { description: "Default virtual host".into(), ..VhostRecord::default() };
+        kept(self.put(keys::vhost(DEFAULT_VHOST), &record, MetaCondition::Absent).await)?;
+        let users = Users::new(self.core().clone(), &[])?;
+        if users.get(FIRST_USER).await?.is_none() {
+            let user =
+                User { tags: vec!["administrator".into()], loopback_only: true, ..User::of_password(FIRST_USER)? };
+            users.change(FIRST_USER, |kept| *kept = user.clone()).await?;
+        }
+        let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        let permission = keys::key("permission", &[DEFAULT_VHOST, FIRST_USER]);
+        kept(self.put(permission, &all, MetaCondition::Absent).await)?;
+        kept(self.put(keys::READY.into(), &true, MetaCondition::Absent).await)?;
+        Ok(())
+    }
+
+    /// Makes a vhost, or changes what is said of it. True: it is new.
+    pub async fn put_vhost(&self, name: &str, record: &VhostRecord) -> Result<bool, Refusal> {
+        let is_new = !self.has_vhost(name);
+        if is_new {
+            // What a deletion that was cut off has left.
+            self.clear_vhost(name).await?;
+        }
+        self.put(keys::vhost(name), record, MetaCondition::Always).await?;
+        Ok(is_new)
+    }
+
+    /// Deletes a vhost with all that was declared in it. Topics that other protocols made in its namespace stay.
+    pub async fn delete_vhost(&self, name: &str) -> Result<(), Refusal> {
+        self.remove(&keys::vhost(name)).await?;
+        self.clear_vhost(name).await
+    }
+
+    async fn clear_vhost(&self, name: &str) -> Result<(), Refusal> {
+        let queues: Vec<_> = {
+            let image = self.image();
+            let all = image.vhosts.get(name).into_iter().flat_map(|vhost| vhost.queues.values());
+            all.filter(|queue| !queue.is_adopted).cloned().collect()
+        };
+        for queue in queues {
+            self.drop_queue(&queue).await?;
+        }
+        for kind in KINDS {
+            let prefix = format!("{}{kind}/{}/", keys::PREFIX, key_part(name));
+            let list = self.core().meta_list(prefix).await?;
+            self.remove_all(list.entries.into_iter().map(|entry| entry.key).collect()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What is there already may stay.
+fn kept(put: Result<u64, MetaError>) -> Result<(), MetaError> {
+    match put {
+        Ok(_) | Err(MetaError::Conflict(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
