@@ -111,6 +111,7 @@ pub fn from_message(message: Message, position: u32, topic: &ShortStr, append_ti
         routing_key: topic.clone(),
         properties: list.encode(),
         body: message.body.unwrap_or_default(),
+        has_died: false,
     }
 }
 

@@ -5,8 +5,9 @@
 //!  ├ length ┼fl┼pr┼dm┼xl┼ time ms ───────┼ expires ms ───┼ pl ────┼rl┼ exchange │ routing key │ properties │ body
 //!
 //!  length: of what follows it; 0: the message is gone (compaction), and nothing follows
-//!  fl: flags, 0 so far     pr: priority, 0 if none     dm: delivery mode, 0 if none     xl, rl, pl: bytes of exchange,
-//!  routing key and properties     time: when it arrived     expires: from then on nobody may see it; 0: never
+//!  fl: flags; 1: the deaths in its headers are a broker's, others are not known     pr: priority, 0 if none
+//!  dm: delivery mode, 0 if none     xl, rl, pl: bytes of exchange, routing key and properties
+//!  time: when it arrived     expires: from then on nobody may see it; 0: never
 //! ```
 //! All integers are little-endian, but for those inside the properties, which are what the content header had, flags and
 //! all: they go out as they came. A batch has one message or more, one behind the other; a message's place among them is
@@ -26,6 +27,9 @@ const LENGTH_BYTES: usize = 4;
 
 const NEVER: i64 = 0;
 
+/// The flag of [`MessageView::has_died`].
+const HAS_DIED: u8 = 1;
+
 /// One message, sharing the memory of its batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageView {
@@ -43,6 +47,9 @@ pub struct MessageView {
     pub routing_key: ShortStr,
     pub properties: Properties,
     pub body: Bytes,
+    /// Whether the deaths that its headers tell of (`x-death`) are those that a broker wrote: it was dead-lettered. What a client
+    /// says of deaths is only a header.
+    pub has_died: bool,
 }
 
 impl MessageView {
@@ -71,6 +78,7 @@ impl MessageView {
             routing_key,
             properties,
             body,
+            has_died: false,
         })
     }
 
@@ -102,6 +110,7 @@ impl Writer {
     /// Adds a message; its position is its place, whatever it says. What all messages of a batch take together must stay
     /// below 2 GiB.
     pub fn append(&mut self, message: &MessageView) {
+        let at = self.out.len();
         let raw = message.properties.raw();
         self.out.reserve(message.stored_bytes());
         self.out.put_u32_le((message.stored_bytes() - LENGTH_BYTES) as u32);
@@ -115,6 +124,9 @@ impl Writer {
         self.out.put_slice(message.routing_key.as_bytes());
         self.out.put_slice(raw);
         self.out.put_slice(&message.body);
+        if message.has_died {
+            self.out[at + LENGTH_BYTES] = HAS_DIED;
+        }
         self.count += 1;
         self.max_time_ms = self.max_time_ms.max(Some(message.time_ms));
     }
@@ -233,7 +245,7 @@ impl Iterator for Messages {
 fn view(message: &Bytes, position: u32) -> Result<MessageView, FormatError> {
     let head: &[u8; HEAD_BYTES - LENGTH_BYTES] = message.first_chunk().ok_or(FormatError)?;
     let [flags, priority, delivery_mode, exchange_bytes, numbers @ .., key_bytes] = *head;
-    if flags != 0 {
+    if flags & !HAS_DIED != 0 {
         return Err(FormatError);
     }
     let mut numbers = &numbers[..];
@@ -254,6 +266,7 @@ fn view(message: &Bytes, position: u32) -> Result<MessageView, FormatError> {
         routing_key: text(take(key_bytes.into())?)?,
         properties: Properties::from_stored(take(properties_bytes as usize)?),
         body: rest,
+        has_died: flags & HAS_DIED != 0,
     })
 }
 
@@ -289,11 +302,11 @@ mod tests {
         assert_eq!(writer.take(), None);
         writer.append(&message(5, b"first"));
         writer.append_gone();
-        writer.append(&message(3, b"third"));
+        writer.append(&MessageView { has_died: true, ..message(3, b"third") });
         let batch = writer.take().unwrap();
         assert!(writer.is_empty());
         assert_eq!((batch.header.format, batch.header.count, batch.header.max_time_ms), (FormatId::AMQP_091, 3, 5));
-        let third = MessageView { position: 2, ..message(3, b"third") };
+        let third = MessageView { position: 2, has_died: true, ..message(3, b"third") };
         let found: Vec<_> = messages(&batch.payload).map(Result::unwrap).collect();
         assert_eq!(found, [message(5, b"first"), third.clone()]);
         assert_eq!(nth(&batch.payload, 0), Ok(Some(message(5, b"first"))));
