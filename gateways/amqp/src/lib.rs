@@ -201,7 +201,10 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
     let topology =
         Topology::start(core.clone(), core_session.clone(), stop.clone()).await.context("cannot read the topology")?;
     let access = Access::start(topology.clone()).context("cannot read the users")?;
-    let lifecycle = Lifecycle::start(core.clone()).await?;
+    let lifecycle =
+        Lifecycle::start(core.clone(), core_session.clone(), membership.clone(), topology.clone(), stop.clone())
+            .await
+            .context("cannot look after the queues")?;
     let (connections_max, drain) = (config.connections_max, config.drain);
     let gateway = Arc::new(Gateway {
         queues: Queues::new(core.clone()),

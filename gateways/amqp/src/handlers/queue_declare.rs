@@ -55,6 +55,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: queue::Declar
         user: &connection.user.name,
     };
     let (queue, is_new) = gateway.topology.declare_queue(declare).await?;
+    gateway.lifecycle.used(&queue).await;
     // A queue that was just made has nothing; a client that makes thousands needs not wait for counts.
     let (messages, consumers) = match is_new || method.no_wait {
         true => (0, 0),
