@@ -204,6 +204,45 @@ async fn appends_and_reads_that_a_break_finds_in_flight_are_made_again() {
 }
 
 #[tokio::test]
+async fn a_transfer_that_a_break_finds_in_flight_is_done_once() {
+    let memory = MemoryCore::default();
+    let served = Served::start(memory.clone(), &loopback()).await;
+    let proxy = Proxy::start(&served.address).await;
+    let core = RemoteCore::new(proxy.address.clone());
+    memory.held.send_replace(true);
+
+    let request = |appends| {
+        let settles = vec![(partition(1), vec![SettleRange::new(3, 4, Settlement::Accept)])];
+        let group = GroupName { namespace: "n".into(), group: "g".into() };
+        TransferRequest { group, holder: "h".into(), settles, appends }
+    };
+    let appends = [append(0, "a").appends, append(2, "b").appends].concat();
+    let spawn = |request| {
+        let core = core.clone();
+        tokio::spawn(async move { core.transfer(request).await })
+    };
+    let transfer = spawn(request(appends));
+    until("it is kept", || memory.logs.lock().get(&partition(2)).map_or(0, Vec::len) == 1).await;
+    // Nothing in it tells whether it was done.
+    let bare = spawn(request(vec![]));
+    until("it is settled", || !memory.settled.lock().is_empty()).await;
+    proxy.cut();
+    assert_eq!(within("bare", bare).await.unwrap(), Err(TransferError::Unavailable));
+    memory.held.send_replace(false);
+    let appended = within("transfer", transfer).await.unwrap().expect("sent again");
+    assert_eq!(appended.iter().map(|one| (one.base_offset, one.duplicate)).collect::<Vec<_>>(), [(0, false); 2]);
+    assert_eq!([0, 2].map(|index| memory.logs.lock()[&partition(index)].len()), [1, 1]);
+    assert_eq!(memory.settled.lock().len(), 1);
+    let discard = DiscardRequest {
+        group: GroupName { namespace: "n".into(), group: "g".into() },
+        partition: partition(0),
+        start: SeekTo::Offset(0),
+        messages_max: 7,
+    };
+    assert_eq!(core.discard(discard).await, Ok(7));
+}
+
+#[tokio::test]
 async fn a_server_that_comes_back_is_found_again() {
     let memory = MemoryCore::default();
     memory.append(append(0, "")).await;

@@ -150,7 +150,7 @@ impl LeaseMap {
 
     /// How many new messages may be handed out.
     fn room(&self, window_messages: u64) -> u64 {
-        if self.ranges.len() >= LEASE_RANGES_MAX { 0 } else { window_messages.saturating_sub(self.next - self.floor) }
+        if self.ranges.count() >= LEASE_RANGES_MAX { 0 } else { window_messages.saturating_sub(self.next - self.floor) }
     }
 
     /// There are no messages at these offsets: what is available, delayed or new of them counts as settled, in memory only.
@@ -367,7 +367,7 @@ impl LeaseMap {
             self.reach(self.next + (wanted - 1), Cell::NEW);
         }
         let mut chosen = Vec::new();
-        for (begin, last, cell) in self.ranges.between(self.floor, u64::MAX) {
+        for (begin, last, cell) in self.ranges.free() {
             if left == 0 || chosen.len() == marks_max {
                 break;
             }

@@ -81,7 +81,7 @@ impl Runs {
     }
 
     /// How many runs there are; neighbours in two leaves may be alike.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.runs
     }
 
@@ -126,6 +126,13 @@ impl Runs {
             false => leaf.count_between(first, last).settled,
         });
         settled.sum()
+    }
+
+    /// The runs that nobody holds and that are not settled.
+    pub fn free(&self) -> impl Iterator<Item = (u64, u64, &Cell)> {
+        let leaves = self.leaves.values().filter(|leaf| leaf.sums.available > 0 || leaf.sums.delayed > 0);
+        let runs = leaves.flat_map(|leaf| leaf.block.from(0));
+        runs.filter(|(_, _, cell)| matches!(cell.state, State::Available | State::Delayed(_)))
     }
 
     /// The runs with something leased.

@@ -18,9 +18,7 @@ use super::writer::Writer;
 use crate::cursors::Cursors;
 use crate::engine::{Inner, OpenError};
 use crate::leases::Leases;
-use crate::pack::entry::{
-    CursorBody, ENTRY_BYTES, EndBody, EntryHead, FenceBody, Kind, PendingBody, read_numbered,
-};
+use crate::pack::entry::{CursorBody, ENTRY_BYTES, EndBody, EntryHead, FenceBody, Kind, PendingBody, read_numbered};
 use crate::pack::index::{IndexEntry, PackIndex};
 use crate::pack::scan::{ScanEnd, next_entry, scan, scan_sealed};
 use crate::pack::{Pack, index_name, is_begun, log_name, number_in};

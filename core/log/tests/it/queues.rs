@@ -280,3 +280,42 @@ async fn packs_are_only_few_files_whoever_is_stuck() {
     let files = disk.list("shard-0000").unwrap();
     assert!(files.len() < 100, "{files:?}");
 }
+
+/// Many messages wait for a time that is far; those that fall due come at once. `POLYMQ_DELAYED_MESSAGES`: how many wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_falls_due_comes_soon_whatever_else_waits() {
+    let setting = std::env::var("POLYMQ_DELAYED_MESSAGES").ok().and_then(|count| count.parse().ok());
+    let count: i64 = setting.unwrap_or(20_000);
+    let clock = Arc::new(core_log::SystemClock);
+    let topics = vec![queue(TOPIC, Durability::Memory)];
+    let config = Config { shards: Some(1), clean_interval: Duration::ZERO, ..Config::default() };
+    let disk = Arc::new(MemoryDisk::new());
+    let engine = Engine::open(config, disk, clock.clone(), Default::default(), topics).unwrap();
+    let delayed = |not_before_ms: i64| {
+        let mut batch = batch(1, "delayed");
+        batch.header.not_before_ms = Some(not_before_ms);
+        Append { partition: partition(0), batch }
+    };
+    let now_ms = || core_log::Clock::now_ms(&*clock);
+    let far_ms = now_ms() + 3_600_000;
+    for first in (0..count).step_by(1000) {
+        let appends = (first..first + 1000).map(|at| delayed(far_ms + at * 7_919 % count)).collect();
+        engine.append(AppendRequest { appends }).await.remove(0).unwrap();
+    }
+    assert_eq!(acquire(&engine, partition(0), 1).await.unwrap(), [], "all of them were looked at");
+    let soon_ms = now_ms() + 300;
+    let appends = (0..20).map(|at| delayed(soon_ms + at * 20)).collect();
+    engine.append(AppendRequest { appends }).await.remove(0).unwrap();
+    let mut worst_ms = 0;
+    for at in 0..20 {
+        let waiting = AcquireRequest { wait: Duration::from_secs(60), ..request(partition(0), 1) };
+        let acquired = engine.acquire(waiting).await.remove(0).unwrap();
+        assert_eq!(acquired.ranges[0].first, count as u64 + at);
+        let late_ms = now_ms() - acquired.batches[0].header.not_before_ms.unwrap();
+        assert!(late_ms >= 0, "{late_ms}");
+        worst_ms = worst_ms.max(late_ms);
+    }
+    println!("with {count} messages waiting, 20 that fell due came at most {worst_ms} ms late");
+    // Generous: this is not the machine's only work.
+    assert!(worst_ms < 2_000, "{worst_ms}");
+}

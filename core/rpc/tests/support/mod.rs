@@ -19,9 +19,14 @@ use tokio_util::sync::CancellationToken;
 /// What every fetch says is aborted.
 pub const ABORTED: AbortedTransaction = AbortedTransaction { producer_id: 1, first_offset: 2, last_offset: 3 };
 
+/// Ranges of partitions.
+pub type Settled = Vec<(PartitionId, Vec<SettleRange>)>;
+
 #[derive(Clone)]
 pub struct MemoryCore {
     pub logs: Arc<Mutex<HashMap<PartitionId, Vec<Batch>>>>,
+    /// What was settled by transfers.
+    pub settled: Arc<Mutex<Settled>>,
     changed: Arc<watch::Sender<u64>>,
     /// While true, appends are kept but not answered.
     pub held: Arc<watch::Sender<bool>>,
@@ -32,6 +37,7 @@ impl Default for MemoryCore {
     fn default() -> Self {
         MemoryCore {
             logs: Arc::default(),
+            settled: Arc::default(),
             changed: Arc::new(watch::channel(0).0),
             held: Arc::new(watch::channel(false).0),
             fetches_waiting: Arc::default(),
@@ -178,12 +184,22 @@ impl Core for MemoryCore {
         Err(LeaseError::Unavailable)
     }
 
-    async fn transfer(&self, _: TransferRequest) -> TransferAnswer {
-        Err(TransferError::Unavailable)
+    async fn transfer(&self, request: TransferRequest) -> TransferAnswer {
+        let TransferRequest { settles, appends, .. } = request;
+        let is_known = |append: &Append| {
+            let logs = self.logs.lock();
+            let mut log = logs.get(&append.partition).into_iter().flatten();
+            log.any(|kept| kept.header.producer.is_some() && kept.header.producer == append.batch.header.producer)
+        };
+        if !appends.iter().all(is_known) {
+            self.settled.lock().extend(settles);
+        }
+        let appended = self.append(AppendRequest { appends }).await;
+        appended.into_iter().collect::<Result<_, _>>().map_err(|error| TransferError::Append { at: 0, error })
     }
 
-    async fn discard(&self, _: DiscardRequest) -> DiscardAnswer {
-        Err(LeaseError::Unavailable)
+    async fn discard(&self, request: DiscardRequest) -> DiscardAnswer {
+        Ok(request.messages_max)
     }
 
     async fn lease_seek(&self, request: SeekRequest) -> SeekAnswer {
