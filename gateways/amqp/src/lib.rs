@@ -136,6 +136,7 @@ impl<C: Core> Gateway<C> {
 pub struct Handle {
     server: Server,
     tls_server: Option<Server>,
+    management: Option<SocketAddr>,
     membership: Membership,
     core_session: CoreSession,
     stop: CancellationToken,
@@ -159,10 +160,16 @@ impl Handle {
         self.tls_server.as_ref().map(Server::address)
     }
 
+    /// Where the management API listens.
+    pub fn management_address(&self) -> Option<SocketAddr> {
+        self.management
+    }
+
     /// Everything that listens, by its name.
     pub fn addresses(&self) -> BTreeMap<String, String> {
         let mut addresses = BTreeMap::from([("amqp".to_owned(), self.address().to_string())]);
         addresses.extend(self.tls_address().map(|address| ("amqp-tls".to_owned(), address.to_string())));
+        addresses.extend(self.management_address().map(|address| ("management".to_owned(), address.to_string())));
         addresses
     }
 
@@ -194,6 +201,7 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
     let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     config.listen = listener.local_addr()?;
     let tls = config.tls.as_mut().map(bind_tls).transpose()?;
+    let management = config.management_listen.as_mut().map(bind_management).transpose()?;
     let membership = Membership::start(core.clone(), registration(&config), stop.clone()).await?;
     let identity =
         Identity::establish(&core, membership.own().node_id).await.context("cannot learn the cluster's id")?;
@@ -231,8 +239,19 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
             }
         }
     })?;
+    let management_address = gateway.config.management_listen;
+    if let Some(listener) = management {
+        management::serve(gateway.clone(), listener);
+    }
     tracing::info!(address = %server.address(), node = gateway.node_name(), "the AMQP gateway listens");
-    Ok(Handle { server, tls_server, membership, core_session, stop, drain })
+    Ok(Handle { server, tls_server, management: management_address, membership, core_session, stop, drain })
+}
+
+/// A port that is picked is written back.
+fn bind_management(address: &mut SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = listener::bind(*address).with_context(|| format!("cannot listen on {address}"))?;
+    *address = listener.local_addr()?;
+    Ok(listener)
 }
 
 /// How this gateway makes itself known to the others.

@@ -15,6 +15,10 @@ pub struct Counts {
     pub ready: u64,
     /// That were handed out and are not acknowledged.
     pub unacknowledged: u64,
+    /// That ever came.
+    pub published_total: u64,
+    /// That were ever acknowledged.
+    pub acknowledged_total: u64,
 }
 
 impl Counts {
@@ -69,6 +73,8 @@ impl<C: Core> Topology<C> {
                     let counts = counts.entry(partition.topic).or_default();
                     counts.ready += view.available + view.end.saturating_sub(view.next);
                     counts.unacknowledged += view.leased;
+                    counts.published_total += view.end;
+                    counts.acknowledged_total += view.accepted_total;
                 }
             }
         }
@@ -77,7 +83,9 @@ impl<C: Core> Topology<C> {
             for (partition, state) in partitions.iter().zip(states) {
                 if let Ok(state) = state {
                     let messages = state.bounds.end_offset.saturating_sub(state.bounds.start_offset);
-                    counts.entry(partition.topic).or_default().ready += messages;
+                    let counts = counts.entry(partition.topic).or_default();
+                    counts.ready += messages;
+                    counts.published_total += state.bounds.end_offset;
                 }
             }
         }
