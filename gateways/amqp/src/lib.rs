@@ -213,9 +213,11 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         Lifecycle::start(core.clone(), core_session.clone(), membership.clone(), topology.clone(), stop.clone())
             .await
             .context("cannot look after the queues")?;
+    let queues = Queues::start(core.clone(), core_session.clone(), membership.own().node_id, stop.clone());
+    lifecycle.set_consumers(Arc::new(queues.clone()));
     let (connections_max, drain) = (config.connections_max, config.drain);
     let gateway = Arc::new(Gateway {
-        queues: Queues::new(core.clone()),
+        queues,
         alarms: Alarms::start(core.clone(), config.memory_bytes_max, stop.clone()),
         core,
         config,
@@ -228,6 +230,7 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         registry: Registry::default(),
         stop: stop.clone(),
     });
+    tokio::spawn(gateway.queues.clone().follow(gateway.topology.queue_events()));
     let tls_server = tls.map(|tls| serve_tls(gateway.clone(), tls)).transpose()?;
     let serving = gateway.clone();
     let server = listener::serve(listener, connections_max, move |stream, address, draining| {

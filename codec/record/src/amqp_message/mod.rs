@@ -2,6 +2,7 @@
 //!
 //! - [`stored`]: the payload of [`FormatId::AMQP_091`](crate::FormatId::AMQP_091): [`Writer`], [`messages`],
 //!   [`MessageView`]. [`AmqpFormat`] is what the core asks of it; [`to_message`] and [`from_message`] are for the others.
+//! - [`walk`]: going through stored messages without building any.
 //! - [`wire`]: [`Reader`], which nothing of a peer overruns. [`ShortStr`]: text of at most 255 bytes.
 //! - [`table`]: [`FieldTable`] and [`FieldValue`], typed and nested.
 //! - [`properties`]: [`Properties`], the raw bytes of a content header, read and changed in place; [`PropertyList`] has all
@@ -17,6 +18,7 @@ mod property_list;
 mod short_str;
 pub mod stored;
 pub mod table;
+pub mod walk;
 pub mod wire;
 
 pub use format::AmqpFormat;

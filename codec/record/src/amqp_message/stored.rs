@@ -20,10 +20,10 @@ use crate::batch::Batch;
 use crate::format::{FormatError, FormatId};
 
 /// What stands before a message's exchange, bytes.
-const HEAD_BYTES: usize = 29;
+pub(super) const HEAD_BYTES: usize = 29;
 
 /// Bytes that the length does not count: itself.
-const LENGTH_BYTES: usize = 4;
+pub(super) const LENGTH_BYTES: usize = 4;
 
 const NEVER: i64 = 0;
 
@@ -132,7 +132,7 @@ impl Writer {
     }
 
     /// Adds the place of a message that is gone.
-    pub(super) fn append_gone(&mut self) {
+    pub(crate) fn append_gone(&mut self) {
         self.out.put_u32_le(0);
         self.count += 1;
     }
@@ -156,7 +156,7 @@ impl Writer {
         self.max_time_ms.unwrap_or(-1)
     }
 
-    pub(super) fn take_payload(&mut self) -> Bytes {
+    pub(crate) fn take_payload(&mut self) -> Bytes {
         self.out.split().freeze()
     }
 

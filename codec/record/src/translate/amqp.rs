@@ -1,6 +1,8 @@
 //! What AMQP's consumers see of a batch, whoever wrote it.
 
-use crate::amqp_message::{self, MessageView, Messages, ShortStr};
+use bytes::Bytes;
+
+use crate::amqp_message::{self, MessageView, Messages, ShortStr, Writer};
 use crate::batch::{Batch, BatchFlags};
 use crate::format::{FormatError, FormatId};
 use crate::kafka_batch::{self, DECOMPRESSED_BYTES_MAX, Records};
@@ -25,6 +27,26 @@ pub fn amqp_messages(batch: &Batch, topic: &ShortStr) -> Result<AmqpMessages, Fo
         _ => return Err(FormatError),
     };
     Ok(AmqpMessages { source, topic: topic.clone(), append_time_ms: batch.header.append_time_ms })
+}
+
+/// The same as a payload of [`FormatId::AMQP_091`], at the same positions: for those who want to go through it themselves.
+pub fn amqp_payload(batch: &Batch, topic: &ShortStr) -> Result<Bytes, FormatError> {
+    if batch.header.format == FormatId::AMQP_091 && !batch.header.flags.contains(BatchFlags::CONTROL) {
+        return Ok(batch.payload.clone());
+    }
+    let mut writer = Writer::new();
+    for message in amqp_messages(batch, topic)? {
+        let message = message?;
+        // Positions rise, whoever wrote them; what a peer made up must not be filled up to.
+        if message.position >= batch.header.count || message.position < writer.count() {
+            return Err(FormatError);
+        }
+        while writer.count() < message.position {
+            writer.append_gone();
+        }
+        writer.append(&message);
+    }
+    Ok(writer.take_payload())
 }
 
 /// The messages of a batch. After an error there are no more.

@@ -4,5 +4,5 @@
 mod amqp;
 mod kafka;
 
-pub use amqp::{AmqpMessages, amqp_messages};
+pub use amqp::{AmqpMessages, amqp_messages, amqp_payload};
 pub use kafka::kafka_batch;

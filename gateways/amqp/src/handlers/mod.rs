@@ -23,8 +23,10 @@ use core_rpc::Core;
 
 use crate::Gateway;
 use crate::errors::Refusal;
-use crate::state::channel::Channel;
+use crate::state::access::Permission;
+use crate::state::channel::{Channel, Settles};
 use crate::state::registry::Connection;
+use crate::state::topology::{Queue, Resource};
 
 /// What a handler works with.
 pub struct Request<'a, C> {
@@ -35,6 +37,17 @@ pub struct Request<'a, C> {
     pub channel: &'a mut Channel,
     /// What is sent back, in order.
     pub replies: &'a mut Outgoing,
+    /// Which channels have settled something in this read round.
+    pub settles: &'a mut Settles,
+}
+
+impl<C: Core> Request<'_, C> {
+    /// The queue of this name, if the user and the connection may use it.
+    pub fn usable_queue(&self, name: &str, permission: Permission) -> Result<Arc<Queue>, Refusal> {
+        let Request { gateway, connection, .. } = self;
+        gateway.access.check(connection, permission, Resource::Queue(&connection.vhost, name))?;
+        gateway.topology.usable_queue(&connection.vhost, name, &connection.holder_prefix)
+    }
 }
 
 impl<C> Request<'_, C> {
@@ -84,9 +97,14 @@ macro_rules! table {
     };
 }
 
+mod settling;
+
 table! {
     now {
         AccessRequest => access_request;
+        BasicAck => basic_ack;
+        BasicNack => basic_nack;
+        BasicReject => basic_reject;
     }
     after_publishes {
         ChannelFlow => channel_flow;
@@ -99,6 +117,12 @@ table! {
         QueuePurge => queue_purge;
         QueueDelete => queue_delete;
         QueueUnbind => queue_unbind;
+        BasicQos => basic_qos;
+        BasicConsume => basic_consume;
+        BasicCancel => basic_cancel;
+        BasicGet => basic_get;
+        BasicRecover => basic_recover;
+        BasicRecoverAsync => basic_recover_async;
     }
 }
 

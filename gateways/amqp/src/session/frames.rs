@@ -150,8 +150,13 @@ impl<C: Core> Session<C> {
 
     fn handle_now(&mut self, number: u16, method: Method) -> Result<(), Refusal> {
         let Some(channel) = self.channels.get_mut(number) else { return Ok(()) };
-        let mut request =
-            Request { gateway: &self.gateway, connection: &self.connection, channel, replies: &mut self.wire.out };
+        let mut request = Request {
+            gateway: &self.gateway,
+            connection: &self.connection,
+            channel,
+            replies: &mut self.wire.out,
+            settles: &mut self.settles,
+        };
         handlers::handle_now(&mut request, method)
     }
 

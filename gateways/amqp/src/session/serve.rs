@@ -18,7 +18,8 @@ use super::wire::Wire;
 use crate::Gateway;
 use crate::errors::{Refusal, ReplyCode};
 use crate::handlers::{self, Request};
-use crate::state::channel::{Channel, Channels};
+use crate::state::channel::{Channel, Channels, Settles};
+use crate::state::queues;
 use crate::state::registry::Connection;
 
 /// Unsent bytes from which on no frames are taken and no deliveries: the peer does not read.
@@ -41,6 +42,8 @@ enum Signal {
 enum Woken {
     Received,
     Gone,
+    /// What queues say of channels, or of the connection.
+    Refused(Vec<(u16, Refusal)>),
     Signal(Signal),
 }
 
@@ -50,6 +53,7 @@ pub(super) struct Session<C> {
     pub(super) wire: Wire,
     pub(super) channels: Channels,
     pub(super) frame_bytes_max: usize,
+    pub(super) settles: Settles,
     heartbeat: Option<Heartbeat>,
     signals: Pin<Box<dyn Future<Output = Signal> + Send>>,
 }
@@ -74,6 +78,7 @@ pub(super) async fn run<C: Core>(
         wire,
         channels: Channels::default(),
         frame_bytes_max: connection.negotiated.frame_max as usize,
+        settles: Settles::default(),
         heartbeat: (!interval.is_zero())
             .then(|| Heartbeat { interval, timer: Box::pin(sleep_until(Instant::now() + interval / 2)) }),
         signals: signals(connection.clone(), draining),
@@ -102,8 +107,18 @@ impl<C: Core> Session<C> {
             if self.take_frames().await?.is_some() {
                 return Ok(());
             }
+            self.settles.flush(&self.gateway, &mut self.channels);
             match poll_fn(|context| self.poll_wait(context)).await? {
                 Woken::Received => {}
+                Woken::Refused(refused) => {
+                    for (number, refusal) in refused {
+                        if refusal.is_hard() {
+                            self.end(Fault::of_connection(refusal, (0, 0))).await?;
+                            return Ok(());
+                        }
+                        self.close_channel(number, Fault::from(refusal)).await;
+                    }
+                }
                 Woken::Gone => return Err(SessionError::Gone),
                 Woken::Signal(Signal::Close(refusal)) => {
                     self.end(Fault::of_connection(refusal, (0, 0))).await?;
@@ -124,6 +139,16 @@ impl<C: Core> Session<C> {
             return Poll::Ready(Ok(Woken::Signal(signal)));
         }
         loop {
+            let refused = self.connection.outbox.drain(
+                context,
+                &self.connection,
+                &mut self.channels,
+                &mut self.wire.out,
+                OUT_BYTES_MAX,
+            );
+            if !refused.is_empty() {
+                return Poll::Ready(Ok(Woken::Refused(refused)));
+            }
             let sent = self.wire.poll_send(context)?;
             if self.may_take() {
                 match self.wire.poll_receive(context)? {
@@ -165,10 +190,18 @@ impl<C: Core> Session<C> {
     /// Runs a handler; meanwhile the socket is written and heartbeats are sent.
     pub(super) async fn handle(&mut self, number: u16, method: Method) -> Result<Result<(), Refusal>, SessionError> {
         let mut replies = Outgoing::default();
+        self.settles.flush(&self.gateway, &mut self.channels);
+        self.settles.settled(&self.gateway).await;
         let handled = {
             let Some(channel) = self.channels.get_mut(number) else { return Ok(Ok(())) };
             let (gateway, connection) = (self.gateway.clone(), self.connection.clone());
-            let mut request = Request { gateway: &gateway, connection: &connection, channel, replies: &mut replies };
+            let mut request = Request {
+                gateway: &gateway,
+                connection: &connection,
+                channel,
+                replies: &mut replies,
+                settles: &mut self.settles,
+            };
             let mut handling = pin!(handlers::handle(&mut request, method));
             let wire = &mut self.wire;
             poll_fn(|context| -> Poll<io::Result<Result<(), Refusal>>> {
@@ -182,7 +215,8 @@ impl<C: Core> Session<C> {
     }
 
     /// Gives back what a channel holds.
-    pub(super) async fn leave_channel(&mut self, channel: Box<Channel>) {
+    pub(super) async fn leave_channel(&mut self, mut channel: Box<Channel>) {
+        queues::channel_closed(&self.gateway, &mut channel.consuming).await;
         self.connection.remove_channel(channel.number);
     }
 
@@ -191,5 +225,7 @@ impl<C: Core> Session<C> {
         for channel in self.channels.drain() {
             self.leave_channel(channel).await;
         }
+        queues::connection_closed(&self.gateway, &self.connection).await;
+        self.gateway.lifecycle.connection_closed(&self.connection.holder_prefix).await;
     }
 }

@@ -2,17 +2,25 @@
 //!
 //! - [`confirms`]: publisher confirms that are answered together.
 //! - [`consuming`]: consumers, prefetch and what is unacknowledged.
+//! - [`Settles`]: which channels have settled something in a read round.
 
 mod channels;
 pub mod confirms;
 pub mod consuming;
+mod settles;
+mod unacked;
+mod window;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use codec_amqp::ShortStr;
 
 pub use self::channels::{Channels, Seat};
-pub use self::consuming::Consuming;
+pub use self::consuming::{Consuming, Dead, DeadReason, Outcome, ReplyTo};
+pub use self::settles::Settles;
+pub use self::unacked::{Delivered, Unacked, UnknownTag};
+pub use self::window::Window;
 use super::registry::ChannelInfo;
 use crate::errors::Refusal;
 
@@ -30,6 +38,16 @@ pub struct Channel {
 impl Channel {
     pub fn new(number: u16) -> Channel {
         Channel { number, info: Arc::new(ChannelInfo::new(number)), last_queue: None, consuming: Consuming::default() }
+    }
+
+    /// Shows others how many consumers there are.
+    pub fn count_consumers(&self) {
+        self.info.consumers.store(self.consuming.consumers().count() as u32, Ordering::Relaxed);
+    }
+
+    /// Shows others how much is out.
+    pub fn count_unacked(&self) {
+        self.info.unacknowledged.store(self.consuming.unacked() as u64, Ordering::Relaxed);
     }
 
     /// The queue that a request means: the one it names, or the one that this channel declared last.

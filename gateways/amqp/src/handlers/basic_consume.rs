@@ -1,0 +1,89 @@
+//! basic.consume (60, 20): messages of a queue are sent as they come.
+//!
+//! - The pseudo-queue `amq.rabbitmq.reply-to` gives the channel an address for direct replies.
+//! - `no_local` is ignored, as in RabbitMQ.
+
+use codec_amqp::{FieldTable, FieldValue, ShortStr, basic};
+use core_rpc::Core;
+
+use super::Request;
+use crate::errors::Refusal;
+use crate::state::access::Permission;
+use crate::state::channel::ReplyTo;
+use crate::state::queues::{ConsumeRequest, PSEUDO_QUEUE, Queues, ReplyConsumer};
+
+pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Consume) -> Result<(), Refusal> {
+    let name = request.channel.queue_name(&method.queue)?;
+    let tag = match method.consumer_tag.is_empty() {
+        true => request.channel.consuming.generate_tag(),
+        false => method.consumer_tag.detached(),
+    };
+    if name == *PSEUDO_QUEUE {
+        consume_replies(request, &method, &tag)?;
+    } else {
+        let queue = request.usable_queue(&name, Permission::Read)?;
+        if request.channel.consuming.has_tag(&tag) {
+            return Err(reused(&tag));
+        }
+        {
+            let consume = ConsumeRequest {
+                queue,
+                tag: tag.clone(),
+                no_ack: method.no_ack,
+                exclusive: method.exclusive,
+                priority: priority(&method.arguments)?,
+                arguments: method.arguments,
+            };
+            Queues::consume(request.gateway, request.connection, request.channel, consume).await?;
+        }
+    }
+    request.channel.count_consumers();
+    if !method.no_wait {
+        request.reply(basic::ConsumeOk { consumer_tag: tag });
+    }
+    Ok(())
+}
+
+fn reused(tag: &ShortStr) -> Refusal {
+    Refusal::not_allowed(format!("attempt to reuse consumer tag '{tag}'"))
+}
+
+fn priority(arguments: &FieldTable) -> Result<i32, Refusal> {
+    match arguments.get("x-priority") {
+        None => Ok(0),
+        Some(value) => {
+            let priority = value.as_integer().and_then(|priority| i32::try_from(priority).ok());
+            priority.ok_or_else(|| unacceptable("x-priority", value))
+        }
+    }
+}
+
+fn unacceptable(name: &str, value: &FieldValue) -> Refusal {
+    Refusal::precondition_failed(format!("invalid arg '{name}': unacceptable type {}", value.type_name()))
+}
+
+fn consume_replies<C: Core>(
+    request: &mut Request<'_, C>,
+    method: &basic::Consume,
+    tag: &ShortStr,
+) -> Result<(), Refusal> {
+    let channel = &mut *request.channel;
+    if channel.consuming.reply_to().is_some() {
+        return Err(Refusal::precondition_failed("reply consumer already set"));
+    }
+    if !method.no_ack {
+        return Err(Refusal::precondition_failed("reply consumer cannot acknowledge"));
+    }
+    if channel.consuming.has_tag(tag) {
+        return Err(reused(tag));
+    }
+    let consumer = ReplyConsumer {
+        channel: channel.number,
+        channel_life: channel.consuming.life(),
+        tag: tag.clone(),
+        outbox: request.connection.outbox.clone(),
+    };
+    let address = request.gateway.queues.replies.register(consumer);
+    channel.consuming.set_reply_to(Some(ReplyTo { tag: tag.clone(), address }));
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Channels and connections end: what they had goes back to its queues.
+
+use std::sync::Arc;
+
+use core_rpc::Core;
+
+use super::consumer::Consumer;
+use super::dead::send_dead;
+use super::outbox::Unasked;
+use crate::Gateway;
+use crate::state::channel::Consuming;
+use crate::state::registry::Connection;
+
+/// A consumer leaves its queue, which may go with it.
+pub async fn consumer_leaves<C: Core>(gateway: &Arc<Gateway<C>>, consumer: &Consumer) {
+    if gateway.queues.cancel(consumer) {
+        gateway.lifecycle.consumers_changed(&consumer.queue.queue).await;
+    }
+}
+
+/// A channel ends, for whatever reason. When this returns, others can have its messages.
+pub async fn channel_closed<C: Core>(gateway: &Arc<Gateway<C>>, consuming: &mut Consuming) {
+    let (consumers, dead) = consuming.close();
+    if let Some(reply_to) = consuming.set_reply_to(None) {
+        gateway.queues.replies.forget(&reply_to.address);
+    }
+    // All leave before it is waited for anything: none is to get what another had.
+    let last: Vec<_> = consumers.iter().filter(|consumer| gateway.queues.cancel(consumer)).collect();
+    send_dead(gateway, dead);
+    gateway.queues.settler().settled().await;
+    for consumer in last {
+        gateway.lifecycle.consumers_changed(&consumer.queue.queue).await;
+    }
+}
+
+/// A connection ends, after all its channels: what was on its way to it is for others.
+pub async fn connection_closed<C: Core>(gateway: &Arc<Gateway<C>>, connection: &Connection) {
+    for unasked in connection.outbox.close() {
+        if let Unasked::Deliveries(parcel) = unasked {
+            parcel.give_back();
+        }
+    }
+    gateway.queues.settler().settled().await;
+}

@@ -1,0 +1,167 @@
+//! Tells the core what was settled, for all queues of the gateway, in as few calls as there are.
+//!
+//! ```text
+//!   channels, dispatchers ── push ─► a queue's marks ─┐
+//!                                                     ├─ all at once, for each vhost one call ─► Core::settle
+//!                            push ─► another's  ──────┘      what comes meanwhile is for the next
+//! ```
+//! Nobody waits for an acknowledgement to be kept, and so it need not be on the disk when the call answers (RabbitMQ promises
+//! no more). Who must see what was pushed before (basic.get behind a nack, a count, channel.close) waits for [`Settler::settled`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use core_rpc::{Core, GroupName, LeaseError, PartitionId, SettleRange, SettleRequest};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::marks::Marks;
+
+/// The queues with something to settle, and how far settling has come. Cheap to clone; every clone is the same.
+#[derive(Clone, Debug)]
+pub struct Settler {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dirty: Mutex<Vec<Arc<Pending>>>,
+    wake: Notify,
+    /// Counts rounds; changed under the lock of `dirty`: what lies there belongs to the next.
+    begun: AtomicU64,
+    done: watch::Sender<u64>,
+}
+
+/// What is to be settled in one queue.
+#[derive(Debug)]
+pub struct Pending {
+    pub group: GroupName,
+    pub holder: Arc<str>,
+    marks: Mutex<PendingMarks>,
+}
+
+#[derive(Debug, Default)]
+struct PendingMarks {
+    partitions: Vec<(PartitionId, Marks)>,
+    /// Whether it is among the dirty ones.
+    listed: bool,
+}
+
+impl Pending {
+    pub fn new(group: GroupName, holder: Arc<str>) -> Arc<Pending> {
+        Arc::new(Pending { group, holder, marks: Mutex::default() })
+    }
+}
+
+impl Settler {
+    /// Starts the task that settles; it ends with `stop`, when what was pushed before is settled.
+    pub fn start<C: Core>(core: C, stop: CancellationToken) -> Settler {
+        let shared = Shared {
+            dirty: Mutex::default(),
+            wake: Notify::new(),
+            begun: AtomicU64::new(0),
+            done: watch::Sender::new(0),
+        };
+        let settler = Settler { shared: Arc::new(shared) };
+        tokio::spawn(run(core, settler.shared.clone(), stop));
+        settler
+    }
+
+    /// Has these ranges of one partition settled, behind what was pushed before.
+    pub fn push(&self, pending: &Arc<Pending>, partition: PartitionId, ranges: Vec<SettleRange>) {
+        if ranges.is_empty() {
+            return;
+        }
+        let listed = {
+            let mut marks = pending.marks.lock();
+            match marks.partitions.iter_mut().find(|(other, _)| *other == partition) {
+                Some((_, marks)) => marks.append(ranges),
+                None => {
+                    let mut fresh = Marks::default();
+                    fresh.append(ranges);
+                    marks.partitions.push((partition, fresh));
+                }
+            }
+            std::mem::replace(&mut marks.listed, true)
+        };
+        if !listed {
+            self.shared.dirty.lock().push(pending.clone());
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// The round with which all is settled that was pushed before.
+    pub fn round(&self) -> u64 {
+        let dirty = self.shared.dirty.lock();
+        let begun = self.shared.begun.load(Ordering::SeqCst);
+        if dirty.is_empty() { begun } else { begun + 1 }
+    }
+
+    /// Waits until a round is over.
+    pub async fn reached(&self, round: u64) {
+        if *self.shared.done.borrow() >= round {
+            return;
+        }
+        let mut done = self.shared.done.subscribe();
+        // An error is the end of the gateway.
+        let _ = done.wait_for(|done| *done >= round).await;
+    }
+
+    /// Waits until all is settled that was pushed before.
+    pub async fn settled(&self) {
+        self.reached(self.round()).await;
+    }
+}
+
+async fn run<C: Core>(core: C, shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        let stopping = tokio::select! {
+            biased;
+            () = shared.wake.notified() => false,
+            () = stop.cancelled() => true,
+        };
+        let (round, dirty) = {
+            let mut dirty = shared.dirty.lock();
+            (shared.begun.fetch_add(1, Ordering::SeqCst) + 1, std::mem::take(&mut *dirty))
+        };
+        settle(&core, dirty).await;
+        shared.done.send_replace(round);
+        if stopping && shared.dirty.lock().is_empty() {
+            return;
+        }
+    }
+}
+
+async fn settle<C: Core>(core: &C, dirty: Vec<Arc<Pending>>) {
+    let mut calls: HashMap<(GroupName, Arc<str>), Vec<(PartitionId, Vec<SettleRange>)>> = HashMap::new();
+    for pending in dirty {
+        let mut marks = pending.marks.lock();
+        marks.listed = false;
+        let partitions = marks.partitions.iter_mut().filter(|(_, marks)| !marks.is_empty());
+        let partitions = partitions.map(|(partition, marks)| (*partition, marks.take()));
+        calls.entry((pending.group.clone(), pending.holder.clone())).or_default().extend(partitions);
+    }
+    let calls = calls.into_iter().map(|((group, holder), partitions)| {
+        let request = SettleRequest { group, holder: holder.to_string(), partitions, durable: false };
+        async move {
+            let answer = core.settle(request).await;
+            // What is gone (Passed, UnknownPartition) or was given to others (NotHeld) is nobody's fault.
+            let failed = answer.iter().flatten().filter_map(|answer| answer.err());
+            let mut failed = failed.filter(|error| {
+                !matches!(error, LeaseError::NotHeld | LeaseError::Passed | LeaseError::UnknownPartition)
+            });
+            if let Some(error) = failed.next() {
+                tracing::warn!(%error, "acknowledgements were not kept: those messages will be delivered again");
+            }
+        }
+    });
+    // One vhost's disk need not wait for another's.
+    let mut running: Vec<_> = calls.map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        running.retain_mut(|call| call.as_mut().poll(context).is_pending());
+        if running.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
