@@ -46,5 +46,5 @@ pub fn settings<P: Parser>(
 }
 
 fn is_lent(flag: &str, decided: &[&str]) -> bool {
-    !["help", "version", "config", "ready-file", "check"].contains(&flag) && !decided.contains(&flag)
+    !["help", "version", "config", "ready-file", "admin-listen", "check"].contains(&flag) && !decided.contains(&flag)
 }

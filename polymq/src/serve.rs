@@ -1,16 +1,21 @@
 //! `polymq serve`: starts the core and the gateways asked for, says where they listen, and waits to be ended.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Arg, ArgMatches, Command, value_parser};
-use gateway_runtime::{ready, signals};
+use gateway_runtime::admin::Admin;
+use gateway_runtime::{health, ready, signals};
 
 use crate::component::{lend, settings};
 
 /// The gateways there are.
 const GATEWAYS: [&str; 1] = ["kafka"];
+
+/// Loopback: who opens it to a network says so.
+const ADMIN_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400);
 
 pub fn command() -> Command {
     let command = Command::new("serve")
@@ -35,6 +40,14 @@ pub fn command() -> Command {
                 .value_delimiter(',')
                 .default_value("kafka")
                 .help("Which gateways to run, with commas between"),
+        )
+        .arg(
+            Arg::new("admin-listen")
+                .long("admin-listen")
+                .env("POLYMQ_ADMIN_LISTEN")
+                .value_name("ADDRESS")
+                .value_parser(value_parser!(SocketAddr))
+                .help("Where to serve /health and /metrics over HTTP [default: 127.0.0.1:7400, if it is free]"),
         )
         .arg(
             Arg::new("ready-file")
@@ -70,6 +83,7 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         addresses.insert("core".to_owned(), address.to_string());
     }
 
+    let mut metrics = Vec::new();
     let mut kafka = None;
     if gateways.iter().any(|name| *name == "kafka") {
         let flags: kafka_gateway::cli::Flags = settings(matches, "kafka", &[])?;
@@ -78,7 +92,15 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         if let Some(address) = handle.tls_address() {
             addresses.insert("kafka-tls".to_owned(), address.to_string());
         }
+        metrics.push(handle.metrics());
         kafka = Some(handle);
+    }
+
+    let listen = matches.get_one::<SocketAddr>("admin-listen").copied();
+    let admin = Admin::start(listen, Some(ADMIN_LISTEN_DEFAULT), metrics, health::of_core(server.core.clone())).await;
+    let admin = admin.context("cannot serve health and metrics")?;
+    if let Some(admin) = &admin {
+        addresses.insert("admin".to_owned(), admin.address().to_string());
     }
 
     for (name, address) in &addresses {

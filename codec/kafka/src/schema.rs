@@ -75,6 +75,17 @@ macro_rules! structs {
                 Ok(value)
             }
 
+            fn errors(&self) -> usize {
+                0 $(+ $crate::schema::errors_of!(self $field))*
+            }
+
+            #[allow(unused_variables)]
+            fn raise_throttle_time_ms(&mut self, time_ms: i32) {
+                $($crate::schema::if_throttle_time! { $field
+                    self.$field = self.$field.max(time_ms);
+                })*
+            }
+
             #[allow(unused_mut, unused_variables)]
             fn write(&self, writer: &mut $crate::wire::Writer, format: $crate::wire::Format) {
                 let version = format.version;
@@ -165,10 +176,26 @@ macro_rules! unless_tagged {
     ([$tag:literal] $($body:tt)*) => {};
 }
 
+/// Whether an error code is one, or how many are in a field.
+macro_rules! errors_of {
+    ($self:ident error_code) => {
+        usize::from($self.error_code != 0)
+    };
+    ($self:ident $field:ident) => {
+        $crate::wire::Field::errors(&$self.$field)
+    };
+}
+
+/// The body, for the field in which a response tells how long the client is not listened to.
+macro_rules! if_throttle_time {
+    (throttle_time_ms $($body:tt)*) => { $($body)* };
+    ($field:ident $($body:tt)*) => {};
+}
+
 /// The body, for fields with a tag.
 macro_rules! if_tagged {
     ([] $($body:tt)*) => {};
     ([$tag:literal] $($body:tt)*) => { $($body)* };
 }
 
-pub(crate) use {default_of, format_of, if_tagged, structs, unless_tagged};
+pub(crate) use {default_of, errors_of, format_of, if_tagged, if_throttle_time, structs, unless_tagged};

@@ -1,5 +1,6 @@
 //! What every process of ours does alike, core or gateway: logging, the ready file, the signals that end it.
 
+pub mod admin;
 pub mod lines;
 pub mod logging;
 pub mod ready;

@@ -3,6 +3,7 @@
 //! The file has the flags' names as keys, with `-` or `_`, at its top or in the table `[core]`. The tables of
 //! other programs are left to them; a key that is not known is an error.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -29,6 +30,9 @@ pub struct Flags {
     /// A file that is written once the core listens: {"core":"ADDRESS"}
     #[arg(long, env = "POLYMQ_CORE_READY_FILE", value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
+    /// Where to serve /health and /metrics over HTTP: host:port, port 0 picks one; without it they are not served
+    #[arg(long, env = "POLYMQ_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
     /// A TOML file with these keys
     #[arg(long, env = "POLYMQ_CORE_CONFIG", value_name = "PATH")]
     pub config: Option<PathBuf>,
@@ -59,6 +63,8 @@ pub struct Config {
     /// None: no RPC.
     pub listen: Option<Address>,
     pub ready_file: Option<PathBuf>,
+    /// None: neither health nor metrics.
+    pub admin_listen: Option<SocketAddr>,
     pub engine: core_log::Config,
 }
 
@@ -68,6 +74,7 @@ struct FileKeys {
     data: Option<PathBuf>,
     listen: Option<String>,
     ready_file: Option<PathBuf>,
+    admin_listen: Option<SocketAddr>,
     shards: Option<u32>,
     cache_bytes: Option<u64>,
     compaction_map_bytes: Option<u64>,
@@ -103,7 +110,9 @@ impl Flags {
             .unwrap_or(engine.compaction_bytes_per_second);
         engine.pack_bytes = self.pack_bytes.or(file.pack_bytes).unwrap_or(engine.pack_bytes);
         engine.pack_bytes_first = engine.pack_bytes_first.min(engine.pack_bytes);
-        Ok(Config { data, listen: Some(listen), ready_file: self.ready_file.or(file.ready_file), engine })
+        let ready_file = self.ready_file.or(file.ready_file);
+        let admin_listen = self.admin_listen.or(file.admin_listen);
+        Ok(Config { data, listen: Some(listen), ready_file, admin_listen, engine })
     }
 }
 

@@ -34,7 +34,7 @@ pub enum StartError {
 impl Server {
     /// Listens, opens the data, and begins to serve when all of it is recovered.
     pub async fn start(config: Config) -> Result<Server, StartError> {
-        let Config { data, listen, engine, ready_file: _ } = config;
+        let Config { data, listen, engine, ready_file: _, admin_listen: _ } = config;
         let listener = match &listen {
             Some(address) => {
                 let fault = |source| StartError::Listen { address: address.clone(), source };

@@ -11,7 +11,7 @@ use clap::{ArgAction, Parser};
 use core_rpc::{Address, Durability, RemoteCore};
 use gateway_runtime::tls::TlsFiles;
 use gateway_runtime::token::TokenConfig;
-use gateway_runtime::{NodeId, ready, signals};
+use gateway_runtime::{NodeId, admin, health, ready, signals};
 
 use crate::configs::durability_of;
 use crate::state::security::{Mechanism, SecurityConfig};
@@ -145,6 +145,9 @@ pub struct Flags {
     /// Milliseconds that a transactional id is remembered that nobody uses.
     #[arg(long, env = "POLYMQ_KAFKA_TRANSACTIONAL_ID_EXPIRATION_MS", default_value_t = 604_800_000, value_parser = clap::value_parser!(u64).range(1..))]
     transactional_id_expiration_ms: u64,
+    /// Where to serve /health and /metrics over HTTP; port 0 is picked. Without it they are not served.
+    #[arg(long, env = "POLYMQ_ADMIN_LISTEN")]
+    admin_listen: Option<SocketAddr>,
     /// A file to write once the gateway listens: {"kafka":"ADDRESS"}.
     #[arg(long, env = "POLYMQ_KAFKA_READY_FILE")]
     ready_file: Option<PathBuf>,
@@ -235,13 +238,20 @@ pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         check::run(address).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let gateway = start(RemoteCore::new(flags.core.clone()), flags.to_config()).await?;
+    let core = RemoteCore::new(flags.core.clone());
+    let gateway = start(core.clone(), flags.to_config()).await?;
+    let admin = admin::Admin::start(flags.admin_listen, None, vec![gateway.metrics()], health::of_core(core)).await;
+    let admin = admin.context("cannot serve health and metrics")?;
     let address = gateway.address().to_string();
     println!("kafka {address}");
     let mut addresses = BTreeMap::from([("kafka".to_string(), address)]);
     if let Some(address) = gateway.tls_address() {
         println!("kafka-tls {address}");
         addresses.insert("kafka-tls".into(), address.to_string());
+    }
+    if let Some(admin) = &admin {
+        println!("admin {}", admin.address());
+        addresses.insert("admin".into(), admin.address().to_string());
     }
     if let Some(path) = &flags.ready_file {
         ready::write(path, &addresses).with_context(|| format!("cannot write {}", path.display()))?;

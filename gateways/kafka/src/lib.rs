@@ -26,16 +26,17 @@ use anyhow::Context;
 use core_rpc::{Core, Durability, TopicId};
 use gateway_runtime::listener::{self, Server};
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
-use gateway_runtime::{CachedTopic, Identity, Membership, NodeId, Registration, Stream, TopicCache};
+use gateway_runtime::{CachedTopic, Identity, Membership, NodeId, Registration, Stream, TopicCache, admin};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::configs::TopicConfig;
+use crate::configs::dynamic::BrokerConfigs;
 use crate::configs::group::GroupConfigs;
+use crate::configs::{StoredConfigs, TopicConfig};
 use crate::errors::{ErrorCode, Refusal};
 use crate::state::security::{Acls, Listener, Operation, Peer, Resource, Security, SecurityConfig};
 use crate::state::{
-    Brokers, CoordinatorKey, FetchSessions, GroupConfig, Groups, Journal, NamespaceTopics, ProducerIds, Quotas,
+    Brokers, CoordinatorKey, Counts, FetchSessions, GroupConfig, Groups, Journal, NamespaceTopics, ProducerIds, Quotas,
     ShareGroups, ShareSessions, TransactionConfig, Transactions, internal_topics,
 };
 
@@ -121,6 +122,10 @@ pub struct Gateway<C> {
     pub share_groups: ShareGroups,
     pub share_sessions: ShareSessions,
     pub group_configs: GroupConfigs<C>,
+    /// What was set for the brokers while they run.
+    pub broker_configs: BrokerConfigs<C>,
+    /// The subscriptions of clients' metrics.
+    pub client_metrics: StoredConfigs<C>,
     pub transactions: Transactions<C>,
     pub quotas: Quotas<C>,
     /// The live gateways, and who of them is responsible for what.
@@ -128,6 +133,8 @@ pub struct Gateway<C> {
     /// What is to be appended to the internal topics.
     pub journal: Journal,
     pub security: Security<C>,
+    /// For who watches the gateway.
+    pub counts: Arc<Counts>,
 }
 
 impl<C: Core> Gateway<C> {
@@ -194,6 +201,7 @@ pub struct Handle {
     brokers: Brokers,
     journal: Journal,
     tls_server: Option<Server>,
+    counts: Arc<Counts>,
     stop: CancellationToken,
     drain: Duration,
 }
@@ -213,6 +221,21 @@ impl Handle {
     /// Where it listens with TLS.
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls_server.as_ref().map(Server::address)
+    }
+
+    /// Writes what the gateway has counted.
+    pub fn metrics(&self) -> admin::Source {
+        let (counts, plain) = (self.counts.clone(), self.server.seats());
+        let tls = self.tls_server.as_ref().map(Server::seats);
+        Arc::new(move |metrics| {
+            const NAME: &str = "polymq_kafka_connections";
+            metrics.begin(NAME, "gauge", "Open connections.");
+            metrics.value(NAME, &[("listener", "plain")], plain.open() as f64);
+            if let Some(tls) = &tls {
+                metrics.value(NAME, &[("listener", "tls")], tls.open() as f64);
+            }
+            counts.write(metrics);
+        })
     }
 
     /// Answers what has been asked, closes all connections, and ends.
@@ -259,6 +282,10 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
     let groups = groups.await.context("cannot read the groups")?;
     let group_configs = GroupConfigs::start(core.clone(), &config.namespace, stop.clone()).await;
     let group_configs = group_configs.context("cannot read the groups' configurations")?;
+    let broker_configs = BrokerConfigs::start(core.clone(), &config.namespace, stop.clone()).await;
+    let broker_configs = broker_configs.context("cannot read the brokers' configurations")?;
+    let client_metrics = StoredConfigs::start(core.clone(), "client-metrics", &config.namespace, stop.clone()).await;
+    let client_metrics = client_metrics.context("cannot read the subscriptions of metrics")?;
     let (connections_max, drain) = (config.connections_max, config.drain);
     let security = Security::start(core.clone(), &config.namespace, config.security.clone(), stop.clone()).await?;
     let producer_ids = Arc::new(ProducerIds::new(core.clone()));
@@ -292,19 +319,27 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         share_groups: ShareGroups::start(stop.clone()),
         share_sessions: ShareSessions::default(),
         group_configs,
+        broker_configs,
+        client_metrics,
         transactions,
         brokers: brokers.clone(),
         journal: journal.clone(),
         security,
+        counts: Arc::default(),
     });
     let sasl = !gateway.config.security.sasl_mechanisms.is_empty();
     let tls_server = tls.map(|tls| serve_tls(gateway.clone(), tls, sasl)).transpose()?;
+    let counts = gateway.counts.clone();
+    let served = gateway.clone();
     let server = listener::serve(listener, connections_max, move |stream, address, draining| {
         let peer = Peer::new(address, Listener::Plain, None, sasl);
-        session::run(gateway.clone(), Stream::Plain(stream), peer, draining)
+        session::run(served.clone(), Stream::Plain(stream), peer, draining)
     })?;
+    let seats: Vec<_> = [Some(&server), tls_server.as_ref()].into_iter().flatten().map(Server::seats).collect();
+    let limit = move |set: Option<usize>| seats.iter().for_each(|seats| seats.set_max(set.unwrap_or(connections_max)));
+    tokio::spawn(configs::inherit::follow(gateway, limit, stop.clone()));
     tracing::info!(address = %server.address(), node_id = brokers.own_id(), "the Kafka gateway listens");
-    Ok(Handle { server, tls_server, brokers, journal, stop, drain })
+    Ok(Handle { server, tls_server, counts, brokers, journal, stop, drain })
 }
 
 /// Begins to write the internal topics.

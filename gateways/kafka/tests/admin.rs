@@ -3,6 +3,9 @@
 mod support;
 
 use codec_kafka::Uuid;
+use codec_kafka::messages::alter_replica_log_dirs::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+};
 use codec_kafka::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use codec_kafka::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
@@ -14,8 +17,9 @@ use codec_kafka::messages::describe_topic_partitions::{Cursor, DescribeTopicPart
 use codec_kafka::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
+use codec_kafka::messages::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 use codec_kafka::messages::{
-    AlterConfigsRequest, DescribeClusterRequest, DescribeLogDirsRequest, FindCoordinatorRequest,
+    AlterConfigsRequest, ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest, FindCoordinatorRequest,
     IncrementalAlterConfigsRequest, SaslHandshakeRequest, alter_configs, incremental_alter_configs,
 };
 use support::*;
@@ -176,7 +180,8 @@ async fn everything_that_can_be_described_is() {
     assert_eq!(described(&mut client, 4, "", "node.id").await, (0, None, 0));
     assert_eq!(described(&mut client, 4, "2", "node.id").await.0, 42);
     assert_eq!(described(&mut client, 8, "1", "root").await.0, 0);
-    assert_eq!(described(&mut client, 16, "m", "x").await.0, 42);
+    assert_eq!(described(&mut client, 16, "", "x").await.0, 42);
+    assert_eq!(described(&mut client, 16, "m", "interval.ms").await, (0, Some("300000".into()), 5));
     assert_eq!(described(&mut client, 2, "u", "x").await.0, 3);
     assert_eq!(described(&mut client, 2, "a b", "x").await.0, 17);
     for version in 1..=4 {
@@ -201,6 +206,49 @@ async fn everything_that_can_be_described_is() {
     for version in 0..=1 {
         let request = SaslHandshakeRequest { mechanism: "PLAIN".into() };
         assert_eq!(client.ask(version, &request).await.error_code, 34);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn replicas_stay_where_they_are() {
+    let (gateway, mut client) = gateway().await;
+    create(&mut client, "t", 2, &[]).await;
+    let dirs = client.ask(4, &DescribeLogDirsRequest { topics: None }).await;
+    let path = dirs.results[0].log_dir.clone();
+    for version in 1..=2 {
+        for (path, expected) in [(path.as_str(), [0, 0, 3]), ("/elsewhere", [57, 57, 3])] {
+            let topics = vec![AlterReplicaLogDirTopic { name: "t".into(), partitions: vec![0, 1, 2] }];
+            let request = AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: path.into(), topics }] };
+            let response = client.ask(version, &request).await;
+            assert_eq!(response.results[0].topic_name, "t");
+            let codes = response.results[0].partitions.iter().map(|partition| partition.error_code);
+            assert!(codes.eq(expected), "{path} {response:?}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn features_have_the_levels_of_this_build() {
+    let (gateway, mut client) = gateway().await;
+    let versions = ApiVersionsRequest { client_software_name: "t".into(), client_software_version: "1".into() };
+    let finalized = client.ask(3, &versions).await.finalized_features;
+    assert!(!finalized.is_empty());
+    for version in 0..=2 {
+        let mut ask = async |feature: &str, level: i16| {
+            let update = FeatureUpdateKey { feature: feature.into(), max_version_level: level, ..Default::default() };
+            let request = UpdateFeaturesRequest { feature_updates: vec![update], ..Default::default() };
+            let response = client.ask(version, &request).await;
+            let one = response.results.first().map_or(0, |result| result.error_code);
+            assert!(version < 2 || response.results.is_empty());
+            response.error_code.max(one)
+        };
+        for feature in &finalized {
+            assert_eq!(ask(&feature.name, feature.max_version_level).await, 0, "{feature:?}");
+            assert_eq!(ask(&feature.name, feature.max_version_level + 1).await, 95, "{feature:?}");
+        }
+        assert_eq!(ask("no.such", 1).await, 95);
     }
     gateway.stop().await;
 }

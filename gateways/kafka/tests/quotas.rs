@@ -80,7 +80,7 @@ async fn quotas_are_set_and_described() {
     assert_eq!(described(&mut client, &[], false).await.len(), 3);
 
     for (entity, key, value) in [
-        (vec![user], "request_percentage", Some(50.0)),
+        (vec![user], "request_percentage", Some(0.0)),
         (vec![user], "producer_byte_rate", Some(-1.0)),
         (vec![user], "connection_creation_rate", Some(1.0)),
         (vec![user, ("ip", None)], "producer_byte_rate", Some(1.0)),
@@ -141,6 +141,23 @@ async fn who_uses_too_much_is_not_listened_to() {
     // An answer is not larger than what may be used at once.
     assert!(fetched.responses[0].partitions[0].records.as_ref().unwrap().len() <= 21_000);
     assert!(began.elapsed() < Duration::from_secs(20));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_takes_too_much_time_is_not_listened_to() {
+    let (gateway, mut client) = gateway().await;
+    // A hundred thousandth of a thread; ten times as much at once.
+    assert_eq!(alter(&mut client, &[("user", None)], "request_percentage", Some(0.001)).await, 0);
+    let ask = async |client: &mut Client| {
+        let resources = ListConfigResourcesRequest::default();
+        client.ask(1, &resources).await.throttle_time_ms
+    };
+    let throttle_time_ms = until_throttled(&mut client, ask).await;
+    let silent = Instant::now();
+    assert!(throttle_time_ms <= 1_000, "a second at most: {throttle_time_ms}");
+    ask(&mut client).await;
+    assert!(silent.elapsed() + Duration::from_millis(50) >= Duration::from_millis(throttle_time_ms as u64));
     gateway.stop().await;
 }
 

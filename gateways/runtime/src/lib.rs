@@ -3,6 +3,7 @@
 //! known here.
 
 pub mod config;
+pub mod health;
 pub mod identity;
 pub mod listener;
 mod md5;
@@ -15,7 +16,7 @@ pub mod token;
 pub mod topic_cache;
 pub mod users;
 
-pub use core_process::{logging, ready, signals};
+pub use core_process::{admin, logging, ready, signals};
 pub use identity::Identity;
 pub use membership::{Member, Members, Membership, NodeId, Registration};
 pub use mirror::Mirror;

@@ -4,11 +4,12 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,10 +30,78 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// The connections that may be open at once. Cheap to clone; every clone is the same.
+#[derive(Clone, Debug)]
+pub struct Seats {
+    shared: Arc<SharedSeats>,
+}
+
+#[derive(Debug)]
+struct SharedSeats {
+    max: AtomicUsize,
+    /// Also that of the connection that is awaited.
+    taken: AtomicUsize,
+    open: AtomicUsize,
+    /// A seat was given back, or there are more.
+    freed: Notify,
+}
+
+impl Seats {
+    fn new(max: usize) -> Self {
+        Seats {
+            shared: Arc::new(SharedSeats { max: max.into(), taken: 0.into(), open: 0.into(), freed: Notify::new() }),
+        }
+    }
+
+    /// How many connections may be open from now on. If more are, they stay.
+    pub fn set_max(&self, max: usize) {
+        self.shared.max.store(max, Ordering::Release);
+        self.shared.freed.notify_one();
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a seat. Only one may wait.
+    async fn take(&self) -> Seat {
+        while self.shared.taken.load(Ordering::Acquire) >= self.shared.max.load(Ordering::Acquire) {
+            // A seat that is given back before this waits is remembered.
+            self.shared.freed.notified().await;
+        }
+        self.shared.taken.fetch_add(1, Ordering::AcqRel);
+        Seat { seats: self.clone(), is_open: false }
+    }
+}
+
+/// A connection's.
+struct Seat {
+    seats: Seats,
+    is_open: bool,
+}
+
+impl Seat {
+    /// The connection has come.
+    fn open(&mut self) {
+        self.is_open = true;
+        self.seats.shared.open.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.shared.open.fetch_sub(usize::from(self.is_open), Ordering::Relaxed);
+        self.seats.shared.taken.fetch_sub(1, Ordering::AcqRel);
+        self.seats.shared.freed.notify_one();
+    }
+}
+
 /// A listener whose connections are being served.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    seats: Seats,
     draining: CancellationToken,
     ending: CancellationToken,
     sessions: TaskTracker,
@@ -49,13 +118,14 @@ where
 {
     let server = Server {
         address: listener.local_addr()?,
+        seats: Seats::new(connections_max),
         draining: CancellationToken::new(),
         ending: CancellationToken::new(),
         sessions: TaskTracker::new(),
     };
     let accepting = accept_all(
         listener,
-        Arc::new(Semaphore::new(connections_max)),
+        server.seats.clone(),
         server.draining.clone(),
         server.ending.clone(),
         server.sessions.clone(),
@@ -73,7 +143,7 @@ where
 
 async fn accept_all<F, S>(
     listener: TcpListener,
-    seats: Arc<Semaphore>,
+    seats: Seats,
     draining: CancellationToken,
     ending: CancellationToken,
     sessions: TaskTracker,
@@ -83,7 +153,7 @@ async fn accept_all<F, S>(
     S: Future<Output = ()> + Send + 'static,
 {
     loop {
-        let Ok(seat) = seats.clone().acquire_owned().await else { return };
+        let mut seat = seats.take().await;
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -96,6 +166,7 @@ async fn accept_all<F, S>(
         if stream.set_nodelay(true).is_err() {
             continue;
         }
+        seat.open();
         let running = session(stream, peer, draining.clone());
         let ending = ending.clone();
         sessions.spawn(async move {
@@ -112,6 +183,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The connections that may be open at once.
+    pub fn seats(&self) -> Seats {
+        self.seats.clone()
     }
 
     /// Takes no more connections and asks the open ones to end; those that have not after `grace` are cut.
@@ -177,5 +253,11 @@ mod tests {
         second.write_all(b"b").await.unwrap();
         drop(first);
         assert_eq!(second.read_u8().await.unwrap(), b'b');
+        // There are more from now on.
+        let mut third = TcpStream::connect(server.address()).await.unwrap();
+        third.write_all(b"c").await.unwrap();
+        server.seats().set_max(2);
+        assert_eq!(third.read_u8().await.unwrap(), b'c');
+        assert_eq!(server.seats().open(), 2);
     }
 }

@@ -22,6 +22,14 @@ pub trait Field: Sized {
 
     /// Writes one value.
     fn write(&self, writer: &mut Writer, format: Format);
+
+    /// How many error codes are in it that are none of success: fields named `error_code`.
+    fn errors(&self) -> usize {
+        0
+    }
+
+    /// In a response that says for how long the client is not listened to (`throttle_time_ms`), makes it at least this.
+    fn raise_throttle_time_ms(&mut self, _time_ms: i32) {}
 }
 
 /// A type that can be null on the wire.
@@ -41,6 +49,10 @@ impl<T: Nullable> Field for Option<T> {
             true => T::read_nullable(reader, format),
             false => T::read(reader, format).map(Some),
         }
+    }
+
+    fn errors(&self) -> usize {
+        self.as_ref().map_or(0, Field::errors)
     }
 
     fn write(&self, writer: &mut Writer, format: Format) {
@@ -91,8 +103,8 @@ impl Field for Uuid {
 
 /// The non-null form of a type whose null is part of its length.
 macro_rules! length_prefixed_fields {
-    ($([$($generic:tt)*] $type:ty),*) => {$(
-        impl<$($generic)*> Field for $type {
+    ($($type:ty),*) => {$(
+        impl Field for $type {
             fn read(reader: &mut Reader, format: Format) -> Result<Self, DecodeError> {
                 Self::read_nullable(reader, format)?.ok_or(DecodeError::UnexpectedNull)
             }
@@ -104,7 +116,21 @@ macro_rules! length_prefixed_fields {
     )*};
 }
 
-length_prefixed_fields!([] String, [] Bytes, [] RecordChunks, [T: Field] Vec<T>);
+length_prefixed_fields!(String, Bytes, RecordChunks);
+
+impl<T: Field> Field for Vec<T> {
+    fn read(reader: &mut Reader, format: Format) -> Result<Self, DecodeError> {
+        Self::read_nullable(reader, format)?.ok_or(DecodeError::UnexpectedNull)
+    }
+
+    fn write(&self, writer: &mut Writer, format: Format) {
+        Self::write_nullable(Some(self), writer, format);
+    }
+
+    fn errors(&self) -> usize {
+        self.iter().map(Field::errors).sum()
+    }
+}
 
 impl Nullable for String {
     fn read_nullable(reader: &mut Reader, format: Format) -> Result<Option<Self>, DecodeError> {

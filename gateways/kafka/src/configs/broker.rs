@@ -1,5 +1,5 @@
-//! The broker's configuration, as clients see it: how this gateway was started and what is built in. Clients cannot
-//! change it.
+//! The broker's configuration, as clients see it: how this gateway was started and what is built in. What clients have set since is in
+//! [`super::dynamic`].
 //!
 //! The keys are those of Kafka that mean something here, and those that give the topics' defaults.
 

@@ -1,8 +1,8 @@
-//! Changes of single keys of a topic's configuration, as IncrementalAlterConfigs asks for them.
+//! Changes of single keys of a configuration, as IncrementalAlterConfigs asks for them.
 
 use super::definition::{Definition, Kind, elements};
-use super::topic::{Labels, check_labels, value};
-use super::topic_table::topic_definition;
+use super::inherit::inherited;
+use super::topic::Labels;
 use crate::errors::{ErrorCode, Refusal};
 
 /// What to do with a key.
@@ -35,14 +35,8 @@ pub struct Change<'a> {
     pub value: Option<&'a str>,
 }
 
-/// A topic's configuration after the changes; refused if it would not be allowed.
-pub fn changed(labels: &Labels, changes: &[Change<'_>]) -> Result<Labels, Refusal> {
-    let labels = applied(labels, changes, topic_definition)?;
-    check_labels(&labels).map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
-    Ok(labels)
-}
-
-/// A configuration after the changes, whatever their values. `definition` tells which keys are lists.
+/// A configuration after the changes, whatever their values. `definition` tells which keys are lists, and what is in them if nothing
+/// is set.
 pub fn applied(
     labels: &Labels,
     changes: &[Change<'_>],
@@ -74,12 +68,13 @@ fn changed_list(
     given: &str,
     definition: fn(&str) -> Option<&'static Definition>,
 ) -> Result<String, Refusal> {
-    if definition(name).is_none_or(|definition| definition.kind != Kind::List) {
+    let Some(definition) = definition(name).filter(|definition| definition.kind == Kind::List) else {
         let word = if operation == Operation::Append { "APPEND to" } else { "SUBTRACT from" };
         let message = format!("Can't {word} key {name} because its type is not LIST.");
         return Err(Refusal::new(ErrorCode::InvalidConfig, message));
-    }
-    let mut list: Vec<&str> = elements(value(labels, name)).collect();
+    };
+    let before = labels.get(name).map(String::as_str).or_else(|| inherited(labels, name));
+    let mut list: Vec<&str> = elements(before.unwrap_or(definition.default)).collect();
     for element in elements(given) {
         match operation {
             Operation::Append if !list.contains(&element) => list.push(element),
@@ -92,7 +87,13 @@ fn changed_list(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{check_labels, topic_definition};
     use super::*;
+
+    fn changed(labels: &Labels, changes: &[Change<'_>]) -> Result<Labels, String> {
+        let labels = applied(labels, changes, topic_definition).map_err(|refusal| refusal.message)?;
+        check_labels(&labels).map(|()| labels)
+    }
 
     fn change<'a>(name: &'a str, operation: Operation, value: &'a str) -> Change<'a> {
         Change { name, operation, value: Some(value) }

@@ -1,23 +1,17 @@
-//! The configurations of groups: entries `config/group/<namespace>/<group>` of the core's meta, mirrored here.
+//! The configurations of groups: entries `config/group/<namespace>/<group>` of the core's meta, mirrored here ([`StoredConfigs`]).
 
 use std::time::Duration;
 
-use core_rpc::{Core, Isolation, MetaCondition, MetaEntry, MetaError, MetaPut, OffsetAt, SeekTo};
-use gateway_runtime::Mirror;
+use core_rpc::{Core, Isolation, MetaError, OffsetAt, SeekTo};
 use tokio_util::sync::CancellationToken;
 
+use super::StoredConfigs;
 use super::definition::{Allowed, Definition, Effect, Kind};
 use crate::errors::{ErrorCode, Refusal};
 use crate::state::consumer_groups::ConsumerTimes;
 
 /// What was set, by key.
 pub type GroupLabels = super::Labels;
-
-/// How long a change waits to be seen by this gateway's own requests.
-const SEEN_WAIT: Duration = Duration::from_secs(5);
-
-/// Tries after another gateway changed the configuration at the same time.
-const TRIES: usize = 10;
 
 const CONSUMER_HEARTBEAT_INTERVAL: &str = "consumer.heartbeat.interval.ms";
 const CONSUMER_SESSION_TIMEOUT: &str = "consumer.session.timeout.ms";
@@ -167,28 +161,22 @@ fn iso_duration(text: &str) -> Option<Duration> {
 /// The configurations of all groups of a namespace.
 #[derive(Clone)]
 pub struct GroupConfigs<C> {
-    core: C,
-    prefix: String,
-    mirror: Mirror<(GroupLabels, u64)>,
+    stored: StoredConfigs<C>,
 }
 
 impl<C: Core> GroupConfigs<C> {
     pub async fn start(core: C, namespace: &str, stop: CancellationToken) -> Result<Self, MetaError> {
-        let prefix = format!("config/group/{}/", namespace.replace('%', "%25").replace('/', "%2F"));
-        let mirror = Mirror::start(core.clone(), prefix.clone(), decode, stop).await?;
-        Ok(GroupConfigs { core, prefix, mirror })
+        Ok(GroupConfigs { stored: StoredConfigs::start(core, "group", namespace, stop).await? })
     }
 
     /// The groups for which something was set.
     pub fn names(&self) -> Vec<String> {
-        let content = self.mirror.content();
-        content.entries.keys().filter_map(|key| key.strip_prefix(&self.prefix)).map(str::to_owned).collect()
+        self.stored.names()
     }
 
     /// What was set for a group.
     pub fn labels(&self, group: &str) -> GroupLabels {
-        let content = self.mirror.content();
-        content.entries.get(&format!("{}{group}", self.prefix)).map(|(labels, _)| labels.clone()).unwrap_or_default()
+        self.stored.labels(group)
     }
 
     /// What is set for a consumer group; the gateway's own settings are for the others.
@@ -224,31 +212,12 @@ impl<C: Core> GroupConfigs<C> {
         validate_only: bool,
         change: impl Fn(&GroupLabels) -> Result<GroupLabels, Refusal>,
     ) -> Result<(), Refusal> {
-        let key = format!("{}{group}", self.prefix);
-        for _ in 0..TRIES {
-            let found = self.core.meta_get(key.clone()).await.map_err(|error| ErrorCode::from(&error))?;
-            let before = found.as_ref().and_then(decode).map(|(labels, _)| labels).unwrap_or_default();
-            let labels = change(&before)?;
+        let checked = |before: &GroupLabels| {
+            let labels = change(before)?;
             check(&labels).map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
-            if validate_only || labels == before {
-                return Ok(());
-            }
-            let put = MetaPut {
-                key: key.clone(),
-                value: encode(&labels).into(),
-                condition: found.map_or(MetaCondition::Absent, |entry| MetaCondition::Version(entry.version)),
-                session: None,
-            };
-            match self.core.meta_put(put).await {
-                Ok(version) => {
-                    self.mirror.reached(version, SEEN_WAIT).await;
-                    return Ok(());
-                }
-                Err(MetaError::Conflict(_)) => {}
-                Err(error) => return Err(ErrorCode::from(&error).into()),
-            }
-        }
-        Err(ErrorCode::RequestTimedOut.into())
+            Ok(labels)
+        };
+        self.stored.alter(group, validate_only, checked).await
     }
 }
 
@@ -269,17 +238,6 @@ fn check(labels: &GroupLabels) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// One `key=value` a line: neither has a line break.
-fn encode(labels: &GroupLabels) -> String {
-    labels.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
-}
-
-fn decode(entry: &MetaEntry) -> Option<(GroupLabels, u64)> {
-    let text = std::str::from_utf8(&entry.value).ok()?;
-    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Some((text.lines().filter_map(pair).collect(), entry.version))
 }
 
 #[cfg(test)]

@@ -3,14 +3,19 @@
 pub mod alter;
 mod broker;
 mod change;
+pub mod client_metrics;
 mod definition;
+pub mod dynamic;
 pub mod group;
+pub mod inherit;
+mod stored;
 mod topic;
 mod topic_table;
 
 pub use broker::{BrokerConfig, broker_configs};
-pub use change::{Change, Operation, applied, changed};
+pub use change::{Change, Operation, applied};
 pub use definition::{Definition, Effect, Kind};
+pub use stored::StoredConfigs;
 pub use topic::{Labels, TopicConfig, check_labels, durability_of, settings_of, value, with_durability};
 pub use topic_table::{TOPIC_CONFIGS, topic_definition};
 
@@ -19,8 +24,13 @@ pub use topic_table::{TOPIC_CONFIGS, topic_definition};
 #[repr(i8)]
 pub enum Source {
     Topic = 1,
+    /// Set for one broker while it runs.
+    DynamicBroker = 2,
+    /// Set for all brokers while they run.
+    DynamicDefault = 3,
     StaticBroker = 4,
     Default = 5,
     BrokerLogger = 6,
+    ClientMetrics = 7,
     Group = 8,
 }

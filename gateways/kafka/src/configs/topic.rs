@@ -7,6 +7,7 @@ use core_rpc::{BATCH_BYTES_MAX, Compaction, Durability, Topic, TopicSettings};
 use gateway_runtime::TopicView;
 
 use super::definition::elements;
+use super::inherit::inherited;
 use super::topic_table::topic_definition;
 
 /// Labels, or a configuration as it is asked for.
@@ -58,12 +59,10 @@ fn has_policy(labels: &Labels, policy: &str) -> bool {
     elements(value(labels, "cleanup.policy")).any(|element| element == policy)
 }
 
-/// The value of a key that is defined: what was set, or the default.
+/// The value of a key that is defined: what was set for the topic, or for all brokers, or the default.
 pub fn value<'a>(labels: &'a Labels, name: &str) -> &'a str {
-    match labels.get(name) {
-        Some(value) => value.trim(),
-        None => topic_definition(name).map_or("", |definition| definition.default),
-    }
+    let set = labels.get(name).map(|value| value.trim()).or_else(|| inherited(labels, name));
+    set.unwrap_or_else(|| topic_definition(name).map_or("", |definition| definition.default))
 }
 
 fn number(labels: &Labels, name: &str) -> i64 {

@@ -12,6 +12,7 @@ use core_rpc::{Core, Durability, TopicCreate};
 
 use super::{Context, Throttled, throttle_time_ms};
 use crate::configs::{self, Labels, Source, TOPIC_CONFIGS};
+use crate::configs::inherit::{inherited, with_inherited};
 use crate::errors::{ErrorCode, Refusal};
 use crate::translate::names::{check_topic_name, collide};
 use crate::translate::uuid;
@@ -75,6 +76,7 @@ async fn create<C: Core>(
 ) -> Result<CreatableTopicResult, Refusal> {
     check_name(gateway, &asked.name)?;
     let labels = labels_of(asked, gateway.config.durability)?;
+    let labels = with_inherited(labels, &gateway.broker_configs.topic_defaults());
     let partitions = partitions_of(gateway, asked)?;
     let mut result = CreatableTopicResult {
         name: asked.name.clone(),
@@ -201,9 +203,10 @@ fn described(labels: &Labels) -> Vec<CreatableTopicConfigs> {
         name: definition.name.to_owned(),
         value: Some(configs::value(labels, definition.name).to_owned()),
         read_only: false,
-        config_source: match labels.contains_key(definition.name) {
-            true => Source::Topic as i8,
-            false => Source::Default as i8,
+        config_source: match (labels.contains_key(definition.name), inherited(labels, definition.name)) {
+            (true, _) => Source::Topic as i8,
+            (false, Some(_)) => Source::DynamicDefault as i8,
+            (false, None) => Source::Default as i8,
         },
         is_sensitive: false,
     };

@@ -1,9 +1,10 @@
 //! DescribeConfigs (32), versions 1 to 4: describes the configuration of topics, groups and this broker.
 //!
 //! - Topics: every key of Kafka 4.1 and `polymq.durability`, with type, source, synonyms and documentation.
-//! - The broker's keys are read-only: it is configured when it is started.
-//! - Broker loggers: one, `root`. Client metrics have no configurations here (INVALID_REQUEST).
-//! - Groups: what a share group can be set to (KIP-932).
+//! - Brokers: what they were started with, and what was set since ([`crate::configs::dynamic`]); other keys are read-only.
+//! - Broker loggers: one, `root`.
+//! - Groups: what a consumer group and a share group can be set to (KIP-848, KIP-932).
+//! - Client metrics: the subscription's keys (KIP-714).
 
 use codec_kafka::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
@@ -12,7 +13,10 @@ use codec_kafka::messages::describe_configs::{
 use core_rpc::Core;
 
 use super::Context;
-use crate::configs::alter::{BROKER, BROKER_LOGGER, GROUP, TOPIC, config_resource};
+use crate::configs::alter::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC, config_resource};
+use crate::configs::client_metrics::CLIENT_METRICS_CONFIGS;
+use crate::configs::dynamic::dynamic_definition;
+use crate::configs::inherit::inherited;
 use crate::configs::group::{self, GROUP_CONFIGS};
 use crate::configs::{self, BrokerConfig, Definition, Kind, Labels, Source, TOPIC_CONFIGS, broker_configs};
 use crate::errors::{ErrorCode, Refusal};
@@ -76,12 +80,28 @@ fn configs_of<C: Core>(
             let topic = gateway.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
             Ok(TOPIC_CONFIGS.iter().map(|definition| topic_config(definition, &topic.topic.labels)).collect())
         }
-        // The empty name asks for what was set for all brokers at run time: nothing can be.
-        BROKER if name.is_empty() => Ok(Vec::new()),
+        // The empty name asks for what was set for all brokers.
+        BROKER if name.is_empty() => {
+            let for_all = gateway.broker_configs.for_all();
+            let described = for_all.iter().filter_map(|(name, value)| {
+                let definition = dynamic_definition(name)?;
+                let set = [synonym(name, value, Source::DynamicDefault)];
+                Some(result_of(name, definition.kind, definition.documentation, set.into()))
+            });
+            Ok(described.collect())
+        }
         BROKER => {
             check_broker(name, gateway.identity.node_id, " or empty string,")?;
             let configs = broker_configs(&gateway.config, &gateway.identity, &gateway.advertised);
-            Ok(configs.into_iter().map(broker_config).collect())
+            let (one, all) = (gateway.broker_configs.for_one(gateway.identity.node_id), gateway.broker_configs.for_all());
+            Ok(configs.into_iter().map(|config| broker_config(config, &one, &all)).collect())
+        }
+        CLIENT_METRICS if name.is_empty() => {
+            Err(Refusal::new(ErrorCode::InvalidRequest, "Client metrics subscription name must not be empty"))
+        }
+        CLIENT_METRICS => {
+            let labels = gateway.client_metrics.labels(name);
+            Ok(CLIENT_METRICS_CONFIGS.iter().map(|definition| client_metrics_config(definition, &labels)).collect())
         }
         BROKER_LOGGER if name.is_empty() => {
             Err(Refusal::new(ErrorCode::InvalidRequest, "Broker id must not be empty"))
@@ -108,60 +128,67 @@ fn check_broker(name: &str, node_id: i32, or_else: &str) -> Result<(), Refusal> 
     Err(Refusal::new(ErrorCode::InvalidRequest, message))
 }
 
-fn topic_config(definition: &Definition, labels: &Labels) -> DescribeConfigsResourceResult {
-    let synonym = |name: &str, value: &str, source: Source| DescribeConfigsSynonym {
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
-        source: source as i8,
-    };
-    let set = labels.get(definition.name).map(|value| synonym(definition.name, value, Source::Topic));
-    let inherited = definition.broker_synonym.map(|name| synonym(name, definition.default, Source::Default));
+fn synonym(name: &str, value: &str, source: Source) -> DescribeConfigsSynonym {
+    DescribeConfigsSynonym { name: name.to_owned(), value: Some(value.to_owned()), source: source as i8 }
+}
+
+/// A key that can be set; its value is the first of the synonyms.
+fn result_of(
+    name: &str,
+    kind: Kind,
+    documentation: &str,
+    synonyms: Vec<DescribeConfigsSynonym>,
+) -> DescribeConfigsResourceResult {
+    let first = synonyms.first();
     DescribeConfigsResourceResult {
-        name: definition.name.to_owned(),
-        value: Some(configs::value(labels, definition.name).to_owned()),
+        name: name.to_owned(),
+        value: first.and_then(|first| first.value.clone()),
         read_only: false,
-        config_source: if set.is_some() { Source::Topic } else { Source::Default } as i8,
+        config_source: first.map_or(Source::Default as i8, |first| first.source),
         is_sensitive: false,
-        synonyms: set.into_iter().chain(inherited).collect(),
-        config_type: definition.kind as i8,
-        documentation: Some(definition.documentation.to_owned()),
+        synonyms,
+        config_type: kind as i8,
+        documentation: Some(documentation.to_owned()),
     }
+}
+
+fn topic_config(definition: &Definition, labels: &Labels) -> DescribeConfigsResourceResult {
+    let name = definition.name;
+    let set = labels.get(name).map(|value| synonym(name, value, Source::Topic));
+    let of_brokers = definition.broker_synonym.unwrap_or(name);
+    let inherited = inherited(labels, name).map(|value| synonym(of_brokers, value, Source::DynamicDefault));
+    let default = definition.broker_synonym.map(|name| synonym(name, definition.default, Source::Default));
+    let synonyms: Vec<_> = set.into_iter().chain(inherited).chain(default).collect();
+    let mut result = result_of(name, definition.kind, definition.documentation, synonyms);
+    result.value = Some(configs::value(labels, name).to_owned());
+    result
 }
 
 fn group_config(definition: &Definition, labels: &Labels) -> DescribeConfigsResourceResult {
-    let value = group::value(labels, definition.name).to_owned();
-    let source = if labels.contains_key(definition.name) { Source::Group } else { Source::Default } as i8;
-    let synonym = |name: &str, value: &str, source| DescribeConfigsSynonym {
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
-        source,
-    };
-    let set = labels.get(definition.name).map(|value| synonym(definition.name, value, source));
-    let inherited = definition.broker_synonym.map(|name| synonym(name, definition.default, Source::Default as i8));
-    DescribeConfigsResourceResult {
-        name: definition.name.to_owned(),
-        value: Some(value),
-        read_only: false,
-        config_source: source,
-        is_sensitive: false,
-        synonyms: set.into_iter().chain(inherited).collect(),
-        config_type: definition.kind as i8,
-        documentation: Some(definition.documentation.to_owned()),
-    }
+    let set = labels.get(definition.name).map(|value| synonym(definition.name, value, Source::Group));
+    let inherited = definition.broker_synonym.map(|name| synonym(name, definition.default, Source::Default));
+    let synonyms: Vec<_> = set.into_iter().chain(inherited).collect();
+    let mut result = result_of(definition.name, definition.kind, definition.documentation, synonyms);
+    result.value = Some(group::value(labels, definition.name).to_owned());
+    result
 }
 
-fn broker_config(config: BrokerConfig) -> DescribeConfigsResourceResult {
-    let source = if config.given { Source::StaticBroker } else { Source::Default } as i8;
-    DescribeConfigsResourceResult {
-        name: config.name.to_owned(),
-        value: config.value.clone(),
-        read_only: true,
-        config_source: source,
-        is_sensitive: false,
-        synonyms: vec![DescribeConfigsSynonym { name: config.name.to_owned(), value: config.value, source }],
-        config_type: config.kind as i8,
-        documentation: Some(config.documentation.to_owned()),
-    }
+fn client_metrics_config(definition: &Definition, labels: &Labels) -> DescribeConfigsResourceResult {
+    let set = labels.get(definition.name).map(|value| synonym(definition.name, value, Source::ClientMetrics));
+    let mut result = result_of(definition.name, definition.kind, definition.documentation, set.into_iter().collect());
+    result.value.get_or_insert_with(|| definition.default.to_owned());
+    result
+}
+
+fn broker_config(config: BrokerConfig, one: &Labels, all: &Labels) -> DescribeConfigsResourceResult {
+    let built = if config.given { Source::StaticBroker } else { Source::Default };
+    let started_with = config.value.as_deref().map(|value| synonym(config.name, value, built));
+    let set = |labels: &Labels, source| labels.get(config.name).map(|value| synonym(config.name, value, source));
+    let synonyms = set(one, Source::DynamicBroker).into_iter().chain(set(all, Source::DynamicDefault));
+    let synonyms = synonyms.chain(started_with).collect();
+    let mut result = result_of(config.name, config.kind, config.documentation, synonyms);
+    result.read_only = dynamic_definition(config.name).is_none();
+    result
 }
 
 fn root_logger() -> DescribeConfigsResourceResult {

@@ -1,5 +1,5 @@
-//! IncrementalAlterConfigs (44), versions 0 to 1: changes single keys of a topic's or a group's configuration. The broker's cannot
-//! be changed by clients.
+//! IncrementalAlterConfigs (44), versions 0 to 1: changes single keys of the configuration of a topic, a group, the brokers or a
+//! subscription of clients' metrics.
 
 use codec_kafka::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
@@ -9,9 +9,8 @@ use core_rpc::Core;
 
 use super::Context;
 use crate::Gateway;
-use crate::configs::alter::{GROUP, alter, check_keys, may_alter, named_twice};
-use crate::configs::group::group_definition;
-use crate::configs::{Change, Labels, Operation, applied, changed};
+use crate::configs::alter::{may_alter, alter, check_keys, definition_of, named_twice, told};
+use crate::configs::{Change, Operation, applied};
 use crate::errors::{ErrorCode, Refusal};
 
 pub async fn handle<C: Core>(
@@ -22,23 +21,13 @@ pub async fn handle<C: Core>(
     let twice = named_twice(request.resources.iter().map(|it| (it.resource_type, it.resource_name.as_str())));
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
-        let altered = match twice.contains(&(resource.resource_type, resource.resource_name.as_str())) {
-            true => Err(Refusal::new(ErrorCode::InvalidRequest, "Each resource must appear at most once.")),
-            false => match may_alter(gateway, context, (resource.resource_type, &resource.resource_name)) {
-                Ok(()) => change(gateway, resource, request.validate_only).await,
-                Err(code) => Err(code.into()),
-            },
+        let (resource_type, resource_name) = (resource.resource_type, resource.resource_name.clone());
+        let outcome = match may_alter(gateway, context, &twice, (resource_type, &resource_name)) {
+            Ok(()) => change(gateway, resource, request.validate_only).await,
+            Err(refusal) => Err(refusal),
         };
-        let mut response = AlterConfigsResourceResponse {
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name.clone(),
-            ..Default::default()
-        };
-        if let Err(refusal) = altered {
-            response.error_code = refusal.code.code();
-            response.error_message = Some(refusal.message);
-        }
-        responses.push(response);
+        let (error_code, error_message) = told(outcome);
+        responses.push(AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name });
     }
     IncrementalAlterConfigsResponse { responses, ..Default::default() }
 }
@@ -58,11 +47,7 @@ async fn change<C: Core>(
     }
     let misses_value = |change: &Change<'_>| change.operation != Operation::Delete && change.value.is_none();
     check_keys(changes.iter().map(|change| (change.name, misses_value(change))))?;
-    let keys: Vec<&str> = changes.iter().map(|change| change.name).collect();
     let resource = (resource.resource_type, resource.resource_name.as_str());
-    let change = |labels: &Labels| match resource.0 {
-        GROUP => applied(labels, &changes, group_definition),
-        _ => changed(labels, &changes),
-    };
-    alter(gateway, resource, validate_only, &keys, change).await
+    let definition = definition_of(resource.0);
+    alter(gateway, resource, validate_only, |labels| applied(labels, &changes, definition)).await
 }

@@ -1,7 +1,7 @@
 //! ListConfigResources (74), versions 0 to 1: names the resources that have a configuration.
 //!
-//! - Version 0 is only about client metrics (KIP-714), of which there are none: no client is asked for its metrics.
-//! - Version 1 (KIP-1142): topics, brokers, their loggers and groups.
+//! - Version 0 is only about the subscriptions of clients' metrics (KIP-714).
+//! - Version 1 (KIP-1142): also topics, brokers, their loggers and groups.
 
 use codec_kafka::messages::list_config_resources::{
     ConfigResource, ListConfigResourcesRequest, ListConfigResourcesResponse,
@@ -10,11 +10,9 @@ use core_rpc::Core;
 
 use super::Context;
 use crate::Gateway;
-use crate::configs::alter::{BROKER, BROKER_LOGGER, GROUP, TOPIC};
+use crate::configs::alter::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::errors::ErrorCode;
 use crate::state::security::{Operation, Resource};
-
-const CLIENT_METRICS: i8 = 16;
 
 /// The first version that names types of resources.
 const TYPES_VERSION: i16 = 1;
@@ -43,7 +41,7 @@ pub async fn handle<C: Core>(
                 gateway.brokers.live().members().iter().map(|member| member.node_id.to_string()).collect()
             }
             GROUP => gateway.group_configs.names(),
-            CLIENT_METRICS => Vec::new(),
+            CLIENT_METRICS => gateway.client_metrics.names(),
             _ => {
                 let error_code = ErrorCode::UnsupportedVersion.code();
                 return ListConfigResourcesResponse { error_code, ..Default::default() };

@@ -130,6 +130,7 @@ async fn create<C: Core>(gateway: &Gateway<C>, name: &str) -> Result<Arc<Topic>,
         return created.map_err(|error| (&error).into());
     }
     let labels = configs::with_durability(Default::default(), gateway.config.durability);
+    let labels = configs::inherit::with_inherited(labels, &gateway.broker_configs.topic_defaults());
     let create = TopicCreate {
         namespace: gateway.config.namespace.clone(),
         name: name.to_owned(),

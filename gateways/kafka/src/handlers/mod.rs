@@ -7,15 +7,16 @@ use std::future::Future;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codec_kafka::api::Message;
 use codec_kafka::frame::encode_response;
+use codec_kafka::wire::Field;
 use codec_kafka::{ApiKey, DecodeError, Frame, Reader, RequestHeader};
 use core_rpc::Core;
 
-use crate::Gateway;
 use crate::state::security::Peer;
+use crate::{Gateway, now_ms};
 
 /// What a handler knows of a request besides its body.
 #[derive(Clone, Debug)]
@@ -62,12 +63,38 @@ pub enum Answer {
     Silenced(Box<Answer>, Duration),
 }
 
+impl Answer {
+    /// After which the client is not listened to for so long, at least.
+    fn silenced(self, time: Duration) -> Answer {
+        match self {
+            answer if time.is_zero() => answer,
+            Answer::Silenced(answer, before) => Answer::Silenced(answer, before.max(time)),
+            answer => Answer::Silenced(Box::new(answer), time),
+        }
+    }
+
+    /// Bytes that are sent.
+    fn bytes(&self) -> usize {
+        match self {
+            Answer::Frame(frame) => frame.len(),
+            Answer::Silenced(answer, _) => answer.bytes(),
+            Answer::Nothing | Answer::Close => 0,
+        }
+    }
+}
+
 /// A request on its way to its answer.
 pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// What handlers return: a response, or something that knows when there is none.
 pub trait Reply {
     fn answer(self, context: &Context) -> Answer;
+
+    /// How many error codes it has.
+    fn errors(&self) -> usize;
+
+    /// Makes the time for which it says that the client is not listened to at least this.
+    fn raise_throttle_time_ms(&mut self, time_ms: i32);
 }
 
 impl<M: Message> Reply for M {
@@ -80,6 +107,14 @@ impl<M: Message> Reply for M {
             }
         }
     }
+
+    fn errors(&self) -> usize {
+        Field::errors(self)
+    }
+
+    fn raise_throttle_time_ms(&mut self, time_ms: i32) {
+        Field::raise_throttle_time_ms(self, time_ms);
+    }
 }
 
 /// A reply after which the client is not listened to for a while (KIP-219): as long as it is told in the response.
@@ -90,8 +125,15 @@ pub struct Throttled<R> {
 
 impl<R: Reply> Reply for Throttled<R> {
     fn answer(self, context: &Context) -> Answer {
-        let answer = self.reply.answer(context);
-        if self.silence.is_zero() { answer } else { Answer::Silenced(Box::new(answer), self.silence) }
+        self.reply.answer(context).silenced(self.silence)
+    }
+
+    fn errors(&self) -> usize {
+        self.reply.errors()
+    }
+
+    fn raise_throttle_time_ms(&mut self, time_ms: i32) {
+        self.reply.raise_throttle_time_ms(time_ms);
     }
 }
 
@@ -130,6 +172,7 @@ macro_rules! table {
         fn dispatch<C: Core>(
             gateway: &Arc<Gateway<C>>,
             context: Context,
+            place: usize,
             api: ApiKey,
             body: &mut Reader,
         ) -> Result<Begun, DecodeError> {
@@ -139,8 +182,9 @@ macro_rules! table {
                     let early = may_run_early(gateway, &request);
                     let gateway = gateway.clone();
                     let answering = Box::pin(async move {
-                        let reply = $module::handle(&gateway, &context, request).await;
-                        reply.answer(&context)
+                        let handling = $module::handle(&gateway, &context, request);
+                        let (reply, time) = timed(gateway.quotas.limits_requests(), handling).await;
+                        finish(&gateway, &context, place, reply, time)
                     });
                     Ok(Begun { answering, early })
                 })*
@@ -242,7 +286,9 @@ pub fn begin<C: Core>(gateway: &Arc<Gateway<C>>, peer: &Arc<Peer>, frame: bytes:
     let RequestHeader { api_key: key, api_version: version, correlation_id, client_id } = header;
     let not_served = Unanswerable::NotServed { key, version };
     let api = ApiKey::from_i16(key).ok_or(not_served)?;
-    let served = SERVED.iter().find(|served| served.api == api).ok_or(not_served)?;
+    let place = SERVED.iter().position(|served| served.api == api).ok_or(not_served)?;
+    let served = &SERVED[place];
+    gateway.counts.asked(place, request_bytes);
     let mut context = Context { version, correlation_id, client_id, request_bytes, peer: peer.clone() };
     if !served.versions.contains(&version) {
         if api != ApiKey::ApiVersions {
@@ -256,11 +302,45 @@ pub fn begin<C: Core>(gateway: &Arc<Gateway<C>>, peer: &Arc<Peer>, frame: bytes:
     if peer.is_overdue(api) {
         return Err(Unanswerable::Overdue);
     }
-    let mut begun = dispatch(gateway, context, api, &mut reader)?;
+    let mut begun = dispatch(gateway, context, place, api, &mut reader)?;
     if !peer.is_authenticated() {
         begun = Begun { answering: guarded(peer.clone(), api, begun.answering), early: false };
     }
     Ok(begun)
+}
+
+/// Takes the time that a handler's own work takes, not that for which it waits, if anybody asks for it.
+async fn timed<F: Future>(is_asked: bool, handling: F) -> (F::Output, Duration) {
+    let mut handling = std::pin::pin!(handling);
+    let mut time = Duration::ZERO;
+    let polled = std::future::poll_fn(|context| {
+        let begun = is_asked.then(Instant::now);
+        let polled = handling.as_mut().poll(context);
+        time += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        polled
+    });
+    (polled.await, time)
+}
+
+/// Makes the answer, counts it, and silences a client that has taken too much of the gateway's time (KIP-124).
+fn finish<C: Core>(
+    gateway: &Gateway<C>,
+    context: &Context,
+    place: usize,
+    mut reply: impl Reply,
+    time: Duration,
+) -> Answer {
+    let silence = match time.is_zero() {
+        true => Duration::ZERO,
+        false => gateway.quotas.took(context.user().name(), context.client(), time, now_ms()),
+    };
+    if !silence.is_zero() {
+        reply.raise_throttle_time_ms(throttle_time_ms(silence));
+    }
+    let errors = reply.errors();
+    let answer = reply.answer(context).silenced(silence);
+    gateway.counts.answered(place, answer.bytes(), errors);
+    answer
 }
 
 /// Appends may run beside the requests before them, if they are appended at once.

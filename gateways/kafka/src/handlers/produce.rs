@@ -50,6 +50,19 @@ impl Reply for ProduceReply {
             ProduceReply::Silent { failed: true } => Answer::Close,
         }
     }
+
+    fn errors(&self) -> usize {
+        match self {
+            ProduceReply::Sent(response) => Reply::errors(response),
+            ProduceReply::Silent { failed } => usize::from(*failed),
+        }
+    }
+
+    fn raise_throttle_time_ms(&mut self, time_ms: i32) {
+        if let ProduceReply::Sent(response) = self {
+            Reply::raise_throttle_time_ms(response, time_ms);
+        }
+    }
 }
 
 pub async fn handle<C: Core>(

@@ -2,6 +2,8 @@
 
 pub mod brokers;
 pub mod consumer_groups;
+mod counts;
+mod deadlines;
 pub mod fetch_sessions;
 pub mod groups;
 pub mod internal_topics;
@@ -13,6 +15,7 @@ mod topic_image;
 pub mod transactions;
 
 pub use brokers::{Brokers, CoordinatorKey};
+pub use counts::Counts;
 pub use fetch_sessions::FetchSessions;
 pub use groups::{GroupConfig, Groups};
 pub use internal_topics::Journal;

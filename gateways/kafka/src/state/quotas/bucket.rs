@@ -35,6 +35,13 @@ impl Bucket {
         self.silence(rate)
     }
 
+    /// As [`Bucket::take`], but the debt is never more than is paid in `silence_max`.
+    pub fn take_bounded(&mut self, amount: f64, rate: f64, silence_max: Duration, now_ms: i64) -> Duration {
+        self.fill(rate, now_ms);
+        self.saved = (self.saved - amount).max(-rate * silence_max.as_secs_f64());
+        self.silence(rate)
+    }
+
     /// Takes an amount unless there is debt; then for how long there still is.
     pub fn take_if_allowed(&mut self, amount: f64, rate: f64, now_ms: i64) -> Result<(), Duration> {
         self.fill(rate, now_ms);
@@ -77,6 +84,9 @@ mod tests {
         assert_eq!(bucket.take(0.0, 100.0, 0), Duration::from_secs(5));
         assert_eq!(bucket.take(1000.0, 100.0, 1_000_000), Duration::ZERO);
         assert_eq!(bucket.take(1.0, 100.0, 1_000_000), Duration::from_millis(10));
+        let mut bounded = Bucket::new(1.0, 0);
+        assert_eq!(bounded.take_bounded(1000.0, 1.0, Duration::from_secs(1), 0), Duration::from_secs(1));
+        assert_eq!(bounded.take_bounded(0.0, 1.0, Duration::from_secs(1), 1000), Duration::ZERO);
         // The quota was raised, then made nothing.
         assert_eq!(bucket.take(0.0, 1e9, 1_000_000), Duration::ZERO + Duration::from_nanos(1));
         assert_eq!(bucket.take(1.0, 1e-300, 1_000_000), SILENCE_MAX);

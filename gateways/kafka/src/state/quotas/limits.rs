@@ -23,6 +23,8 @@ pub enum Kind {
     Mutation,
     /// Connections made from an address, a second.
     Connection,
+    /// Time that requests take of the gateway's threads, in percent of one thread's.
+    Request,
 }
 
 impl Kind {
@@ -32,6 +34,7 @@ impl Kind {
             Kind::Fetch => "consumer_byte_rate",
             Kind::Mutation => "controller_mutation_rate",
             Kind::Connection => "connection_creation_rate",
+            Kind::Request => "request_percentage",
         }
     }
 }
@@ -46,9 +49,7 @@ pub fn check(entity: &Entity, key: &str, value: f64) -> Result<(), String> {
         "producer_byte_rate" | "consumer_byte_rate" if !is_ip => true,
         "controller_mutation_rate" if !is_ip => false,
         "connection_creation_rate" if is_ip => true,
-        "request_percentage" if !is_ip => {
-            return Err("request_percentage is not enforced by this broker, and so not accepted".into());
-        }
+        "request_percentage" if !is_ip => false,
         _ => return Err(format!("Invalid configuration key {key}")),
     };
     if !(value > 0.0 && value.is_finite()) {
@@ -83,12 +84,14 @@ mod tests {
         let ip = Entity::Ip(Name::Default);
         assert_eq!(check(&user, "producer_byte_rate", 1024.0), Ok(()));
         assert_eq!(check(&user, "controller_mutation_rate", 0.5), Ok(()));
+        assert_eq!(check(&user, "request_percentage", 12.5), Ok(()));
         assert_eq!(check(&ip, "connection_creation_rate", 5.0), Ok(()));
         for (entity, key, value) in [
             (&user, "producer_byte_rate", 0.0),
             (&user, "producer_byte_rate", f64::NAN),
             (&user, "producer_byte_rate", 1.5),
-            (&user, "request_percentage", 50.0),
+            (&user, "request_percentage", 0.0),
+            (&ip, "request_percentage", 50.0),
             (&user, "connection_creation_rate", 5.0),
             (&ip, "producer_byte_rate", 5.0),
             (&user, "other", 5.0),

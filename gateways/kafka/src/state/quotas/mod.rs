@@ -1,4 +1,5 @@
-//! Quotas (KIP-13, KIP-546, KIP-599, KIP-612): who may produce, fetch, create and connect how fast.
+//! Quotas (KIP-13, KIP-124, KIP-546, KIP-599, KIP-612): who may produce, fetch, create and connect how fast, and take how much of
+//! the gateway's time.
 //!
 //! They are kept in the core's meta, one key for each entity, and every gateway mirrors them. Each gateway measures by
 //! itself, as each Kafka broker does. Who uses more than its share is told for how long to be silent
@@ -32,6 +33,8 @@ const FORGOTTEN_MS: i64 = 60_000;
 const BUCKETS_MANY: usize = 10_000;
 /// Tries after another gateway changed the quotas at the same time.
 const TRIES: usize = 10;
+/// The longest silence for the time that requests took: one of Kafka's windows (`quota.window.size.seconds`).
+const REQUEST_SILENCE_MAX: Duration = Duration::from_secs(1);
 /// How long a change may take to come back.
 const REACHED_WAIT: Duration = Duration::from_secs(5);
 
@@ -76,6 +79,26 @@ impl<C: Core> Quotas<C> {
         match self.limit(kind, user, client_id) {
             Some(limit) => {
                 self.with_bucket(kind, limit, now_ms, |bucket, rate| bucket.take(amount as f64, rate, now_ms))
+            }
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Whether anybody's requests are limited by their time.
+    pub fn limits_requests(&self) -> bool {
+        self.table.read().limits_requests()
+    }
+
+    /// Notes what time of threads a client's request took; returns for how long the client has to be silent. That is a second at
+    /// most, as in Kafka (KIP-124): the time that clients wait for answers must not run out because of it.
+    pub fn took(&self, user: &str, client_id: &str, time: Duration, now_ms: i64) -> Duration {
+        match self.limit(Kind::Request, user, client_id) {
+            Some(limit) => {
+                let percent_seconds = time.as_secs_f64() * 100.0;
+                let silence = self.with_bucket(Kind::Request, limit, now_ms, |bucket, rate| {
+                    bucket.take_bounded(percent_seconds, rate, REQUEST_SILENCE_MAX, now_ms)
+                });
+                silence.min(REQUEST_SILENCE_MAX)
             }
             None => Duration::ZERO,
         }

@@ -28,15 +28,22 @@ pub struct Limit {
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     entities: HashMap<Entity, Limits>,
+    limits_requests: bool,
 }
 
 impl Table {
     pub fn new(entities: HashMap<Entity, Limits>) -> Self {
-        Table { entities }
+        let limits_requests = entities.values().any(|limits| limits.contains_key(Kind::Request.key()));
+        Table { entities, limits_requests }
     }
 
     pub fn is_empty(&self) -> bool {
         self.entities.is_empty()
+    }
+
+    /// Whether there is a limit of requests' time.
+    pub fn limits_requests(&self) -> bool {
+        self.limits_requests
     }
 
     /// The limit for a user's client.

@@ -22,15 +22,13 @@ mod timer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use core_rpc::{Core, META_KEY_BYTES_MAX, MetaError};
 use dashmap::DashMap;
-use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::config::GroupConfig;
@@ -41,6 +39,7 @@ use super::leave::Leaver;
 use super::sync::SyncRequest;
 use crate::state::brokers::Brokers;
 use crate::state::consumer_groups::TopicImage;
+use crate::state::deadlines::Deadlines;
 use crate::state::internal_topics::Journal;
 
 pub use admin::ListedGroup;
@@ -81,9 +80,7 @@ struct Shared<C> {
     clock: Clock,
     slots: DashMap<String, Arc<Slot>>,
     /// When a slot wants to be ticked, earliest first. An entry may be outdated; a tick too many does no harm.
-    deadlines: Mutex<BinaryHeap<timer::Deadline>>,
-    /// An earlier deadline than all others was added.
-    deadline_added: Notify,
+    deadlines: Deadlines<Slot>,
     tickets: AtomicU64,
 }
 
@@ -109,8 +106,7 @@ impl<C: Core> Groups<C> {
                 journal,
                 clock: Clock::start(),
                 slots: DashMap::new(),
-                deadlines: Mutex::new(BinaryHeap::new()),
-                deadline_added: Notify::new(),
+                deadlines: Deadlines::default(),
                 tickets: AtomicU64::new(0),
             }),
         };

@@ -1,38 +1,11 @@
-//! One timer for all groups: a heap of deadlines, and a task that sleeps until the first.
+//! One timer for all groups: when each wants to be looked at, and a task that waits for the first.
 
-use std::cmp::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use core_rpc::Core;
 
 use super::Groups;
 use super::slot::{Loaded, Slot};
-
-pub(super) struct Deadline {
-    at_ms: i64,
-    slot: Weak<Slot>,
-}
-
-/// Reversed, as the standard heap gives the greatest first.
-impl Ord for Deadline {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.at_ms.cmp(&self.at_ms)
-    }
-}
-
-impl PartialOrd for Deadline {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Deadline {
-    fn eq(&self, other: &Self) -> bool {
-        self.at_ms == other.at_ms
-    }
-}
-
-impl Eq for Deadline {}
 
 impl<C: Core> Groups<C> {
     pub(super) fn is_due(&self, loaded: &Loaded) -> bool {
@@ -47,37 +20,20 @@ impl<C: Core> Groups<C> {
             return;
         }
         loaded.timer_at_ms = Some(at_ms);
-        let mut deadlines = self.shared.deadlines.lock();
-        let is_first = deadlines.peek().is_none_or(|first| at_ms < first.at_ms);
-        deadlines.push(Deadline { at_ms, slot: Arc::downgrade(slot) });
-        drop(deadlines);
-        if is_first {
-            self.shared.deadline_added.notify_one();
-        }
+        self.shared.deadlines.add(at_ms, slot);
     }
 
     /// Ticks groups at their deadlines, for ever.
     pub(super) async fn run_timer(&self) {
+        let clock = &self.shared.clock;
         loop {
-            let first_ms = self.shared.deadlines.lock().peek().map(|first| first.at_ms);
-            let added = self.shared.deadline_added.notified();
-            match first_ms {
-                None => added.await,
-                Some(at_ms) if at_ms > self.shared.clock.now_ms() => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(self.shared.clock.instant_of(at_ms)) => {}
-                        () = added => {}
-                    }
-                }
-                Some(_) => self.fire_first(),
-            }
+            let instant_of = |at_ms| (at_ms > clock.now_ms()).then(|| clock.instant_of(at_ms));
+            self.fire(self.shared.deadlines.due(instant_of).await);
         }
     }
 
     /// A task does it, since the slot may be locked while its record is being stored, and others are due as well.
-    fn fire_first(&self) {
-        let first = self.shared.deadlines.lock().pop();
-        let Some(slot) = first.and_then(|first| first.slot.upgrade()) else { return };
+    fn fire(&self, slot: Arc<Slot>) {
         let groups = self.clone();
         tokio::spawn(async move {
             let mut locked = slot.state.clone().lock_owned().await;

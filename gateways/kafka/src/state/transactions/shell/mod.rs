@@ -17,13 +17,10 @@ mod store;
 mod timer;
 mod watch;
 
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use core_rpc::{Core, META_KEY_BYTES_MAX, MetaError, Outcome};
 use dashmap::DashMap;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +29,7 @@ use super::config::TransactionConfig;
 use super::error::TransactionError;
 use super::record::TransactionRecord;
 use crate::state::ProducerIds;
+use crate::state::deadlines::Deadlines;
 use crate::state::internal_topics::Journal;
 
 pub use admin::{ListFilter, ListedTransaction, TransactionDescription};
@@ -67,10 +65,8 @@ struct Shared<C> {
     slots: DashMap<String, Arc<Slot>>,
     /// The open transactions, by their producer's id.
     open: DashMap<i64, Open>,
-    /// When a slot wants to be looked at, earliest first. An entry may be outdated; a look too many does no harm.
-    deadlines: Mutex<BinaryHeap<timer::Deadline>>,
-    /// An earlier deadline than all others was added.
-    deadline_added: Notify,
+    /// When a slot wants to be looked at, earliest first.
+    deadlines: Deadlines<Slot>,
 }
 
 struct Open {
@@ -100,8 +96,7 @@ impl<C: Core> Transactions<C> {
                 journal,
                 slots: DashMap::new(),
                 open: DashMap::new(),
-                deadlines: Mutex::new(BinaryHeap::new()),
-                deadline_added: Notify::new(),
+                deadlines: Deadlines::default(),
             }),
         };
         let revision = loop {

@@ -1,10 +1,9 @@
-//! One timer for all transactional ids: a heap of deadlines, and a task that sleeps until the first.
+//! One timer for all transactional ids: when each wants to be looked at, and a task that waits for the first.
 
-use std::cmp::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use core_rpc::Core;
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 
 use super::Transactions;
 use super::slot::{Loaded, Slot};
@@ -15,31 +14,8 @@ use crate::state::transactions::state::TransactionState;
 /// When a gateway that is not the coordinator looks again whether it has become so, for what is overdue.
 const COORDINATOR_AGAIN_AFTER_MS: i64 = 2_000;
 
-pub(super) struct Deadline {
-    at_ms: i64,
-    slot: Weak<Slot>,
-}
-
-/// Reversed, as the standard heap gives the greatest first.
-impl Ord for Deadline {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.at_ms.cmp(&self.at_ms)
-    }
-}
-
-impl PartialOrd for Deadline {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Deadline {
-    fn eq(&self, other: &Self) -> bool {
-        self.at_ms == other.at_ms
-    }
-}
-
-impl Eq for Deadline {}
+/// After what time the clock is looked at again, at the latest.
+const WAIT_MS_MAX: u64 = 60 * 60 * 1000;
 
 impl<C: Core> Transactions<C> {
     /// When something is to be done about the record if nobody asks, ms since the Unix epoch.
@@ -65,40 +41,23 @@ impl<C: Core> Transactions<C> {
             return;
         }
         loaded.timer_at_ms = Some(at_ms);
-        let mut deadlines = self.shared.deadlines.lock();
-        let is_first = deadlines.peek().is_none_or(|first| at_ms < first.at_ms);
-        deadlines.push(Deadline { at_ms, slot: Arc::downgrade(slot) });
-        drop(deadlines);
-        if is_first {
-            self.shared.deadline_added.notify_one();
-        }
+        self.shared.deadlines.add(at_ms, slot);
     }
 
     /// Looks at slots when their deadlines come, for ever.
     pub(super) async fn run_timer(&self) {
         loop {
-            let first_ms = self.shared.deadlines.lock().peek().map(|first| first.at_ms);
-            let added = self.shared.deadline_added.notified();
-            let Some(at_ms) = first_ms else {
-                added.await;
-                continue;
+            let instant_of = |at_ms: i64| {
+                let left_ms = u64::try_from(at_ms.saturating_sub(now_ms())).unwrap_or_default();
+                // A clock that is set may come back to it sooner; and no instant is that far away.
+                (left_ms > 0).then(|| Instant::now() + Duration::from_millis(left_ms.min(WAIT_MS_MAX)))
             };
-            match u64::try_from(at_ms.saturating_sub(now_ms())) {
-                Ok(left_ms) if left_ms > 0 => {
-                    tokio::select! {
-                        () = tokio::time::sleep(Duration::from_millis(left_ms)) => {}
-                        () = added => {}
-                    }
-                }
-                _ => self.fire_first(),
-            }
+            self.fire(self.shared.deadlines.due(instant_of).await);
         }
     }
 
     /// A task does it, since the core may be slow, and others are due as well.
-    fn fire_first(&self) {
-        let first = self.shared.deadlines.lock().pop();
-        let Some(slot) = first.and_then(|first| first.slot.upgrade()) else { return };
+    fn fire(&self, slot: Arc<Slot>) {
         let transactions = self.clone();
         tokio::spawn(async move {
             let mut loaded = slot.state.lock().await;

@@ -1,0 +1,136 @@
+//! What costs by the number of things: a group of many members, a fetch session of ten thousand partitions. On the real core;
+//! `--nocapture` shows the times; `POLYMQ_TEST_MEMBERS=1000` makes the group a large one.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use codec_kafka::messages::consumer_group_heartbeat::TopicPartitions;
+use codec_kafka::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use codec_kafka::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use core_log::LocalCore;
+use kafka_gateway::state::GroupConfig;
+use kafka_gateway::{Config, Handle, start};
+use support::client::Client;
+use support::*;
+
+async fn gateway_in(directory: &tempfile::TempDir) -> (LocalCore, Handle, Client) {
+    let core = LocalCore::open_directory(core_log::Config::default(), directory.path(), Default::default()).unwrap();
+    // Nobody is to be late because the machine is.
+    let groups = GroupConfig { consumer_session_timeout_ms: 600_000, ..GroupConfig::default() };
+    let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), groups, ..Config::default() };
+    let gateway = start(core.clone(), config).await.unwrap();
+    let client = Client::connect(gateway.address()).await;
+    (core, gateway, client)
+}
+
+/// A member, as it was told last.
+struct Member {
+    told: ConsumerGroupHeartbeatResponse,
+    owned: Vec<TopicPartitions>,
+}
+
+impl Member {
+    async fn beat(&mut self, client: &mut Client, request: ConsumerGroupHeartbeatRequest) {
+        self.told = client.ask(1, &request).await;
+        assert_eq!(self.told.error_code, 0, "{:?}", self.told.error_message);
+        if let Some(assignment) = &self.told.assignment {
+            self.owned = assignment.topic_partitions.clone();
+        }
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = i32> + '_ {
+        self.owned.iter().flat_map(|topic| topic.partitions.iter().copied())
+    }
+}
+
+/// A group is one record, which each change writes anew.
+#[tokio::test]
+async fn a_group_of_many_members_settles() {
+    let members_wanted =
+        std::env::var("POLYMQ_TEST_MEMBERS").ok().and_then(|number| number.parse().ok()).unwrap_or(100);
+    let directory = tempfile::tempdir().unwrap();
+    let (core, gateway, mut client) = gateway_in(&directory).await;
+    create(&mut client, "t", members_wanted as i32, &[]).await;
+    let began = Instant::now();
+    let mut members = Vec::with_capacity(members_wanted);
+    for number in 0..members_wanted {
+        let join = ConsumerGroupHeartbeatRequest {
+            group_id: "g".into(),
+            member_id: format!("a-member-with-a-long-name-{number:04}"),
+            rebalance_timeout_ms: 300_000,
+            subscribed_topic_names: Some(vec!["t".into()]),
+            topic_partitions: Some(Vec::new()),
+            ..Default::default()
+        };
+        let mut member = Member { told: Default::default(), owned: Vec::new() };
+        member.beat(&mut client, join).await;
+        members.push(member);
+    }
+    let joined = began.elapsed();
+    let last_epoch = members[members_wanted - 1].told.member_epoch;
+    let mut rounds = 0;
+    while members.iter().any(|member| member.told.member_epoch < last_epoch || member.partitions().next().is_none()) {
+        rounds += 1;
+        assert!(rounds < 10, "they never settle");
+        for member in &mut members {
+            let beat = ConsumerGroupHeartbeatRequest {
+                group_id: "g".into(),
+                member_id: member.told.member_id.clone().unwrap_or_default(),
+                member_epoch: member.told.member_epoch,
+                rebalance_timeout_ms: -1,
+                topic_partitions: Some(member.owned.clone()),
+                ..Default::default()
+            };
+            member.beat(&mut client, beat).await;
+        }
+    }
+    let settled = began.elapsed() - joined;
+    println!("{members_wanted} members: joined in {joined:?}, settled by {rounds} rounds of heartbeats in {settled:?}");
+    let mut all: Vec<i32> = members.iter().flat_map(Member::partitions).collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..members_wanted as i32), "each partition is one member's");
+    gateway.stop().await;
+    core.stop();
+}
+
+/// An incremental fetch that names nothing still looks at every partition of its session, as in Kafka.
+#[tokio::test]
+async fn ten_thousand_idle_partitions_are_fetched() {
+    const PARTITIONS: i32 = 10_000;
+    const FETCHES: u32 = 10;
+    let directory = tempfile::tempdir().unwrap();
+    let (core, gateway, mut client) = gateway_in(&directory).await;
+    create(&mut client, "t", PARTITIONS, &[]).await;
+    let wanted = |partition| FetchPartition { partition, partition_max_bytes: 1 << 20, ..Default::default() };
+    let partitions = (0..PARTITIONS).map(wanted).collect();
+    let mut request = FetchRequest {
+        session_epoch: 0,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        topics: vec![FetchTopic { topic: "t".into(), partitions, ..Default::default() }],
+        ..Default::default()
+    };
+    let full = client.ask(12, &request).await;
+    assert_eq!((full.error_code, full.responses[0].partitions.len()), (0, PARTITIONS as usize));
+    request.session_id = full.session_id;
+    request.topics.clear();
+    let mut took = Duration::ZERO;
+    for epoch in 1..=FETCHES {
+        request.session_epoch = epoch as i32;
+        let began = Instant::now();
+        let answer = client.ask(12, &request).await;
+        took += began.elapsed();
+        assert_eq!((answer.error_code, answer.responses.len()), (0, 0), "nothing has happened");
+    }
+    println!("an empty fetch of {PARTITIONS} partitions takes {:?}", took / FETCHES);
+    let records = batch(&["x"]);
+    assert_eq!(client.ask(12, &produce_request("t", 9_999, records)).await.responses.len(), 1);
+    request.session_epoch += 1;
+    let answer = client.ask(12, &request).await;
+    assert_eq!(answer.responses[0].partitions.len(), 1);
+    assert_eq!(answer.responses[0].partitions[0].partition_index, 9_999);
+    gateway.stop().await;
+    core.stop();
+}
