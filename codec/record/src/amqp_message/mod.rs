@@ -26,6 +26,6 @@ pub use neutral::{from_message, to_message};
 pub use properties::{InvalidExpiration, PERSISTENT, Properties};
 pub use property_list::PropertyList;
 pub use short_str::{ShortStr, TooLong};
-pub use stored::{MessageView, Messages, Writer, batch_of, messages, nth};
+pub use stored::{MessageParts, MessageView, Messages, Writer, batch_of, messages, nth};
 pub use table::{DEPTH_MAX, FieldTable, FieldValue, VALUES_MAX};
 pub use wire::{Reader, SyntaxError};

@@ -94,6 +94,21 @@ impl MessageView {
     }
 }
 
+/// A message to be stored, in parts that lie anywhere. As in [`MessageView`]; a client's, so that it has not died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageParts<'a> {
+    pub time_ms: i64,
+    pub expires_ms: Option<i64>,
+    pub priority: u8,
+    pub delivery_mode: u8,
+    /// UTF-8, as is the routing key.
+    pub exchange: &'a [u8],
+    pub routing_key: &'a [u8],
+    /// Well-formed, flags first.
+    pub properties: &'a [u8],
+    pub body: &'a [u8],
+}
+
 /// Puts messages together into a batch.
 #[derive(Debug, Default)]
 pub struct Writer {
@@ -111,22 +126,38 @@ impl Writer {
     /// below 2 GiB.
     pub fn append(&mut self, message: &MessageView) {
         let at = self.out.len();
-        let raw = message.properties.raw();
-        self.out.reserve(message.stored_bytes());
-        self.out.put_u32_le((message.stored_bytes() - LENGTH_BYTES) as u32);
-        self.out.put_slice(&[0, message.priority, message.delivery_mode, message.exchange.len() as u8]);
-        self.out.put_i64_le(message.time_ms);
-        // A message that expired at the epoch has expired a millisecond later, too.
-        self.out.put_i64_le(message.expires_ms.map_or(NEVER, |expires_ms| expires_ms.max(1)));
-        self.out.put_u32_le(raw.len() as u32);
-        self.out.put_u8(message.routing_key.len() as u8);
-        self.out.put_slice(message.exchange.as_bytes());
-        self.out.put_slice(message.routing_key.as_bytes());
-        self.out.put_slice(raw);
-        self.out.put_slice(&message.body);
+        self.append_parts(&MessageParts {
+            time_ms: message.time_ms,
+            expires_ms: message.expires_ms,
+            priority: message.priority,
+            delivery_mode: message.delivery_mode,
+            exchange: message.exchange.as_bytes(),
+            routing_key: message.routing_key.as_bytes(),
+            properties: message.properties.raw(),
+            body: &message.body,
+        });
         if message.has_died {
             self.out[at + LENGTH_BYTES] = HAS_DIED;
         }
+    }
+
+    /// As [`Writer::append`], of what lies elsewhere. Exchange and routing key have at most 255 bytes.
+    pub fn append_parts(&mut self, message: &MessageParts<'_>) {
+        let MessageParts { exchange, routing_key, properties, body, .. } = *message;
+        debug_assert!(exchange.len() <= ShortStr::BYTES_MAX && routing_key.len() <= ShortStr::BYTES_MAX);
+        let bytes = HEAD_BYTES + exchange.len() + routing_key.len() + properties.len() + body.len();
+        self.out.reserve(bytes);
+        self.out.put_u32_le((bytes - LENGTH_BYTES) as u32);
+        self.out.put_slice(&[0, message.priority, message.delivery_mode, exchange.len() as u8]);
+        self.out.put_i64_le(message.time_ms);
+        // A message that expired at the epoch has expired a millisecond later, too.
+        self.out.put_i64_le(message.expires_ms.map_or(NEVER, |expires_ms| expires_ms.max(1)));
+        self.out.put_u32_le(properties.len() as u32);
+        self.out.put_u8(routing_key.len() as u8);
+        self.out.put_slice(exchange);
+        self.out.put_slice(routing_key);
+        self.out.put_slice(properties);
+        self.out.put_slice(body);
         self.count += 1;
         self.max_time_ms = self.max_time_ms.max(Some(message.time_ms));
     }

@@ -108,6 +108,10 @@ table! {
     }
     after_publishes {
         ChannelFlow => channel_flow;
+        ConfirmSelect => confirm_select;
+        TxSelect => tx_select;
+        TxCommit => tx_commit;
+        TxRollback => tx_rollback;
         ExchangeDeclare => exchange_declare;
         ExchangeDelete => exchange_delete;
         ExchangeBind => exchange_bind;

@@ -15,6 +15,11 @@ pub fn settle<C: Core>(
 ) -> Result<(), Refusal> {
     let unknown = |UnknownTag(tag)| Refusal::precondition_failed(format!("unknown delivery tag {tag}"));
     let channel = &mut *request.channel;
+    if let Some(transaction) = &mut channel.transaction {
+        let taken = channel.consuming.take(delivery_tag, multiple).map_err(unknown)?;
+        transaction.settles.push((taken, outcome));
+        return Ok(());
+    }
     let settled = channel.consuming.settle(delivery_tag, multiple, outcome).map_err(unknown)?;
     if outcome == Outcome::Ack {
         channel.info.counters.ack.add(settled);

@@ -25,6 +25,10 @@ impl From<Refusal> for Fault {
 }
 
 impl Fault {
+    pub(super) fn new(refusal: Refusal, at: (u16, u16)) -> Fault {
+        Fault { refusal, at }
+    }
+
     pub(super) fn of_connection(refusal: Refusal, at: (u16, u16)) -> Fault {
         Fault { refusal: refusal.hard(), at }
     }
@@ -49,7 +53,11 @@ impl<C: Core> Session<C> {
                 }
             };
             at += frame.frame_bytes();
-            match self.take_frame(frame).await {
+            let taken = match self.take_publish_frame(&frame) {
+                Some(taken) => taken.map(|()| None),
+                None => self.take_frame(frame).await,
+            };
+            match taken {
                 Ok(None) => {}
                 Ok(Some(ended)) => break Ok(Some(ended)),
                 Err(Stop::Fault(number, fault)) if !fault.refusal.is_hard() => self.close_channel(number, fault).await,
@@ -131,6 +139,7 @@ impl<C: Core> Session<C> {
                 return Err(Stop::Fault(number, Fault { refusal, at }));
             }
             Method::ChannelClose(_) => {
+                self.finish_flights().await.map_err(Stop::Session)?;
                 if let Some(closed) = self.channels.close(number, true) {
                     self.leave_channel(closed).await;
                 }

@@ -19,6 +19,7 @@ mod frames;
 mod goodbye;
 mod handshake;
 mod mechanisms;
+mod publish;
 mod serve;
 mod server_properties;
 mod wire;
@@ -31,6 +32,7 @@ use core_rpc::Core;
 use gateway_runtime::Stream;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::publish::take_turns;
 pub use self::server_properties::{RABBITMQ_VERSION, server_properties};
 use self::wire::Wire;
 use crate::Gateway;

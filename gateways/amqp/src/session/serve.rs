@@ -4,26 +4,32 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use codec_amqp::{Method, Outgoing};
+use codec_amqp::{Method, Outgoing, ShortStr, connection};
 use core_rpc::Core;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::SessionError;
 use super::frames::Fault;
+use super::publish::{Confirming, Flights};
 use super::wire::Wire;
 use crate::Gateway;
 use crate::errors::{Refusal, ReplyCode};
 use crate::handlers::{self, Request};
+use crate::state::Alarms;
 use crate::state::channel::{Channel, Channels, Settles};
 use crate::state::queues;
 use crate::state::registry::Connection;
 
 /// Unsent bytes from which on no frames are taken and no deliveries: the peer does not read.
 const OUT_BYTES_MAX: usize = 1 << 20;
+
+/// How long the core may take for what a connection published that ends.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +42,8 @@ pub(super) enum Ended {
 enum Signal {
     /// Somebody asked for its end, or the gateway stops.
     Close(Refusal),
+    /// Memory or disk run short, or do so no more.
+    Alarms,
 }
 
 /// What the task waited for.
@@ -54,8 +62,18 @@ pub(super) struct Session<C> {
     pub(super) channels: Channels,
     pub(super) frame_bytes_max: usize,
     pub(super) settles: Settles,
+    pub(super) flights: Flights,
+    /// Bytes of bodies that have come in part.
+    pub(super) half_sent_bytes: u64,
+    /// It has published since the last alarm.
+    pub(super) has_published: bool,
+    /// It is not listened to, because an alarm stands and it publishes.
+    is_blocked: bool,
+    /// Channels on which something was lost.
+    lost: Vec<(u16, Refusal)>,
     heartbeat: Option<Heartbeat>,
     signals: Pin<Box<dyn Future<Output = Signal> + Send>>,
+    draining: CancellationToken,
 }
 
 /// When to send a sign of life, and when to miss one.
@@ -79,9 +97,15 @@ pub(super) async fn run<C: Core>(
         channels: Channels::default(),
         frame_bytes_max: connection.negotiated.frame_max as usize,
         settles: Settles::default(),
+        flights: Flights::new(),
+        half_sent_bytes: 0,
+        has_published: false,
+        is_blocked: false,
+        lost: Vec::new(),
         heartbeat: (!interval.is_zero())
             .then(|| Heartbeat { interval, timer: Box::pin(sleep_until(Instant::now() + interval / 2)) }),
-        signals: signals(connection.clone(), draining),
+        signals: signals(connection.clone(), gateway.alarms.clone(), draining.clone()),
+        draining,
     };
     let served = session.rounds().await;
     // Where the goodbye came first, there is nothing left to do here.
@@ -89,9 +113,15 @@ pub(super) async fn run<C: Core>(
     served
 }
 
-fn signals(connection: Arc<Connection>, draining: CancellationToken) -> Pin<Box<dyn Future<Output = Signal> + Send>> {
+fn signals(
+    connection: Arc<Connection>,
+    alarms: Alarms,
+    draining: CancellationToken,
+) -> Pin<Box<dyn Future<Output = Signal> + Send>> {
+    let mut changes = alarms.changes();
     Box::pin(async move {
         tokio::select! {
+            _ = changes.changed() => Signal::Alarms,
             refusal = connection.asked_to_close() => Signal::Close(refusal),
             () = draining.cancelled() => Signal::Close(Refusal::new(
                 ReplyCode::ConnectionForced,
@@ -107,7 +137,9 @@ impl<C: Core> Session<C> {
             if self.take_frames().await?.is_some() {
                 return Ok(());
             }
+            self.flights.send(&self.gateway);
             self.settles.flush(&self.gateway, &mut self.channels);
+            self.look_at_alarms();
             match poll_fn(|context| self.poll_wait(context)).await? {
                 Woken::Received => {}
                 Woken::Refused(refused) => {
@@ -118,6 +150,12 @@ impl<C: Core> Session<C> {
                         }
                         self.close_channel(number, Fault::from(refusal)).await;
                     }
+                }
+                Woken::Signal(Signal::Alarms) => {
+                    // From now on it takes a publish to be blocked.
+                    self.has_published = self.is_blocked;
+                    let (connection, alarms) = (self.connection.clone(), self.gateway.alarms.clone());
+                    self.signals = signals(connection, alarms, self.draining.clone());
                 }
                 Woken::Gone => return Err(SessionError::Gone),
                 Woken::Signal(Signal::Close(refusal)) => {
@@ -130,7 +168,43 @@ impl<C: Core> Session<C> {
 
     /// Whether another frame may be taken.
     pub(super) fn may_take(&self) -> bool {
-        self.wire.out.len() < OUT_BYTES_MAX
+        self.wire.out.len() < OUT_BYTES_MAX && self.flights.has_room() && !self.is_blocked
+    }
+
+    /// Blocks a publisher while an alarm stands, and tells it (RabbitMQ's connection.blocked).
+    fn look_at_alarms(&mut self) {
+        let short = self.gateway.alarms.now();
+        let is_blocked = short.any() && self.has_published;
+        if is_blocked == self.is_blocked {
+            return;
+        }
+        self.is_blocked = is_blocked;
+        self.connection.is_blocked.store(is_blocked, Ordering::Relaxed);
+        if !self.connection.capabilities.connection_blocked {
+            return;
+        }
+        let told: Method = if is_blocked {
+            connection::Blocked { reason: ShortStr::from_static(short.reason()) }.into()
+        } else {
+            connection::Unblocked {}.into()
+        };
+        self.wire.out.put_method(0, &told);
+    }
+
+    /// Waits until all that was published is answered; meanwhile the socket is written.
+    pub(super) async fn finish_flights(&mut self) -> Result<(), SessionError> {
+        self.flights.send(&self.gateway);
+        poll_fn(|context| {
+            self.poll_flights(context);
+            self.wire.poll_send(context)?;
+            if self.flights.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    fn poll_flights(&mut self, context: &mut Context<'_>) -> bool {
+        let confirming = Confirming { channels: &mut self.channels, out: &mut self.wire.out, lost: &mut self.lost };
+        self.flights.poll(context, confirming)
     }
 
     /// Does what there is to do, until there is something for the rounds.
@@ -139,6 +213,10 @@ impl<C: Core> Session<C> {
             return Poll::Ready(Ok(Woken::Signal(signal)));
         }
         loop {
+            let answered = self.poll_flights(context);
+            if !self.lost.is_empty() {
+                return Poll::Ready(Ok(Woken::Refused(std::mem::take(&mut self.lost))));
+            }
             let refused = self.connection.outbox.drain(
                 context,
                 &self.connection,
@@ -157,11 +235,16 @@ impl<C: Core> Session<C> {
                     Poll::Pending => {}
                 }
             }
-            if !sent {
+            if !self.wire.input.is_empty() && answered && self.may_take() {
+                // Frames that had no room have it now.
+                return Poll::Ready(Ok(Woken::Received));
+            }
+            if !(sent || answered) {
                 break;
             }
         }
-        self.poll_heartbeat(context, true)?;
+        let is_reading = self.may_take();
+        self.poll_heartbeat(context, is_reading)?;
         Poll::Pending
     }
 
@@ -190,6 +273,7 @@ impl<C: Core> Session<C> {
     /// Runs a handler; meanwhile the socket is written and heartbeats are sent.
     pub(super) async fn handle(&mut self, number: u16, method: Method) -> Result<Result<(), Refusal>, SessionError> {
         let mut replies = Outgoing::default();
+        self.finish_flights().await?;
         self.settles.flush(&self.gateway, &mut self.channels);
         self.settles.settled(&self.gateway).await;
         let handled = {
@@ -216,12 +300,22 @@ impl<C: Core> Session<C> {
 
     /// Gives back what a channel holds.
     pub(super) async fn leave_channel(&mut self, mut channel: Box<Channel>) {
+        self.forget_half_sent(&channel);
         queues::channel_closed(&self.gateway, &mut channel.consuming).await;
         self.connection.remove_channel(channel.number);
     }
 
     /// Gives back what the connection holds. What was given back already is not there a second time.
     pub(super) async fn leave(&mut self) {
+        // What was published is kept, though nobody waits for the answer any more.
+        self.flights.send(&self.gateway);
+        let kept = poll_fn(|context| {
+            self.poll_flights(context);
+            if self.flights.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        if tokio::time::timeout(LEAVE_MAX, kept).await.is_err() {
+            tracing::warn!(connection = %self.connection.name, "a connection ends with publishes that are not answered");
+        }
         for channel in self.channels.drain() {
             self.leave_channel(channel).await;
         }

@@ -1,13 +1,16 @@
 //! What one channel remembers.
 //!
 //! - [`confirms`]: publisher confirms that are answered together.
+//! - [`publishing`]: the message that is coming in, and the routes that were looked up.
 //! - [`consuming`]: consumers, prefetch and what is unacknowledged.
 //! - [`Settles`]: which channels have settled something in a read round.
 
 mod channels;
 pub mod confirms;
 pub mod consuming;
+pub mod publishing;
 mod settles;
+mod transaction;
 mod unacked;
 mod window;
 
@@ -18,7 +21,9 @@ use codec_amqp::ShortStr;
 
 pub use self::channels::{Channels, Seat};
 pub use self::consuming::{Consuming, Dead, DeadReason, Outcome, ReplyTo};
+pub use self::publishing::Publishing;
 pub use self::settles::Settles;
+pub use self::transaction::Transaction;
 pub use self::unacked::{Delivered, Unacked, UnknownTag};
 pub use self::window::Window;
 use super::registry::ChannelInfo;
@@ -32,12 +37,22 @@ pub struct Channel {
     pub info: Arc<ChannelInfo>,
     /// The queue that was declared last: what an empty queue name means.
     pub last_queue: Option<ShortStr>,
+    pub publishing: Publishing,
     pub consuming: Consuming,
+    /// What waits for a commit, if the channel is transactional.
+    pub transaction: Option<Transaction>,
 }
 
 impl Channel {
     pub fn new(number: u16) -> Channel {
-        Channel { number, info: Arc::new(ChannelInfo::new(number)), last_queue: None, consuming: Consuming::default() }
+        Channel {
+            number,
+            info: Arc::new(ChannelInfo::new(number)),
+            last_queue: None,
+            publishing: Publishing::default(),
+            consuming: Consuming::default(),
+            transaction: None,
+        }
     }
 
     /// Shows others how many consumers there are.
