@@ -12,7 +12,7 @@ use gateway_runtime::{health, ready, signals};
 use crate::component::{lend, settings};
 
 /// The gateways there are.
-const GATEWAYS: [&str; 1] = ["kafka"];
+const GATEWAYS: [&str; 2] = ["kafka", "amqp"];
 
 /// Loopback: who opens it to a network says so.
 const ADMIN_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400);
@@ -38,7 +38,7 @@ pub fn command() -> Command {
                 .env("POLYMQ_GATEWAYS")
                 .value_name("NAMES")
                 .value_delimiter(',')
-                .default_value("kafka")
+                .default_value("kafka,amqp")
                 .help("Which gateways to run, with commas between"),
         )
         .arg(
@@ -66,7 +66,8 @@ pub fn command() -> Command {
                 .help("A TOML file with the same keys"),
         );
     let command = lend::<core_server::Flags>(command, "core", &["data"]);
-    lend::<kafka_gateway::cli::Flags>(command, "kafka", &["core"])
+    let command = lend::<kafka_gateway::cli::Flags>(command, "kafka", &["core"]);
+    lend::<amqp_gateway::cli::Flags>(command, "amqp", &["core"])
 }
 
 pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
@@ -96,6 +97,14 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         kafka = Some(handle);
     }
 
+    let mut amqp = None;
+    if gateways.iter().any(|name| *name == "amqp") {
+        let flags: amqp_gateway::cli::Flags = settings(matches, "amqp", &[])?;
+        let handle = amqp_gateway::start(server.core.clone(), flags.to_config()).await.context("the AMQP gateway")?;
+        addresses.extend(handle.addresses());
+        amqp = Some(handle);
+    }
+
     let listen = matches.get_one::<SocketAddr>("admin-listen").copied();
     let admin = Admin::start(listen, Some(ADMIN_LISTEN_DEFAULT), metrics, health::of_core(server.core.clone())).await;
     let admin = admin.context("cannot serve health and metrics")?;
@@ -110,9 +119,17 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         ready::write(path, &addresses).with_context(|| format!("cannot write {}", path.display()))?;
     }
     signals::terminated().await?;
-    if let Some(kafka) = kafka {
-        kafka.stop().await;
-    }
+    let kafka_stops = async {
+        if let Some(kafka) = kafka {
+            kafka.stop().await;
+        }
+    };
+    let amqp_stops = async {
+        if let Some(amqp) = amqp {
+            amqp.stop().await;
+        }
+    };
+    tokio::join!(kafka_stops, amqp_stops);
     server.stop().await;
     Ok(())
 }
