@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use codec_record::Batch;
 use codec_record::amqp_message::{MessageParts, Writer};
@@ -111,7 +112,8 @@ pub struct Round {
     pub parts: Vec<Part>,
     /// The slot in which a partition's last message stands.
     last: HashMap<PartitionId, u32>,
-    /// Changes when a way's slots are to be looked up again. Never 0, and never again what it was.
+    /// Changes when a way's slots are to be looked up again. Never 0, never again what it was, and never another round's: a way
+    /// may be used in several (a transaction has its own).
     epoch: u64,
     /// Of all messages, as they are stored.
     pub bytes: usize,
@@ -119,9 +121,15 @@ pub struct Round {
     pub is_slow: bool,
 }
 
+/// An epoch that no round of this process has had.
+fn next_epoch() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 impl Round {
     pub fn new() -> Round {
-        Round { epoch: 1, ..Round::default() }
+        Round { epoch: next_epoch(), ..Round::default() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -130,8 +138,7 @@ impl Round {
 
     /// The round, and an empty one in its place.
     pub fn take(&mut self) -> Round {
-        let epoch = self.epoch + 1;
-        std::mem::replace(self, Round { epoch, ..Round::default() })
+        std::mem::replace(self, Round::new())
     }
 
     /// Adds a message.
@@ -246,7 +253,7 @@ impl Round {
         for target in targets.iter() {
             if self.last.insert(target.partition, at).is_some() {
                 // Ways that found the former slot must look again.
-                self.epoch += 1;
+                self.epoch = next_epoch();
             }
         }
         self.slots.push(Slot::new(targets));
