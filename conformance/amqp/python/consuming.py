@@ -426,7 +426,7 @@ def quorum_refuses_a_global_prefetch(kit):
 @no_oracle("3.10 knows no time-out of one queue")
 def acknowledgement_timeout(kit):
     channel = kit.channel(confirm=True)
-    queue = kit.queue(channel, durable=True, arguments={"x-consumer-timeout": 1000})
+    queue = kit.queue(channel, durable=True, arguments={"x-queue-type": "quorum", "x-consumer-timeout": 1000})
     publish(channel, queue, "x")
     holder = kit.channel()
     Consumer(holder, queue).wait(1)
