@@ -8,11 +8,12 @@ use core_rpc::Core;
 use super::claim;
 use super::consumer::Consumer;
 use super::dealer::InExclusiveUse;
-use super::{Queues, dispatcher};
+use super::{LiveQueue, Queues, dispatcher};
 use crate::Gateway;
 use crate::errors::Refusal;
 use crate::state::channel::{Channel, Window};
 use crate::state::registry::Connection;
+use crate::state::streams;
 use crate::state::topology::Queue;
 
 /// Who wants to consume, and how.
@@ -57,12 +58,16 @@ impl<C: Core> Queues<C> {
                 return Err(in_use());
             }
         }
+        let start = match queue.is_stream() {
+            true => Some(streams::begin(&gateway.core, &queue, &channel.consuming, no_ack, &arguments).await?),
+            false => None,
+        };
         let consumer = Arc::new(Consumer {
             number: queues.next_number(),
             channel_life: channel.consuming.life(),
             channel: channel.number,
             tag,
-            queue: live.clone(),
+            queue: if start.is_some() { queues.private(&queue) } else { live.clone() },
             no_ack,
             exclusive,
             priority,
@@ -80,7 +85,9 @@ impl<C: Core> Queues<C> {
             }
             let joined = dealing.dealer.join(consumer.number, priority, exclusive, consumer.clone());
             joined.map_err(|InExclusiveUse| in_use())?;
-            if !std::mem::replace(&mut dealing.dispatched, true) {
+            if let Some(cursor) = start {
+                tokio::spawn(streams::run(gateway.clone(), consumer.clone(), cursor));
+            } else if !std::mem::replace(&mut dealing.dispatched, true) {
                 tokio::spawn(dispatcher::run(gateway.clone(), live.clone(), session));
             }
         }
@@ -94,10 +101,15 @@ impl<C: Core> Queues<C> {
     /// its queue at this gateway.
     pub fn cancel(&self, consumer: &Consumer) -> bool {
         let live = &consumer.queue;
-        let last = {
+        let leave = |live: &LiveQueue| {
             let mut dealing = live.dealing.lock();
             dealing.dealer.leave(consumer.number).is_some() && dealing.dealer.is_empty()
         };
+        if live.queue.is_stream() {
+            live.set_over();
+            return self.live.get(&live.topic).is_some_and(|shared| leave(&shared));
+        }
+        let last = leave(live);
         live.changed.notify_one();
         live.wake();
         last

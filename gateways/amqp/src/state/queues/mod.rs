@@ -52,7 +52,7 @@ pub use leave::{channel_closed, connection_closed, consumer_leaves};
 pub use live::LiveQueue;
 pub use marks::Marks;
 pub use outbox::{OUTBOX_BYTES_MAX, Outbox, Unasked};
-pub use parcel::{Parcel, Parceled};
+pub use parcel::{DELIVERY_BYTES, Parcel, Parceled};
 pub use reply::{DirectReply, PSEUDO_QUEUE, Replies, ReplyConsumer};
 pub use settler::Settler;
 
@@ -126,6 +126,11 @@ impl<C: Core> Queues<C> {
         live.clone()
     }
 
+    /// A stream as one of its consumers has it, who is woken alone.
+    fn private(&self, queue: &Arc<Queue>) -> Arc<LiveQueue> {
+        Arc::new(LiveQueue::new(queue.clone(), self.holder(), self.settler.clone()))
+    }
+
     /// How many consumers a queue has at this gateway.
     pub fn consumers(&self, topic: TopicId) -> usize {
         self.live.get(&topic).map_or(0, |live| live.consumers())
@@ -148,6 +153,7 @@ impl<C: Core> Queues<C> {
         live.set_over();
         let consumers = live.dealing.lock().dealer.clear();
         for consumer in consumers {
+            consumer.queue.set_over();
             let cancelled = Unasked::Cancelled {
                 channel: consumer.channel,
                 channel_life: consumer.channel_life,
@@ -180,6 +186,7 @@ impl<C: Core> Queues<C> {
             live.set_over();
             let consumers = live.dealing.lock().dealer.clear();
             for consumer in consumers {
+                consumer.queue.set_over();
                 let refusal = Refusal::new(ReplyCode::ConnectionForced, "the session with the core was lost");
                 let _ = consumer.outbox.push(Unasked::Refused { channel: consumer.channel, refusal });
             }

@@ -7,7 +7,9 @@
 
 mod cursor;
 mod offset;
+mod reader;
 mod visible;
 
 pub use cursor::{Cursor, Piece, Placed};
 pub use offset::{StartAt, check_consumer};
+pub use reader::{begin, run};
