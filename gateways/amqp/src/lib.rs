@@ -231,6 +231,7 @@ pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handl
         stop: stop.clone(),
     });
     tokio::spawn(gateway.queues.clone().follow(gateway.topology.queue_events()));
+    tokio::spawn(state::queues::watch_timeouts(gateway.clone()));
     let tls_server = tls.map(|tls| serve_tls(gateway.clone(), tls)).transpose()?;
     let serving = gateway.clone();
     let server = listener::serve(listener, connections_max, move |stream, address, draining| {

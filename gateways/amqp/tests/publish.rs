@@ -315,3 +315,33 @@ async fn a_transaction_happens_with_its_commit() {
     assert_eq!(count(&mut other, "a").await, 0);
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn a_publisher_is_blocked_while_memory_is_short_and_told_so() {
+    // More than one byte is too much.
+    let broker = Broker::with(amqp_gateway::Config { memory_bytes_max: Some(1), ..common::config() }).await;
+    let mut raw = broker.raw().await;
+    raw.open(0).await;
+    raw.open_channel(1).await;
+    // The alarm may come a moment after the first publish.
+    let blocked = loop {
+        let mut out = Outgoing::new();
+        let method = ContentMethod::Publish { exchange: "", routing_key: "q", mandatory: true, immediate: false };
+        out.put_content(1, method, &[0, 0], &bytes::Bytes::from_static(b"body"), 0);
+        within(raw.stream.write_all_buf(&mut out)).await.unwrap();
+        match raw.method().await {
+            (0, Method::ConnectionBlocked(blocked)) => break blocked,
+            (1, Method::BasicReturn(_)) => {
+                raw.frame().await;
+                raw.frame().await;
+            }
+            (_, other) => panic!("{}", other.name()),
+        }
+    };
+    assert_eq!(blocked.reason.as_str(), "low on memory");
+    // Who does not publish goes on.
+    let mut other = broker.raw().await;
+    other.open(0).await;
+    other.open_channel(1).await;
+    broker.stop().await;
+}

@@ -46,6 +46,8 @@ impl Engine {
             if acquiring.is_enough() {
                 break;
             }
+            // What was just found to be delayed wakes, too, when it is due.
+            registered.places.iter().for_each(|place| self.inner.watch_delays(&place.slot));
             registered.waiter.wait(left).await;
         }
         acquiring.answer()
@@ -357,7 +359,6 @@ impl Registered {
             let Some(place) = place else { continue };
             place.partition.wait(&waiter, at as u32, acquiring.request.isolation, u64::MAX);
             place.slot.wait(&waiter, at as u32);
-            acquiring.engine.inner.watch_delays(&place.slot);
             places.push(place.clone());
         }
         Registered { waiter, places }

@@ -319,3 +319,25 @@ async fn what_falls_due_comes_soon_whatever_else_waits() {
     // Generous: this is not the machine's only work.
     assert!(worst_ms < 2_000, "{worst_ms}");
 }
+
+/// Nothing but the message itself tells who waits that there is a time to wait for.
+#[tokio::test]
+async fn who_waits_already_is_woken_when_what_comes_later_is_due() {
+    let clock = Arc::new(core_log::SystemClock);
+    let topics = vec![queue(TOPIC, Durability::Memory)];
+    let disk = Arc::new(MemoryDisk::new());
+    let engine = Engine::open(Config::default(), disk, clock.clone(), Default::default(), topics).unwrap();
+    // So that there is a map, and the next acquire begins to wait at once.
+    assert_eq!(acquire(&engine, partition(0), 1).await.unwrap(), []);
+    let waiting = AcquireRequest { bytes_min: 1, wait: Duration::from_secs(20), ..request(partition(0), 1) };
+    let mut waiting = std::pin::pin!(engine.acquire(waiting));
+    let mut delayed = batch(1, "delayed");
+    delayed.header.not_before_ms = Some(core_log::Clock::now_ms(&*clock) + 100);
+    tokio::select! {
+        biased;
+        _ = &mut waiting => panic!("there is nothing yet"),
+        appended = append(&engine, partition(0), delayed) => drop(appended.unwrap()),
+    }
+    let acquired = waiting.await.remove(0).unwrap();
+    assert_eq!(acquired.ranges.len(), 1, "not within 20 s");
+}

@@ -20,7 +20,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Cancel
     }
     channel.count_consumers();
     if !method.no_wait {
-        let method = basic::CancelOk { consumer_tag: tag }.into();
+        let method = Box::new(basic::CancelOk { consumer_tag: tag }.into());
         // The connection is there, for it asks.
         let _ = request.connection.outbox.push(Unasked::Method { channel: channel.number, method });
     }

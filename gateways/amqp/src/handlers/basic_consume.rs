@@ -25,17 +25,19 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Consum
         if request.channel.consuming.has_tag(&tag) {
             return Err(reused(&tag));
         }
-        {
-            let consume = ConsumeRequest {
-                queue,
-                tag: tag.clone(),
-                no_ack: method.no_ack,
-                exclusive: method.exclusive,
-                priority: priority(&method.arguments)?,
-                arguments: method.arguments,
-            };
-            Queues::consume(request.gateway, request.connection, request.channel, consume).await?;
+        // What is taken from a stream stays in it, which a queue's dispatcher does not do.
+        if queue.is_stream() {
+            return Err(Refusal::not_implemented(format!("consuming from {}, a stream", queue.resource())));
         }
+        let consume = ConsumeRequest {
+            queue,
+            tag: tag.clone(),
+            no_ack: method.no_ack,
+            exclusive: method.exclusive,
+            priority: priority(&method.arguments)?,
+            arguments: method.arguments,
+        };
+        Queues::consume(request.gateway, request.connection, request.channel, consume).await?;
     }
     request.channel.count_consumers();
     if !method.no_wait {

@@ -18,6 +18,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Get) -
     }
     let counters = request.channel.info.clone();
     let counters = &counters.counters;
+    request.gateway.lifecycle.used(&queue).await;
     let Some(got) = Queues::get(request.gateway, &queue).await? else {
         counters.get_empty.add(1);
         request.reply(basic::GetEmpty {});

@@ -156,6 +156,8 @@ impl<C: Core> Session<C> {
                     self.has_published = self.is_blocked;
                     let (connection, alarms) = (self.connection.clone(), self.gateway.alarms.clone());
                     self.signals = signals(connection, alarms, self.draining.clone());
+                    // Frames may wait that came before the alarm.
+                    self.look_at_alarms();
                 }
                 Woken::Gone => return Err(SessionError::Gone),
                 Woken::Signal(Signal::Close(refusal)) => {
@@ -235,7 +237,7 @@ impl<C: Core> Session<C> {
                     Poll::Pending => {}
                 }
             }
-            if !self.wire.input.is_empty() && answered && self.may_take() {
+            if !self.wire.input.is_empty() && (answered || sent) && self.may_take() {
                 // Frames that had no room have it now.
                 return Poll::Ready(Ok(Woken::Received));
             }

@@ -30,9 +30,11 @@ async fn what_one_gateway_had_the_other_delivers_in_order() {
     assert_eq!(bodies(&mut ours, 2).await, ["5", "6"]);
     within(other.basic_ack(2, BasicAckOptions::default())).await.unwrap();
     counted(&broker.core, "q", (0, 6)).await;
-    // The core takes a gateway that it hears nothing of for dead: its session ends.
+    // The core takes a gateway that it hears nothing of for dead: its session ends. This one asks for nothing then, as dead ones do.
     let keys = broker.core.meta_list("amqp/consumers/%2F/q/2".into()).await.unwrap();
-    broker.core.session_close(keys.entries[0].session.unwrap()).await.unwrap();
+    let session = keys.entries[0].session.unwrap();
+    within(other.basic_cancel("theirs".into(), BasicCancelOptions::default())).await.unwrap();
+    broker.core.session_close(session).await.unwrap();
     for expected in ["0", "2", "3", "4"] {
         let delivery = next(&mut ours).await;
         assert_eq!((body(&delivery).as_str(), delivery.redelivered), (expected, true));

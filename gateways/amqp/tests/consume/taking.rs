@@ -1,7 +1,7 @@
 //! One client: ack, nack, requeue, get, cancel, recover, close.
 
 use lapin::options::*;
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 
 use crate::common::{Broker, within};
 use crate::support::*;
@@ -174,5 +174,22 @@ async fn what_is_expired_is_not_delivered() {
     let mut deliveries = consume(&channel, "q", "c").await;
     assert_eq!(bodies(&mut deliveries, 1).await, ["not over"]);
     counted(&broker.core, "q", (0, 1)).await;
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_never_acknowledges_loses_its_channel() {
+    let broker = Broker::start().await;
+    let (_connection, channel) = channel(&broker).await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-consumer-timeout".into(), AMQPValue::LongLongInt(1000));
+    declare(&channel, "q", arguments).await;
+    put(&broker.core, "q", 0, &numbers(0..1)).await;
+    let mut deliveries = consume(&channel, "q", "c").await;
+    assert_eq!(bodies(&mut deliveries, 1).await, ["0"]);
+    counted(&broker.core, "q", (1, 0)).await;
+    let closed = within(channel.basic_get("q".into(), BasicGetOptions::default())).await;
+    assert!(closed.is_err());
     broker.stop().await;
 }

@@ -21,6 +21,11 @@ pub fn is_over(deadline_ms: Option<i64>, arrived_ms: i64, now_ms: i64) -> bool {
     })
 }
 
+/// Whether a message may no longer be given to somebody who asks for it now, having not waited for it.
+pub fn is_past(deadline_ms: Option<i64>, now_ms: i64) -> bool {
+    deadline_ms.is_some_and(|at_ms| at_ms <= now_ms)
+}
+
 /// When to look whether a message with this deadline is over: when [`is_over`] says yes.
 pub fn look_ms(deadline_ms: i64, arrived_ms: i64) -> i64 {
     if deadline_ms <= arrived_ms { deadline_ms.saturating_add(AT_ONCE_MS) } else { deadline_ms }
@@ -48,6 +53,7 @@ mod tests {
         assert!(!is_over(None, 1000, i64::MAX));
         assert!(!is_over(Some(1500), 1000, 1499));
         assert!(is_over(Some(1500), 1000, 1500));
+        assert!(!is_past(Some(1500), 1499) && is_past(Some(1500), 1500) && is_past(Some(1000), 1000));
         // No time to live: whoever waits gets it.
         assert!(!is_over(Some(1000), 1000, 1000));
         assert!(is_over(Some(1000), 1000, 1000 + AT_ONCE_MS));

@@ -31,11 +31,12 @@ mod room;
 mod rooms;
 mod uses;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use core_rpc::{Core, PartitionId, TopicId};
 use dashmap::DashMap;
 use gateway_runtime::Membership;
+use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::state::topology::Queue;
@@ -70,7 +71,7 @@ struct Shared<C> {
     session: CoreSession,
     membership: Membership,
     topology: Topology<C>,
-    consumers: OnceLock<Arc<dyn Consumers>>,
+    consumers: RwLock<Option<Arc<dyn Consumers>>>,
     heads: heads::Heads,
     /// Of limited queues.
     rooms: DashMap<TopicId, Arc<tokio::sync::Mutex<rooms::Room>>>,
@@ -82,11 +83,11 @@ struct Shared<C> {
 
 impl<C> Shared<C> {
     fn consumers(&self, queue: TopicId) -> usize {
-        self.consumers.get().map_or(0, |consumers| consumers.consumers(queue))
+        self.consumers.read().as_ref().map_or(0, |consumers| consumers.consumers(queue))
     }
 
     fn demand(&self, queue: TopicId) -> u64 {
-        self.consumers.get().map_or(0, |consumers| consumers.demand(queue))
+        self.consumers.read().as_ref().map_or(0, |consumers| consumers.demand(queue))
     }
 }
 
@@ -109,7 +110,7 @@ impl<C: Core> Lifecycle<C> {
             session,
             membership,
             topology,
-            consumers: OnceLock::new(),
+            consumers: RwLock::default(),
             heads: heads::Heads::default(),
             rooms: DashMap::new(),
             waiting: DashMap::new(),
@@ -128,7 +129,7 @@ impl<C: Core> Lifecycle<C> {
 
     /// Says who has the consumers. Said once, before clients come.
     pub fn set_consumers(&self, consumers: Arc<dyn Consumers>) {
-        let _ = self.shared.consumers.set(consumers);
+        *self.shared.consumers.write() = Some(consumers);
     }
 
     /// The name under which this room holds messages while it moves them.

@@ -1,13 +1,18 @@
 //! What waits in an outbox becomes frames: in the connection's task, which alone gives delivery tags.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use codec_amqp::{ContentMethod, FieldValue, Outgoing, Properties, basic};
 use codec_record::amqp_message::walk;
+use core_rpc::Core;
 
 use super::outbox::{Outbox, Unasked};
 use super::parcel::{Parcel, Parceled};
 use super::reply::DirectReply;
+use crate::Gateway;
 use crate::errors::Refusal;
 use crate::state::channel::{Channel, Channels};
 use crate::state::registry::Connection;
@@ -39,6 +44,11 @@ impl Outbox {
                         if connection.capabilities.consumer_cancel_notify {
                             out.put_method(channel, &basic::Cancel { consumer_tag, no_wait: true }.into());
                         }
+                    }
+                    Unasked::LookAtTimeouts => {
+                        let overdue =
+                            channels.iter_mut().filter_map(|channel| Some((channel.number, overdue(channel)?)));
+                        refused.extend(overdue);
                     }
                     Unasked::Refused { channel, refusal } => refused.push((channel, refusal)),
                 }
@@ -116,6 +126,39 @@ fn deliver_reply(connection: &Connection, channels: &mut Channels, out: &mut Out
     };
     out.put_content(reply.channel, method, &reply.properties, &reply.body, connection.negotiated.frame_max as usize);
     channel.info.counters.deliver_no_ack.add(1);
+}
+
+/// A client took too long to settle a delivery, as RabbitMQ says it.
+fn overdue(channel: &Channel) -> Option<Refusal> {
+    let timeout_ms = channel.consuming.overdue(now_s(), CONSUMER_TIMEOUT_MS)?;
+    Some(Refusal::precondition_failed(format!(
+        "delivery acknowledgement on channel {} timed out. Timeout value used: {timeout_ms} ms. This timeout value can be \
+         configured, see consumers doc guide to learn more",
+        channel.number
+    )))
+}
+
+/// How long a delivery may be out where its queue says nothing: RabbitMQ's default.
+const CONSUMER_TIMEOUT_MS: u64 = 30 * 60 * 1000;
+
+/// How often it is looked for deliveries that are out for too long.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Has the connections look for deliveries that are out for too long, until the gateway stops.
+pub(crate) async fn watch_timeouts<C: Core>(gateway: Arc<Gateway<C>>) {
+    loop {
+        tokio::select! {
+            () = gateway.stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let has_unsettled = |connection: &Arc<Connection>| {
+            connection.channels().iter().any(|channel| channel.unacknowledged.load(Ordering::Relaxed) > 0)
+        };
+        for connection in gateway.registry.all().iter().filter(|connection| has_unsettled(connection)) {
+            // One that is gone has nothing out.
+            let _ = connection.outbox.push(Unasked::LookAtTimeouts);
+        }
+    }
 }
 
 /// Seconds on this process's steady clock.

@@ -92,7 +92,7 @@ async fn take_one<C: Core>(
         Some(Step::Message(next)) => {
             let ttl_ms = live.queue.config().message_ttl_ms;
             let deadline_ms = expiry::deadline_ms(next.time_ms, next.expires_ms, ttl_ms);
-            if expiry::is_over(deadline_ms, next.time_ms, now_ms()) {
+            if expiry::is_past(deadline_ms, now_ms()) {
                 let offsets = vec![(id, vec![next.offset])];
                 gateway.lifecycle.expired(&live.queue, live.holder(), offsets).await;
                 return Ok(Some(Taken::Over));

@@ -46,7 +46,7 @@ use crate::state::topology::{Queue, QueueEvent};
 pub use consume::ConsumeRequest;
 pub use consumer::{ChannelWindow, Consumer};
 pub use dead::send_dead;
-pub(crate) use drain::{counted, now_s};
+pub(crate) use drain::{counted, now_s, watch_timeouts};
 pub use get::Got;
 pub use leave::{channel_closed, connection_closed, consumer_leaves};
 pub use live::LiveQueue;

@@ -35,11 +35,11 @@ pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
 pub enum Unasked {
     Deliveries(Parcel),
     /// An answer to a direct reply-to request.
-    DirectReply(DirectReply),
+    DirectReply(Box<DirectReply>),
     /// A method that must come behind the deliveries before it.
     Method {
         channel: u16,
-        method: Method,
+        method: Box<Method>,
     },
     /// The consumer's queue is gone: `basic.cancel`, if the client said that it knows it.
     Cancelled {
@@ -47,6 +47,8 @@ pub enum Unasked {
         channel_life: u64,
         consumer_tag: ShortStr,
     },
+    /// Deliveries may be out for too long: the connection is to look.
+    LookAtTimeouts,
     /// Something is wrong with a channel, or with the whole connection where the refusal is hard.
     Refused {
         channel: u16,

@@ -102,6 +102,6 @@ impl Replies {
             body,
             bytes,
         };
-        consumer.outbox.push(Unasked::DirectReply(reply)).is_ok()
+        consumer.outbox.push(Unasked::DirectReply(Box::new(reply))).is_ok()
     }
 }

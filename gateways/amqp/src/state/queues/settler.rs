@@ -134,8 +134,11 @@ async fn run<C: Core>(core: C, shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
+/// Of one partition.
+type Ranges = (PartitionId, Vec<SettleRange>);
+
 async fn settle<C: Core>(core: &C, dirty: Vec<Arc<Pending>>) {
-    let mut calls: HashMap<(GroupName, Arc<str>), Vec<(PartitionId, Vec<SettleRange>)>> = HashMap::new();
+    let mut calls: HashMap<(GroupName, Arc<str>), Vec<Ranges>> = HashMap::new();
     for pending in dirty {
         let mut marks = pending.marks.lock();
         marks.listed = false;

@@ -28,9 +28,9 @@ impl Node {
         self.words.is_empty() && self.star.is_none() && self.hash.is_none() && self.bindings.is_empty()
     }
 
-    fn add<'w>(&mut self, mut words: impl Iterator<Item = &'w str>, binding: Arc<Binding>) {
+    fn add<'w>(&mut self, words: impl Iterator<Item = &'w str>, binding: Arc<Binding>) {
         let mut node = self;
-        while let Some(word) = words.next() {
+        for word in words {
             node = match word {
                 "*" => node.star.get_or_insert_default(),
                 "#" => node.hash.get_or_insert_default(),

@@ -267,8 +267,8 @@ proptest! {
         steps.into_iter().for_each(|step| world.run(step));
     }
 
-    /// As well with clients that keep their epoch: what tells their transactions apart is the number of the decision. (Without it,
-    /// a gateway that comes late ends the next.)
+    /// As well with clients that keep their epoch. That a late end leaves the next transaction alone is the core's to see to, by the
+    /// decision's number: `core/log/tests/it/transaction_model.rs` repeats ends late.
     #[test]
     fn nothing_is_half_committed_in_a_kept_epoch(steps in proptest::collection::vec(step(false), 1..60)) {
         let mut world = World::new();

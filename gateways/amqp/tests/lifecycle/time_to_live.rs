@@ -1,0 +1,110 @@
+//! Messages that are over: by the queue's time to live and by their own, with and without consumers.
+
+use std::time::{Duration, Instant};
+
+use lapin::options::BasicQosOptions;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_queue_forgets_what_is_over() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("q", &[("x-message-ttl", int(100))]).await;
+    client.publish_all("q", &["a", "b"]).await;
+    assert_eq!(client.get("q").await.unwrap().body, "a");
+    let published = Instant::now();
+    client.wait_for_ready("q", 0).await;
+    assert!(published.elapsed() < Duration::from_secs(2));
+    assert!(client.get("q").await.is_none());
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn the_shorter_time_counts() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("short", &[("x-message-ttl", int(50))]).await;
+    client.queue("long", &[("x-message-ttl", int(600_000))]).await;
+    assert!(client.publish_with("", "short", "a", expiring("600000")).await);
+    assert!(client.publish_with("", "long", "b", expiring("50")).await);
+    client.wait_for_ready("short", 0).await;
+    client.wait_for_ready("long", 0).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_over_goes_only_from_the_head_but_is_never_delivered() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("q", &[]).await;
+    assert!(client.publish_with("", "q", "stays", expiring("600000")).await);
+    assert!(client.publish_with("", "q", "over", expiring("1")).await);
+    assert!(client.publish_with("", "q", "last", expiring("600000")).await);
+    // As in RabbitMQ's classic queues, what is behind one that is not over is still counted.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(client.ready("q").await, 3);
+    assert_eq!(client.bodies("q").await, ["stays", "last"]);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_full_consumer_leaves_waiting_is_over_in_time() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("dead", &[]).await;
+    let arguments = [
+        ("x-message-ttl", int(100)),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text("dead")),
+    ];
+    client.queue("q", &arguments).await;
+    client.channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+    let mut messages = client.consume("q", "c").await;
+    client.publish_all("q", &["held", "over", "over too"]).await;
+    assert_eq!(messages.recv().await.unwrap().body, "held");
+    client.wait_for_ready("dead", 2).await;
+    assert_eq!(client.bodies("dead").await, ["over", "over too"]);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn without_time_to_live_it_is_for_who_waits() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("q", &[("x-message-ttl", int(0))]).await;
+    client.publish("q", "nobody waits").await;
+    assert!(client.get("q").await.is_none());
+    client.wait_for_ready("q", 0).await;
+    let mut messages = client.consume("q", "c").await;
+    client.publish("q", "somebody waits").await;
+    assert_eq!(messages.recv().await.unwrap().body, "somebody waits");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn an_expiration_that_is_no_number_is_refused() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("q", &[]).await;
+    let options = lapin::options::BasicPublishOptions::default();
+    let sent = client.channel.basic_publish("".into(), "q".into(), options, b"", expiring("soon")).await.unwrap();
+    let error = sent.await.unwrap_err().to_string();
+    assert!(error.contains("PRECONDITION_FAILED"), "{error}");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn time_goes_on_while_the_broker_is_down() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("q", &[("x-message-ttl", int(300))]).await;
+    client.publish("q", "a").await;
+    let broker = broker.restart().await;
+    let client = broker.client().await;
+    client.wait_for_ready("q", 0).await;
+    // Nobody published to it since: the gateway found it by itself.
+    client.publish("q", "b").await;
+    assert_eq!(client.get("q").await.unwrap().body, "b");
+    broker.stop().await;
+}
