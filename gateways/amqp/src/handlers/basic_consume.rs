@@ -25,10 +25,6 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Consum
         if request.channel.consuming.has_tag(&tag) {
             return Err(reused(&tag));
         }
-        // What is taken from a stream stays in it, which a queue's dispatcher does not do.
-        if queue.is_stream() {
-            return Err(Refusal::not_implemented(format!("consuming from {}, a stream", queue.resource())));
-        }
         let consume = ConsumeRequest {
             queue,
             tag: tag.clone(),

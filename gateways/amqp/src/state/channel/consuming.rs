@@ -309,7 +309,7 @@ impl Consuming {
         let is_overdue =
             |entry: &&Delivered| u64::from(now_s.saturating_sub(entry.delivered_s)) * 1000 > timeout_ms(entry);
         // The oldest first; of those that are younger none is overdue, unless its queue allows less.
-        self.unacked.iter().take(OLDEST_LOOKED_AT).find(is_overdue).map(|entry| timeout_ms(entry))
+        self.unacked.iter().take(OLDEST_LOOKED_AT).find(is_overdue).map(timeout_ms)
     }
 
     /// The channel ends: its consumers are returned, to be taken from their queues, and what is out goes back in place.
