@@ -30,8 +30,12 @@ async fn a_message_comes_when_it_is_due() {
     assert_eq!((early.body.as_str(), late.body.as_str()), ("early", "late"));
     assert_eq!((early.exchange.as_str(), early.routing_key.as_str()), ("later", "k"));
     assert_eq!(early.header("x-delay"), Some(int(-150)));
+    // Never early. How late it may be is for the core's own test to say: here the machine may be busy with other tests.
     let within = |after: Duration, ms: u64| {
-        assert!(after >= Duration::from_millis(ms) && after < Duration::from_millis(ms + 100), "{after:?} for {ms} ms");
+        assert!(
+            after >= Duration::from_millis(ms) && after < Duration::from_millis(ms + 5_000),
+            "{after:?} for {ms} ms"
+        );
     };
     within(early_after, 150);
     within(late_after, 400);
