@@ -95,6 +95,7 @@ mod tests {
     fn message(body: &[u8], key: &str, expires_ms: Option<i64>) -> MessageView {
         MessageView {
             position: 0,
+            has_died: false,
             time_ms: 7,
             expires_ms,
             priority: 0,
