@@ -59,36 +59,58 @@ pub enum FrameError {
     UnknownKind { kind: u8, channel: u16 },
 }
 
+/// What stands before a payload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    pub kind: FrameKind,
+    pub channel: u16,
+    pub payload_bytes: usize,
+}
+
+impl Head {
+    /// The head of the first frame of `bytes`; `None` if it has not arrived whole.
+    #[inline]
+    pub fn read(bytes: &[u8], frame_bytes_max: usize) -> Result<Option<Head>, FrameError> {
+        let Some(&[kind, c1, c0, l3, l2, l1, l0]) = bytes.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
+        let channel = u16::from_be_bytes([c1, c0]);
+        let payload_bytes = u32::from_be_bytes([l3, l2, l1, l0]) as usize;
+        let kind = match kind {
+            1 => FrameKind::Method,
+            2 => FrameKind::Header,
+            3 => FrameKind::Body,
+            8 => FrameKind::Heartbeat,
+            kind => return Err(FrameError::UnknownKind { kind, channel }),
+        };
+        let frame_bytes = payload_bytes as u64 + FRAME_OVERHEAD_BYTES as u64;
+        if frame_bytes_max > 0 && frame_bytes > frame_bytes_max as u64 {
+            return Err(FrameError::TooLarge { frame_bytes, frame_bytes_max });
+        }
+        Ok(Some(Head { kind, channel, payload_bytes }))
+    }
+
+    /// Whether the frame that begins `bytes` has arrived whole, in which case it ends as it must.
+    #[inline]
+    pub fn is_whole(&self, bytes: &[u8]) -> Result<bool, FrameError> {
+        match bytes.get(HEAD_BYTES + self.payload_bytes) {
+            Some(&FRAME_END) => Ok(true),
+            Some(&end) => Err(FrameError::BadEnd { kind: self.kind as u8, channel: self.channel, end }),
+            None => Ok(false),
+        }
+    }
+}
+
 /// Splits the next frame off `buffer`, without a copy; `None` if it has not arrived whole, and then room for more of it
 /// is reserved. `frame_bytes_max` is what was agreed; 0 is no limit, as in the agreement.
 pub fn split(buffer: &mut BytesMut, frame_bytes_max: usize) -> Result<Option<Frame>, FrameError> {
-    let Some(&[kind, c1, c0, l3, l2, l1, l0]) = buffer.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
-    let channel = u16::from_be_bytes([c1, c0]);
-    let payload_bytes = u32::from_be_bytes([l3, l2, l1, l0]) as usize;
-    let kind = match kind {
-        1 => FrameKind::Method,
-        2 => FrameKind::Header,
-        3 => FrameKind::Body,
-        8 => FrameKind::Heartbeat,
-        kind => return Err(FrameError::UnknownKind { kind, channel }),
-    };
-    let frame_bytes = payload_bytes as u64 + FRAME_OVERHEAD_BYTES as u64;
-    if frame_bytes_max > 0 && frame_bytes > frame_bytes_max as u64 {
-        return Err(FrameError::TooLarge { frame_bytes, frame_bytes_max });
-    }
-    let end_at = HEAD_BYTES + payload_bytes;
-    match buffer.get(end_at) {
-        Some(&FRAME_END) => {}
-        Some(&end) => return Err(FrameError::BadEnd { kind: kind as u8, channel, end }),
-        None => {
-            buffer.reserve((end_at + 1 - buffer.len()).min(RESERVE_BYTES_MAX));
-            return Ok(None);
-        }
+    let Some(head) = Head::read(buffer, frame_bytes_max)? else { return Ok(None) };
+    if !head.is_whole(buffer)? {
+        buffer.reserve((HEAD_BYTES + head.payload_bytes + 1 - buffer.len()).min(RESERVE_BYTES_MAX));
+        return Ok(None);
     }
     buffer.advance(HEAD_BYTES);
-    let payload = buffer.split_to(payload_bytes).freeze();
+    let payload = buffer.split_to(head.payload_bytes).freeze();
     buffer.advance(1);
-    Ok(Some(Frame { kind, channel, payload }))
+    Ok(Some(Frame { kind: head.kind, channel: head.channel, payload }))
 }
 
 /// Takes the protocol header off `buffer`: the four bytes behind `AMQP`, which are `[0, 0, 9, 1]` where the client wants

@@ -4,7 +4,7 @@
 use codec_record::amqp_message::SyntaxError;
 
 use crate::content::{CLASS_BASIC, ContentError};
-use crate::frame::{FRAME_END, FRAME_OVERHEAD_BYTES, FrameError, FrameKind, HEAD_BYTES};
+use crate::frame::{FRAME_OVERHEAD_BYTES, FrameError, FrameKind, HEAD_BYTES, Head};
 
 /// One frame, borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,28 +23,9 @@ impl FrameView<'_> {
 
 /// The first frame of `bytes`; `None` if it has not arrived whole. `frame_bytes_max` as in [`crate::frame::split`].
 pub fn peek(bytes: &[u8], frame_bytes_max: usize) -> Result<Option<FrameView<'_>>, FrameError> {
-    let Some(&[kind, c1, c0, l3, l2, l1, l0]) = bytes.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
-    let channel = u16::from_be_bytes([c1, c0]);
-    let payload_bytes = u32::from_be_bytes([l3, l2, l1, l0]) as usize;
-    let kind = match kind {
-        1 => FrameKind::Method,
-        2 => FrameKind::Header,
-        3 => FrameKind::Body,
-        8 => FrameKind::Heartbeat,
-        kind => return Err(FrameError::UnknownKind { kind, channel }),
-    };
-    let frame_bytes = payload_bytes as u64 + FRAME_OVERHEAD_BYTES as u64;
-    if frame_bytes_max > 0 && frame_bytes > frame_bytes_max as u64 {
-        return Err(FrameError::TooLarge { frame_bytes, frame_bytes_max });
-    }
-    match bytes.get(HEAD_BYTES + payload_bytes) {
-        Some(&FRAME_END) => {
-            let payload = &bytes[HEAD_BYTES..HEAD_BYTES + payload_bytes];
-            Ok(Some(FrameView { kind, channel, payload }))
-        }
-        Some(&end) => Err(FrameError::BadEnd { kind: kind as u8, channel, end }),
-        None => Ok(None),
-    }
+    let Some(head) = Head::read(bytes, frame_bytes_max)? else { return Ok(None) };
+    let view = |payload| FrameView { kind: head.kind, channel: head.channel, payload };
+    Ok(head.is_whole(bytes)?.then(|| view(&bytes[HEAD_BYTES..HEAD_BYTES + head.payload_bytes])))
 }
 
 /// `basic.publish`, borrowed. Names are bytes here: whoever meets one for the first time looks whether it is UTF-8.
