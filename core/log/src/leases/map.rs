@@ -288,7 +288,8 @@ impl LeaseMap {
     ) -> Result<(), LeaseError> {
         let first = self.held(asked.first, asked.last, holder)?;
         let delay_ms = i64::try_from(asked.delay.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
-        let until_ms = (delay_ms > 0).then(|| now_ms.saturating_add(delay_ms));
+        // The time is in whole milliseconds, rounded down: one more, and nothing comes sooner than was asked.
+        let until_ms = (delay_ms > 0).then(|| now_ms.saturating_add(delay_ms).saturating_add(1));
         let held: Vec<_> = self.leased_between(first, asked.last, |_| true).collect();
         self.lock_into(held, asked.settlement, until_ms, settling);
         Ok(())

@@ -152,7 +152,7 @@ proptest! {
                             *message = match delay_ms as i64 {
                                 _ if ends => Is::Settled,
                                 0 => Is::Available(acquisitions, failures),
-                                delay_ms => Is::Delayed(now_ms + delay_ms, acquisitions, failures),
+                                delay_ms => Is::Delayed(now_ms + delay_ms + 1, acquisitions, failures),
                             };
                         }
                     }

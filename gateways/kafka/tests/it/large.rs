@@ -1,19 +1,17 @@
 //! What costs by the number of things: a group of many members, a fetch session of ten thousand partitions. On the real core;
 //! `--nocapture` shows the times; `POLYMQ_TEST_MEMBERS=1000` makes the group a large one.
 
-mod support;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::support::client::Client;
+use crate::support::*;
 use codec_kafka::messages::consumer_group_heartbeat::TopicPartitions;
 use codec_kafka::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use codec_kafka::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use core_log::LocalCore;
 use kafka_gateway::state::GroupConfig;
 use kafka_gateway::{Config, Handle, start};
-use support::client::Client;
-use support::*;
 
 async fn gateway_in(directory: &tempfile::TempDir) -> (LocalCore, Handle, Client) {
     let core = LocalCore::open_directory(core_log::Config::default(), directory.path(), Default::default()).unwrap();

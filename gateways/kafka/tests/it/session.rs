@@ -1,13 +1,11 @@
 //! Connections: what bytes of a peer may and may not do.
 
-mod support;
-
+use crate::support::client::Client;
+use crate::support::*;
 use codec_kafka::frame::decode_response_header;
 use codec_kafka::messages::{ApiVersionsRequest, ApiVersionsResponse, MetadataRequest};
 use codec_kafka::{ApiKey, Reader};
 use proptest::prelude::*;
-use support::client::Client;
-use support::*;
 use tokio::io::AsyncWriteExt;
 
 fn versions_request() -> ApiVersionsRequest {

@@ -1,7 +1,5 @@
 //! Consuming: real clients of a whole gateway on a real core. Messages are put into the queues' topics directly.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod counting;
 mod several_gateways;
 mod sharing;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn the_oldest_make_room() {

@@ -1,7 +1,8 @@
 //! Producing and fetching through a real socket.
 
-mod support;
-
+use crate::support::client::Client;
+use crate::support::memory_core::MemoryCore;
+use crate::support::*;
 use codec_kafka::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic};
 use codec_kafka::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use codec_kafka::messages::metadata::MetadataRequestTopic;
@@ -10,9 +11,6 @@ use codec_record::amqp_message::{FieldTable, MessageView, PropertyList, ShortStr
 use codec_record::kafka_batch::{BatchEncoder, BatchHeader, Codec, TimestampType, records};
 use core_rpc::{Append, AppendRequest, Core, PartitionId, Topic};
 use kafka_gateway::{Config, start};
-use support::client::Client;
-use support::memory_core::MemoryCore;
-use support::*;
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const CORRUPT_MESSAGE: i16 = 2;

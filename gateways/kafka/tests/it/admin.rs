@@ -1,7 +1,6 @@
 //! Admin requests through a real socket, in every version that is advertised.
 
-mod support;
-
+use crate::support::*;
 use codec_kafka::Uuid;
 use codec_kafka::messages::alter_replica_log_dirs::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
@@ -22,7 +21,6 @@ use codec_kafka::messages::{
     AlterConfigsRequest, ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest, FindCoordinatorRequest,
     IncrementalAlterConfigsRequest, SaslHandshakeRequest, alter_configs, incremental_alter_configs,
 };
-use support::*;
 
 fn topic(name: &str) -> CreatableTopic {
     CreatableTopic { name: name.into(), num_partitions: 1, replication_factor: 1, ..Default::default() }

@@ -1,9 +1,7 @@
 //! Publishing: confirms, returns, refusals, transactions.
 
-mod common;
-
+use crate::common::{Broker, Raw, within};
 use codec_amqp::{ContentHeader, ContentMethod, Method, Outgoing, PropertyList, ShortStr, basic, confirm, queue};
-use common::{Broker, Raw, within};
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
     QueueDeclareOptions,
@@ -226,7 +224,7 @@ async fn frames_out_of_order_end_the_connection() {
 
 #[tokio::test]
 async fn too_large_a_message_closes_the_channel_only() {
-    let broker = Broker::with(amqp_gateway::Config { message_bytes_max: 1000, ..common::config() }).await;
+    let broker = Broker::with(amqp_gateway::Config { message_bytes_max: 1000, ..crate::common::config() }).await;
     let mut raw = broker.raw().await;
     raw.open(0).await;
     raw.open_channel(1).await;
@@ -319,7 +317,7 @@ async fn a_transaction_happens_with_its_commit() {
 #[tokio::test]
 async fn a_publisher_is_blocked_while_memory_is_short_and_told_so() {
     // More than one byte is too much.
-    let broker = Broker::with(amqp_gateway::Config { memory_bytes_max: Some(1), ..common::config() }).await;
+    let broker = Broker::with(amqp_gateway::Config { memory_bytes_max: Some(1), ..crate::common::config() }).await;
     let mut raw = broker.raw().await;
     raw.open(0).await;
     raw.open_channel(1).await;

@@ -2,7 +2,7 @@
 
 use lapin::BasicProperties;
 
-use crate::support::*;
+use super::support::*;
 
 /// A queue that dead-letters to `dlx`, and the queue `dead` behind it.
 async fn with_dead_letters(client: &Client, arguments: &[(&str, lapin::types::AMQPValue)]) {

@@ -1,11 +1,9 @@
 //! Connections: the handshake, channels, errors, heartbeats, the end.
 
-mod common;
-
+use crate::common::{Broker, within};
 use amqp_gateway::errors::ReplyCode;
 use codec_amqp::frame::PROTOCOL_HEADER;
 use codec_amqp::{Method, ShortStr, channel, connection, queue, tx};
-use common::{Broker, within};
 use tokio::io::AsyncReadExt;
 
 fn close_code(method: &Method) -> (u16, &str) {
@@ -106,7 +104,7 @@ async fn what_cannot_be_read_is_told_apart() {
 
 #[tokio::test]
 async fn a_channel_must_be_opened_and_their_number_is_bounded() {
-    let broker = Broker::with(amqp_gateway::Config { channel_max: 3, ..common::config() }).await;
+    let broker = Broker::with(amqp_gateway::Config { channel_max: 3, ..crate::common::config() }).await;
     let mut raw = broker.raw().await;
     raw.open(0).await;
     raw.send(1, tx::Select {}).await;

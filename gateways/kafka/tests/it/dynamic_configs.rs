@@ -1,18 +1,16 @@
 //! What is set for brokers and subscriptions of metrics while they run, through real sockets: on one gateway, seen on another.
 
-mod support;
-
 use std::net::SocketAddr;
 
+use crate::support::client::Client;
+use crate::support::memory_core::MemoryCore;
+use crate::support::*;
 use codec_kafka::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
 };
 use codec_kafka::messages::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
 use codec_kafka::messages::{IncrementalAlterConfigsRequest, ListConfigResourcesRequest, alter_configs};
 use kafka_gateway::{Config, Handle, start};
-use support::client::Client;
-use support::memory_core::MemoryCore;
-use support::*;
 use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant, sleep, timeout};
 

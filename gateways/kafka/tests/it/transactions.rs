@@ -1,9 +1,10 @@
 //! Transactions through real sockets: what producers, consumers and tools see of them.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::client::Client;
+use crate::support::memory_core::{MemoryCore, PutFate};
+use crate::support::{create, fetch_request, produce_request, record};
 use bytes::Bytes;
 use codec_kafka::messages::add_partitions_to_txn::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
 use codec_kafka::messages::describe_producers::TopicRequest;
@@ -26,9 +27,6 @@ use kafka_gateway::state::internal_topics::Journal;
 use kafka_gateway::state::transactions::{Addition, ProducerEpoch, TransactionError, TransactionState, Transactions};
 use kafka_gateway::state::{ProducerIds, TransactionConfig};
 use kafka_gateway::{Config, Handle, start};
-use support::client::Client;
-use support::memory_core::{MemoryCore, PutFate};
-use support::{create, fetch_request, produce_request, record};
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -204,7 +202,7 @@ async fn offset_of(client: &mut Client, require_stable: bool) -> OffsetFetchResp
 #[tokio::test]
 async fn what_is_committed_is_seen_at_once_and_what_is_aborted_never() {
     for versions in [NEW, OLD] {
-        let (gateway, mut client) = support::gateway().await;
+        let (gateway, mut client) = crate::support::gateway().await;
         create(&mut client, "t", 1, &[]).await;
         let mut producer = Producer::new(&gateway, versions).await;
         let is_old = versions.produce < 12;
@@ -242,7 +240,7 @@ async fn what_is_committed_is_seen_at_once_and_what_is_aborted_never() {
 #[tokio::test]
 async fn offsets_are_part_of_a_transaction() {
     for versions in [NEW, OLD] {
-        let (gateway, mut client) = support::gateway().await;
+        let (gateway, mut client) = crate::support::gateway().await;
         create(&mut client, "t", 1, &[]).await;
         let mut producer = Producer::new(&gateway, versions).await;
         let is_old = versions.produce < 12;
@@ -273,7 +271,7 @@ async fn offsets_are_part_of_a_transaction() {
 #[tokio::test]
 async fn a_zombie_is_fenced() {
     for versions in [NEW, OLD] {
-        let (gateway, mut client) = support::gateway().await;
+        let (gateway, mut client) = crate::support::gateway().await;
         create(&mut client, "t", 1, &[]).await;
         let mut zombie = Producer::new(&gateway, versions).await;
         assert_eq!(zombie.announce("t").await, 0);
@@ -298,7 +296,7 @@ async fn a_zombie_is_fenced() {
 
 #[tokio::test]
 async fn an_abandoned_transaction_is_aborted_in_time() {
-    let (gateway, mut client) = support::gateway().await;
+    let (gateway, mut client) = crate::support::gateway().await;
     create(&mut client, "t", 1, &[]).await;
     let mut producer = Producer::with_timeout(&gateway, NEW, 50).await;
     assert_eq!(producer.send("t", "a").await, 0);
@@ -322,7 +320,7 @@ async fn an_abandoned_transaction_is_aborted_in_time() {
 
 #[tokio::test]
 async fn requests_that_make_no_sense_are_refused() {
-    let (gateway, mut client) = support::gateway().await;
+    let (gateway, mut client) = crate::support::gateway().await;
     create(&mut client, "t", 1, &[]).await;
     let request = |id: &str, producer_id, producer_epoch| InitProducerIdRequest {
         transactional_id: Some(id.into()),
@@ -380,7 +378,7 @@ async fn requests_that_make_no_sense_are_refused() {
 
 #[tokio::test]
 async fn an_end_is_told_again_to_who_asks_again() {
-    let (gateway, mut client) = support::gateway().await;
+    let (gateway, mut client) = crate::support::gateway().await;
     create(&mut client, "t", 1, &[]).await;
     let mut producer = Producer::new(&gateway, NEW).await;
     assert_eq!(producer.send("t", "a").await, 0);
@@ -397,7 +395,7 @@ async fn an_end_is_told_again_to_who_asks_again() {
 
 #[tokio::test]
 async fn tools_see_transactions_and_can_abort_them() {
-    let (gateway, mut client) = support::gateway().await;
+    let (gateway, mut client) = crate::support::gateway().await;
     create(&mut client, "t", 1, &[]).await;
     let mut producer = Producer::new(&gateway, NEW).await;
     assert_eq!(producer.send("t", "a").await, 0);
@@ -457,7 +455,7 @@ async fn tools_see_transactions_and_can_abort_them() {
 
 #[tokio::test]
 async fn clients_learn_that_there_are_transactions() {
-    let (gateway, mut client) = support::gateway().await;
+    let (gateway, mut client) = crate::support::gateway().await;
     let request = ApiVersionsRequest { client_software_name: "test".into(), client_software_version: "1".into() };
     for version in [3, 4] {
         let response = client.ask(version, &request).await;
@@ -473,7 +471,7 @@ async fn clients_learn_that_there_are_transactions() {
 
 #[tokio::test]
 async fn appends_that_wait_for_their_transaction_stay_in_order() {
-    let (gateway, mut client) = support::gateway().await;
+    let (gateway, mut client) = crate::support::gateway().await;
     create(&mut client, "t", 1, &[]).await;
     let mut producer = Producer::new(&gateway, NEW).await;
     let mut asked = Vec::new();
@@ -564,7 +562,7 @@ async fn what_becomes_of_a_transactional_id_is_readable_as_in_kafka() {
     };
     timeout(Duration::from_secs(20), ended).await.expect("it is written down");
     // Nobody else writes there.
-    let mut produce = produce_request("__transaction_state", INDEX, support::batch(&["x"]));
+    let mut produce = produce_request("__transaction_state", INDEX, crate::support::batch(&["x"]));
     produce.acks = 1;
     let response = client.ask(12, &produce).await;
     assert_eq!(response.responses[0].partition_responses[0].error_code, INVALID_TOPIC_EXCEPTION);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use lapin::options::BasicQosOptions;
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn a_queue_forgets_what_is_over() {

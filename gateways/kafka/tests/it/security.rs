@@ -1,7 +1,7 @@
 //! Who is let in, and what they may do.
 
-mod support;
-
+use crate::support::client::Client;
+use crate::support::*;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use codec_kafka::messages::alter_user_scram_credentials::{AlterUserScramCredentialsRequest, ScramCredentialUpsertion};
@@ -16,8 +16,6 @@ use gateway_runtime::token::TokenConfig;
 use kafka_gateway::Config;
 use kafka_gateway::state::security::{Mechanism, SecurityConfig};
 use std::time::Duration;
-use support::client::Client;
-use support::*;
 use tokio::io::AsyncWriteExt;
 
 const TOPIC: i8 = 2;

@@ -1,15 +1,13 @@
 //! Several gateways on one core are one cluster.
 
-mod support;
-
 use std::net::SocketAddr;
 
+use crate::support::client::Client;
+use crate::support::memory_core::MemoryCore;
+use crate::support::{batch, create, fetch, produce_request};
 use codec_kafka::messages::{DescribeClusterRequest, FindCoordinatorRequest, HeartbeatRequest, MetadataRequest};
 use gateway_runtime::NodeId;
 use kafka_gateway::{Config, Handle, start};
-use support::client::Client;
-use support::memory_core::MemoryCore;
-use support::{batch, create, fetch, produce_request};
 use tokio::time::{Duration, Instant, sleep};
 
 const NOT_COORDINATOR: i16 = 16;

@@ -3,8 +3,8 @@
 use lapin::options::*;
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::support::*;
 use crate::common::{Broker, within};
-use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_acknowledged_is_gone_and_the_rest_comes_back_in_order() {

@@ -6,8 +6,8 @@ use codec_amqp::{Method, ShortStr, basic};
 use lapin::options::*;
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::support::*;
 use crate::common::{Broker, within};
-use crate::support::*;
 
 fn table(fields: &[(&str, AMQPValue)]) -> FieldTable {
     let mut table = FieldTable::default();

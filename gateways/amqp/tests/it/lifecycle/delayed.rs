@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use lapin::types::AMQPValue;
 
-use crate::support::*;
+use super::support::*;
 
 async fn delayed(client: &Client) {
     client.exchange("later", "x-delayed-message", &[("x-delayed-type", text("direct"))]).await;

@@ -3,8 +3,8 @@
 use lapin::options::*;
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::support::*;
 use crate::common::{Broker, within};
-use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliveries_are_counted_up_to_the_limit() {

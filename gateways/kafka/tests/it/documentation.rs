@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kafka_gateway::configs::TOPIC_CONFIGS;
 use kafka_gateway::handlers::SERVED;
 
-const PAGE: &str = include_str!("../../../docs/kafka.md");
+const PAGE: &str = include_str!("../../../../docs/kafka.md");
 
 #[test]
 fn the_table_of_requests_is_the_code_s() {

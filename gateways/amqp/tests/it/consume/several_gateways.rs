@@ -5,8 +5,8 @@ use core_rpc::Core;
 use lapin::options::*;
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::support::*;
 use crate::common::{Broker, config, within};
-use crate::support::*;
 
 async fn second(broker: &Broker) -> (Handle, lapin::Connection, lapin::Channel) {
     let gateway = amqp_gateway::start(broker.core.clone(), config()).await.expect("a second gateway");

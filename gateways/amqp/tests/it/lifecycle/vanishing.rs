@@ -6,7 +6,7 @@ use lapin::ExchangeKind;
 use lapin::options::*;
 use lapin::types::FieldTable;
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn an_unused_queue_goes() {

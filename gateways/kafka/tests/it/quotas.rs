@@ -1,7 +1,7 @@
 //! Quotas through a real socket: set, described, obeyed; and what a cluster without replicas answers to their movers.
 
-mod support;
-
+use crate::support::client::Client;
+use crate::support::*;
 use codec_kafka::messages::alter_client_quotas::{AlterClientQuotasRequest, EntityData, OpData, RequestEntryData};
 use codec_kafka::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
@@ -11,8 +11,6 @@ use codec_kafka::messages::describe_client_quotas::{ComponentData, DescribeClien
 use codec_kafka::messages::describe_quorum::{DescribeQuorumRequest, PartitionRequest, TopicRequest};
 use codec_kafka::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use codec_kafka::messages::{ListConfigResourcesRequest, UnregisterBrokerRequest};
-use support::client::Client;
-use support::*;
 use tokio::time::{Duration, Instant};
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;

@@ -1,9 +1,9 @@
 //! Where a share group begins: told, moved and forgotten, on the real core.
 
-mod support;
-
 use std::net::SocketAddr;
 
+use crate::support::client::Client;
+use crate::support::*;
 use codec_kafka::Uuid;
 use codec_kafka::messages::alter_share_group_offsets::{
     AlterShareGroupOffsetsRequestPartition, AlterShareGroupOffsetsRequestTopic,
@@ -18,8 +18,6 @@ use codec_kafka::messages::{
 };
 use core_log::LocalCore;
 use kafka_gateway::{Config, start};
-use support::client::Client;
-use support::*;
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_REQUEST: i16 = 42;

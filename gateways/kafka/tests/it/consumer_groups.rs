@@ -1,9 +1,9 @@
 //! Groups of the consumer protocol (KIP-848) through real sockets, on the real core.
 
-mod support;
-
 use std::net::SocketAddr;
 
+use crate::support::client::Client;
+use crate::support::create;
 use codec_kafka::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
 use codec_kafka::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, TopicPartitions,
@@ -19,8 +19,6 @@ use codec_kafka::messages::{ApiVersionsRequest, DeleteGroupsRequest, DescribeGro
 use core_log::LocalCore;
 use kafka_gateway::state::GroupConfig;
 use kafka_gateway::{Config, Handle, start};
-use support::client::Client;
-use support::create;
 
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const INVALID_REQUEST: i16 = 42;

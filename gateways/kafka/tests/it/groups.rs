@@ -1,9 +1,9 @@
 //! Consumer groups through real sockets, on the real core.
 
-mod support;
-
 use std::net::SocketAddr;
 
+use crate::support::client::Client;
+use crate::support::create;
 use bytes::Bytes;
 use codec_kafka::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
 use codec_kafka::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
@@ -21,8 +21,6 @@ use codec_kafka::messages::{DeleteGroupsRequest, DescribeGroupsRequest, Heartbea
 use core_log::LocalCore;
 use kafka_gateway::state::GroupConfig;
 use kafka_gateway::{Config, Handle, start};
-use support::client::Client;
-use support::create;
 use tokio::time::{Duration, timeout};
 
 const OFFSET_METADATA_TOO_LARGE: i16 = 12;
@@ -397,7 +395,7 @@ async fn what_cannot_be_done_is_refused() {
 async fn records_of(client: &mut Client, topic: &str, partition: i32, count: usize) -> Vec<(Bytes, Option<Bytes>)> {
     let reading = async {
         loop {
-            let mut request = support::fetch_request(topic, 0);
+            let mut request = crate::support::fetch_request(topic, 0);
             request.topics[0].partitions[0].partition = partition;
             let mut response = client.ask(12, &request).await;
             let records = response.responses.remove(0).partitions.remove(0).records.unwrap().to_bytes();
@@ -481,7 +479,7 @@ async fn what_groups_commit_is_readable_as_in_kafka() {
     let tombstones = records.iter().filter(|(_, value)| value.is_none()).count();
     assert!(tombstones >= 2, "{records:?}");
     // Nobody else writes there.
-    let mut produce = support::produce_request("__consumer_offsets", index, support::batch(&["x"]));
+    let mut produce = crate::support::produce_request("__consumer_offsets", index, crate::support::batch(&["x"]));
     produce.acks = 1;
     let response = client.ask(12, &produce).await;
     assert_eq!(response.responses[0].partition_responses[0].error_code, INVALID_TOPIC_EXCEPTION);

@@ -1,8 +1,6 @@
 //! Queues, exchanges and bindings through a whole gateway, asked for by a client that we did not write.
 
-mod common;
-
-use common::{Broker, within};
+use crate::common::{Broker, within};
 use lapin::options::{
     ExchangeBindOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
     QueueDeleteOptions, QueuePurgeOptions,
@@ -149,7 +147,7 @@ async fn what_is_declared_is_there_for_another_gateway_and_after_a_restart() {
     let connection = broker.lapin().await;
     let own = channel(&connection).await;
     declare(&own, "q", durable(), table(&[("x-max-priority", AMQPValue::LongInt(3))])).await.unwrap();
-    let other = amqp_gateway::start(broker.core.clone(), common::config()).await.unwrap();
+    let other = amqp_gateway::start(broker.core.clone(), crate::common::config()).await.unwrap();
     let uri = format!("amqp://guest:guest@{}/%2f", other.address());
     let connection = broker.lapin_at(&uri).await.unwrap();
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

@@ -1,0 +1,8 @@
+//! Whole gateways on the real core, under clients that we did not write: one binary, so that it is linked once.
+
+mod common;
+mod consume;
+mod lifecycle;
+mod publish;
+mod session;
+mod topology;
