@@ -80,6 +80,13 @@ impl TopicOwner for Engine {
     }
 }
 
+impl From<LocalCore> for AnyCore {
+    #[inline(never)]
+    fn from(core: LocalCore) -> AnyCore {
+        AnyCore::new(core)
+    }
+}
+
 impl Core for LocalCore {
     fn append(&self, request: AppendRequest) -> impl Future<Output = AppendAnswer> + Send {
         self.engine.append(request)

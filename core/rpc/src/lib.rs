@@ -16,8 +16,10 @@ pub mod topic;
 pub mod transaction;
 pub mod wire;
 
+mod any_core;
 mod core_trait;
 
+pub use any_core::AnyCore;
 pub use client::RemoteCore;
 pub use core_trait::Core;
 pub use cursor::*;

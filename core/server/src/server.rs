@@ -1,7 +1,9 @@
 //! Starts a core on a directory and serves it.
 
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 
 use codec_record::Formats;
 use core_log::{LocalCore, OpenError};
@@ -32,8 +34,13 @@ pub enum StartError {
 }
 
 impl Server {
-    /// Listens, opens the data, and begins to serve when all of it is recovered.
-    pub async fn start(config: Config) -> Result<Server, StartError> {
+    /// Listens, opens the data, and begins to serve when all of it is recovered. Boxed, so that it is compiled here and not
+    /// where it is awaited.
+    pub fn start(config: Config) -> Pin<Box<dyn Future<Output = Result<Server, StartError>> + Send>> {
+        Box::pin(Server::start_now(config))
+    }
+
+    async fn start_now(config: Config) -> Result<Server, StartError> {
         let Config { data, listen, engine, ready_file: _, admin_listen: _ } = config;
         let listener = match &listen {
             Some(address) => {

@@ -20,11 +20,12 @@ pub mod translate;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use core_rpc::Core;
+use core_rpc::{AnyCore, Core};
 use gateway_runtime::listener::{self, Server};
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
 use gateway_runtime::{Identity, Membership, NodeId, Registration, Stream};
@@ -194,8 +195,20 @@ impl Handle {
 /// How long to wait for the core's farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// A gateway that is starting.
+pub type Starting = Pin<Box<dyn Future<Output = anyhow::Result<Handle>> + Send>>;
+
 /// Starts a gateway. Returns once it listens.
-pub async fn start<C: Core>(core: C, mut config: Config) -> anyhow::Result<Handle> {
+pub fn start(core: impl Into<AnyCore>, config: Config) -> Starting {
+    start_boxed(core.into(), config)
+}
+
+/// Not generic, and no future of a type of its own: the whole gateway is compiled here, not again where it is started.
+fn start_boxed(core: AnyCore, config: Config) -> Starting {
+    Box::pin(start_on(core, config))
+}
+
+async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let stop = CancellationToken::new();
     // Bound before it is registered: whoever was registered at this address lives no more.
     let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;

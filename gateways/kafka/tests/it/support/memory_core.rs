@@ -244,6 +244,12 @@ impl MemoryCore {
     }
 }
 
+impl From<MemoryCore> for AnyCore {
+    fn from(core: MemoryCore) -> AnyCore {
+        AnyCore::new(core)
+    }
+}
+
 impl Core for MemoryCore {
     async fn append(&self, request: AppendRequest) -> AppendAnswer {
         let append = |state: &mut State, append: Append| {
