@@ -42,6 +42,28 @@ async fn what_is_acknowledged_is_gone_and_the_rest_comes_back_in_order() {
     broker.stop().await;
 }
 
+/// More than fits into what a connection keeps ready: whoever deals waits for room, and is woken when there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_backlog_comes_without_a_pause() {
+    const MESSAGES: usize = 400;
+    let broker = Broker::start().await;
+    let (_connection, channel) = channel(&broker).await;
+    declare(&channel, "q", FieldTable::default()).await;
+    let large = vec!["x".repeat(100 << 10)];
+    for _ in 0..MESSAGES {
+        put(&broker.core, "q", 0, &large).await;
+    }
+    let began = std::time::Instant::now();
+    let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let mut deliveries = consume_with(&channel, "q", "c", options, FieldTable::default()).await.unwrap();
+    for _ in 0..MESSAGES {
+        assert_eq!(body(&next(&mut deliveries).await).len(), 100 << 10);
+    }
+    // It was a second for each mebibyte.
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    broker.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nack_puts_back_in_place_or_drops() {
     let broker = Broker::start().await;
