@@ -44,7 +44,8 @@ class Broker:
 
     def __init__(self):
         self.addresses = [f"127.0.0.1:{free_port()}"]
-        self.management = f"http://127.0.0.1:{free_port()}"
+        # Some suites ask the management API at the port that they take for granted.
+        self.management = f"http://127.0.0.1:{os.environ.get('MANAGEMENT_PORT') or free_port()}"
         (ROOT / ".data").mkdir(exist_ok=True)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"amqp-{self.name}-", dir=ROOT / ".data"))
         self.children = {}
@@ -225,7 +226,7 @@ class PolyMQ(Broker):
     def __init__(self, shape, binaries, gateways="amqp"):
         self.name = shape
         self.parts = self.SHAPES[shape]
-        self.binaries = pathlib.Path(binaries)
+        self.binaries = pathlib.Path(binaries).resolve()
         self.gateways = gateways  # all-in-one: with commas, what is served beside AMQP
         super().__init__()
         self.core_address = f"127.0.0.1:{free_port()}"

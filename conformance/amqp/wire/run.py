@@ -22,6 +22,9 @@ from raw_frames import ANSWER_SECONDS, HEADER, raw, spec  # noqa: E402
 
 # A connection may buffer; this is what nobody's buffers may add up to.
 GROWTH_BYTES_MAX = 400 << 20
+# Where a case leaves more than that to be kept.
+BACKLOG_BYTES = 512 << 20
+
 
 def memory_bytes():
     total = 0
@@ -356,6 +359,79 @@ def a_consumer_that_never_reads(kit):
     wire.socket.close()
     consumer = Consumer(kit.channel(), queue, auto_ack=True)
     consumer.wait(1024, 60)
+
+
+@case
+def a_great_backlog_for_many_that_never_read(kit):
+    """Half a GiB waits; 20 connections with no limit of their own take none of it. Most of it must be on the disk."""
+    if ORACLE:
+        raise Skip("no oracle: its memory is not looked at")
+    channel = kit.channel(confirm=False)
+    queue = kit.queue(channel, durable=True)
+    wires = []
+    for number in range(20):
+        wire = wire_to(kit, receive_buffer=4096)
+        wire.channel()
+        wire.method(1, spec.Basic.Consume(queue=queue, no_ack=number % 2 == 0))
+        wire.expect(spec.Basic.ConsumeOk)
+        wires.append(wire)
+    body = bytes(256 << 10)
+    count = BACKLOG_BYTES // len(body)
+    for _ in range(count):
+        publish(channel, queue, body)
+    healthy(kit)
+    for wire in wires:
+        wire.socket.close()
+    # One who reads gets all but what those took that need not acknowledge.
+    consumer = Consumer(kit.channel(), queue)
+    consumer.acknowledge = True
+    consumer.wait(count // 2, 60)
+    channel.queue_delete(queue)
+
+
+@case
+def a_publisher_that_never_reads_its_confirms(kit):
+    """Small messages without end, each confirmed: what is not read of the answers holds up the questions."""
+    wire = wire_to(kit, receive_buffer=4096)
+    wire.channel()
+    queue = wire.queue()
+    wire.method(1, spec.Confirm.Select())
+    wire.expect(spec.Confirm.SelectOk)
+    # Every other one is returned as well, so that confirms cannot be joined for ever.
+    begin = [pika.frame.Method(1, spec.Basic.Publish(routing_key=key, mandatory=True)).marshal() for key in (queue, "no-such-queue")]
+    content = pika.frame.Header(1, 1, pika.BasicProperties()).marshal() + pika.frame.Body(1, b"x").marshal()
+    data = b"".join(part + content for part in begin) * 500
+    floods(wire, data, seconds=6)
+    healthy(kit)
+    wire.socket.close()
+
+
+@case
+def requests_without_end_and_never_read(kit):
+    """Questions whose answers are many times their size, on 20 channels."""
+    wire = wire_to(kit, receive_buffer=4096)
+    for number in range(1, 21):
+        wire.channel(number)
+    data = b"".join(pika.frame.Method(number, spec.Queue.Declare(queue="no-such-queue-" + "x" * 100, passive=True)).marshal() + pika.frame.Method(number, spec.Basic.Qos(prefetch_count=1)).marshal() for number in range(1, 21))
+    data += b"".join(pika.frame.Method(number, spec.Channel.CloseOk()).marshal() + pika.frame.Method(number, spec.Channel.Open()).marshal() for number in range(1, 21))
+    floods(wire, data * 50, seconds=4)
+    healthy(kit)
+    wire.socket.close()
+
+
+def floods(wire, data, seconds):
+    """Sends it again and again, for so long as the broker takes it."""
+    wire.socket.setblocking(False)
+    end, at = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        _, writable, _ = select.select([], [wire.socket], [], 0.2)
+        if writable:
+            try:
+                at = (at + wire.socket.send(data[at:])) % len(data)
+            except BlockingIOError:
+                continue
+            except ConnectionError:
+                return
 
 
 @case
