@@ -27,6 +27,7 @@ pub mod owner;
 mod post;
 mod read;
 mod ready;
+mod retention;
 mod room;
 mod rooms;
 mod uses;

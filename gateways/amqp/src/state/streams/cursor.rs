@@ -12,6 +12,7 @@ use core_rpc::{
     Bounds, Core, FetchError, FetchPartition, FetchRequest, Fetched, Isolation, OffsetAt, OffsetsRequest, PartitionId,
 };
 
+use super::filter::Filter;
 use super::offset::{STREAM_OFFSET, StartAt};
 use super::visible::visible;
 
@@ -30,6 +31,8 @@ pub struct Cursor {
     from: u64,
     /// The batch that is found first is wanted whole.
     whole: bool,
+    /// Other messages are passed over.
+    filter: Option<Filter>,
     batches: VecDeque<(u64, AmqpMessages)>,
     /// The next message and its offset, taken out of the first batch.
     next: Option<(u64, MessageView)>,
@@ -60,8 +63,16 @@ impl Cursor {
         topic: ShortStr,
         start: StartAt,
     ) -> Result<Cursor, FetchError> {
-        let mut cursor =
-            Cursor { partition, topic, fetch_at: 0, from: 0, whole: false, batches: VecDeque::new(), next: None };
+        let mut cursor = Cursor {
+            partition,
+            topic,
+            fetch_at: 0,
+            from: 0,
+            whole: false,
+            filter: None,
+            batches: VecDeque::new(),
+            next: None,
+        };
         let first = ask(core, partition, OffsetAt::Earliest).await?.unwrap_or(0);
         let end = ask(core, partition, OffsetAt::Stable).await?.unwrap_or(first);
         cursor.from = match start {
@@ -76,6 +87,12 @@ impl Cursor {
         };
         cursor.fetch_at = cursor.from;
         Ok(cursor)
+    }
+
+    /// The same, but only with messages that the filter wants.
+    pub fn with_filter(mut self, filter: Option<Filter>) -> Cursor {
+        self.filter = filter;
+        self
     }
 
     /// Whether there is a message in hand.
@@ -140,7 +157,8 @@ impl Cursor {
             match messages.next() {
                 Some(Ok(message)) => {
                     let offset = *base_offset + u64::from(message.position);
-                    if offset >= self.from {
+                    let is_wanted = |filter: &Filter| filter.wants(&message.properties);
+                    if offset >= self.from && self.filter.as_ref().is_none_or(is_wanted) {
                         self.next = Some((offset, message));
                     }
                 }

@@ -64,15 +64,13 @@ fn age_ms(text: &str) -> Option<i64> {
 }
 
 /// Whether a consumer may be one of a stream: it needs a prefetch of its own (406), and must acknowledge (540), for only by
-/// that the broker knows how fast it is. Filters (`x-stream-filter`) are not there, and ignoring one would deliver what was not
-/// asked for.
+/// that the broker knows how fast it is.
 pub fn check_consumer(
     queue: &str,
     vhost: &str,
     prefetch: u32,
     channel_prefetch: u32,
     no_ack: bool,
-    arguments: &FieldTable,
 ) -> Result<(), Refusal> {
     let shown = format!("queue '{queue}' in vhost '{vhost}'");
     // In RabbitMQ's order.
@@ -85,10 +83,7 @@ pub fn check_consumer(
     if channel_prefetch > 0 {
         return Err(Refusal::not_implemented(format!("{shown} does not support global qos")));
     }
-    match arguments.contains("x-stream-filter") || arguments.contains("x-stream-match-unfiltered") {
-        true => Err(Refusal::not_implemented(format!("stream filters are not supported ({shown})"))),
-        false => Ok(()),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -116,16 +111,13 @@ mod tests {
 
     #[test]
     fn who_cannot_be_paced_is_refused() {
-        let check = |prefetch, channel_prefetch, no_ack, arguments: FieldTable| {
-            check_consumer("s", "/", prefetch, channel_prefetch, no_ack, &arguments).map_err(|refusal| refusal.text())
+        let check = |prefetch, channel_prefetch, no_ack| {
+            check_consumer("s", "/", prefetch, channel_prefetch, no_ack).map_err(|refusal| refusal.text())
         };
-        let none = FieldTable::default;
-        assert_eq!(check(10, 0, false, none()), Ok(()));
+        assert_eq!(check(10, 0, false), Ok(()));
         let unset = "PRECONDITION_FAILED - consumer prefetch count is not set for stream queue 's' in vhost '/'";
-        assert_eq!(check(0, 0, true, none()), Err(unset.into()));
-        assert!(check(10, 0, true, none()).unwrap_err().starts_with("NOT_IMPLEMENTED - automatic acknowledgement"));
-        assert!(check(10, 5, false, none()).unwrap_err().ends_with("does not support global qos"));
-        let filter = FieldTable::from([("x-stream-filter", "a".into())]);
-        assert!(check(10, 0, false, filter).unwrap_err().starts_with("NOT_IMPLEMENTED - stream filters"));
+        assert_eq!(check(0, 0, true), Err(unset.into()));
+        assert!(check(10, 0, true).unwrap_err().starts_with("NOT_IMPLEMENTED - automatic acknowledgement"));
+        assert!(check(10, 5, false).unwrap_err().ends_with("does not support global qos"));
     }
 }

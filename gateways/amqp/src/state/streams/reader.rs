@@ -8,6 +8,7 @@ use core_rpc::{Core, FetchError};
 use tokio::time::timeout;
 
 use super::cursor::{Cursor, Piece};
+use super::filter::Filter;
 use super::offset::{StartAt, check_consumer};
 use crate::errors::Refusal;
 use crate::state::channel::Consuming;
@@ -29,10 +30,11 @@ pub async fn begin<C: Core>(
     arguments: &FieldTable,
 ) -> Result<Cursor, Refusal> {
     let channel_prefetch = consuming.window().window.limit();
-    check_consumer(&queue.name, &queue.vhost, consuming.prefetch(), channel_prefetch, no_ack, arguments)?;
+    check_consumer(&queue.name, &queue.vhost, consuming.prefetch(), channel_prefetch, no_ack)?;
+    let filter = Filter::read(arguments)?;
     let start = StartAt::read(arguments, now_ms())?;
     let opened = Cursor::open(core, queue.partition(0), ShortStr::truncated(&queue.name), start).await;
-    opened.map_err(|error| match error {
+    opened.map(|cursor| cursor.with_filter(filter)).map_err(|error| match error {
         FetchError::UnknownPartition => {
             Refusal::not_found(format!("no queue '{}' in vhost '{}'", queue.name, queue.vhost))
         }
