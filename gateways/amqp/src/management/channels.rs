@@ -17,7 +17,14 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
         [] => Ok(Reply::List(list(call, |connection| call.sees(&connection.vhost)))),
         [name] => {
             let found = list(call, |connection| call.sees(&connection.vhost)).into_iter();
-            found.into_iter().find(|channel| channel["name"] == *name).map(Reply::Json).ok_or_else(Failure::not_found)
+            let mut found =
+                found.into_iter().find(|channel| channel["name"] == *name).ok_or_else(Failure::not_found)?;
+            let connection = found["connection_details"]["name"].as_str().unwrap_or_default();
+            if let Some(connection) = call.gateway().registry.by_name(connection) {
+                let number = found["number"].as_u64().and_then(|number| u16::try_from(number).ok()).unwrap_or_default();
+                found["consumer_details"] = super::consumers::of_channel(call, connection.id, number).into();
+            }
+            Ok(Reply::Json(found))
         }
         _ => Err(Failure::not_found()),
     }

@@ -1,9 +1,12 @@
-//! `/api/consumers`: the consumers of this gateway.
+//! `/api/consumers`: the consumers of this gateway, and how queues and channels show theirs.
 
 use axum::http::Method;
 use core_rpc::Core;
+use serde_json::{Value, json};
 
 use super::call::{Call, Failure, Reply};
+use crate::state::queues::Consumer;
+use crate::state::topology::{Arguments, Queue};
 
 pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Failure> {
     if call.method != Method::GET {
@@ -14,6 +17,59 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
         [vhost] => Some(*vhost),
         _ => return Err(Failure::not_found()),
     };
-    let _vhosts = call.vhosts(vhost)?;
-    Ok(Reply::List(Vec::new()))
+    let vhosts = call.vhosts(vhost)?;
+    Ok(Reply::List(list(call, |consumer| vhosts.contains(&consumer.queue.queue.vhost))))
+}
+
+/// A queue's consumers.
+pub(super) fn of_queue<C: Core>(call: &Call<C>, queue: &Queue) -> Vec<Value> {
+    let consumers = call.gateway().queues.consumers_of(queue.topic);
+    consumers.iter().filter_map(|consumer| show(call, consumer)).collect()
+}
+
+/// A channel's consumers, by the number of its connection and its own.
+pub(super) fn of_channel<C: Core>(call: &Call<C>, connection: u64, channel: u16) -> Vec<Value> {
+    list(call, |consumer| (consumer.connection_id, consumer.channel) == (connection, channel))
+}
+
+fn list<C: Core>(call: &Call<C>, is_looked_for: impl Fn(&Consumer) -> bool) -> Vec<Value> {
+    let mut consumers = call.gateway().queues.all_consumers();
+    consumers.sort_by_key(|consumer| consumer.number);
+    let found = consumers.iter().filter(|consumer| is_looked_for(consumer));
+    found.filter_map(|consumer| show(call, consumer)).collect()
+}
+
+/// None: its connection has ended, or is one that the user does not see.
+fn show<C: Core>(call: &Call<C>, consumer: &Consumer) -> Option<Value> {
+    let gateway = call.gateway();
+    let connection = gateway.registry.get(consumer.connection_id)?;
+    if !call.is_monitor() && connection.user.name != call.user.name {
+        return None;
+    }
+    let queue = &consumer.queue.queue;
+    let active = gateway.queues.is_active(consumer);
+    let status = match (queue.config().single_active_consumer, active) {
+        (false, _) => "up",
+        (true, true) => "single_active",
+        (true, false) => "waiting",
+    };
+    Some(json!({
+        "consumer_tag": consumer.tag.as_str(),
+        "queue": {"name": &*queue.name, "vhost": &*queue.vhost},
+        "ack_required": !consumer.no_ack,
+        "exclusive": consumer.exclusive,
+        "prefetch_count": consumer.window.limit(),
+        "active": active,
+        "activity_status": status,
+        "arguments": Arguments::from(&consumer.arguments).to_json(),
+        "channel_details": {
+            "name": format!("{} ({})", connection.name, consumer.channel),
+            "number": consumer.channel,
+            "connection_name": connection.name,
+            "node": gateway.node_name(),
+            "peer_host": connection.peer.ip().to_string(),
+            "peer_port": connection.peer.port(),
+            "user": connection.user.name,
+        },
+    }))
 }

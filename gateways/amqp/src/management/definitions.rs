@@ -162,7 +162,15 @@ fn declared<C: Core>(call: &Call<C>, vhosts: &[std::sync::Arc<str>]) -> Declared
                     crate::state::topology::DestinationKind::Exchange => durable_exchange(&binding.destination),
                 }
         };
-        let bindings = vhost.all_bindings().filter(|binding| is_kept(binding));
+        let mut bindings: Vec<_> = vhost.all_bindings().filter(|binding| is_kept(binding)).collect();
+        // The same definitions are always exported alike.
+        bindings.sort_by(|one, other| {
+            let key = |binding: &'_ crate::state::topology::Binding| {
+                (binding.source.clone(), binding.kind, binding.destination.clone(), binding.properties_key.clone())
+            };
+            key(one).cmp(&key(other))
+        });
+        let bindings = bindings.into_iter();
         all.bindings.extend(bindings.map(|binding| super::bindings::definition(&vhost.name, binding)));
     }
     all

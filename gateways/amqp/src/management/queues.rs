@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::{Call, Failure, Reply, boolean, text};
 use crate::state::access::Permission;
+use crate::state::queues::Consumer;
 use crate::state::topology::{Arguments, Counts, Queue, QueueDeclare, QueueDelete, QueueSize, QueueType, Resource};
 
 pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Failure> {
@@ -24,8 +25,9 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
         (&Method::GET, [vhost]) => list(call, Some(vhost)).await,
         (&Method::GET, [vhost, name]) => {
             let queue = known(call, vhost, name)?;
-            let mut shown = show_all(call, std::slice::from_ref(&queue)).await?;
-            Ok(Reply::Json(shown.pop().unwrap_or_default()))
+            let mut shown = show_all(call, std::slice::from_ref(&queue)).await?.pop().unwrap_or_default();
+            shown["consumer_details"] = super::consumers::of_queue(call, &queue).into();
+            Ok(Reply::Json(shown))
         }
         (&Method::PUT, [vhost, name]) => {
             let vhost = call.vhost_to_use(vhost)?;
@@ -99,14 +101,17 @@ fn show<C: Core>(
     say("exclusive", queue.record.exclusive.is_some().into());
     say("node", node.clone().into());
     say("state", "running".into());
-    say("consumers", gateway.queues.consumers(queue.topic).into());
     say("consumer_capacity", 0.into());
     say("consumer_utilisation", 0.into());
     say("policy", json!(config.policy));
     say("operator_policy", json!(config.operator_policy));
     say("effective_policy_definition", config.definition.clone().into());
-    say("exclusive_consumer_tag", Value::Null);
-    say("single_active_consumer_tag", Value::Null);
+    let consumers = gateway.queues.consumers_of(queue.topic);
+    say("consumers", consumers.len().into());
+    let tag = |found: Option<&Arc<Consumer>>| found.map_or(Value::Null, |consumer| consumer.tag.as_str().into());
+    say("exclusive_consumer_tag", tag(consumers.iter().find(|consumer| consumer.exclusive)));
+    let single = consumers.iter().find(|consumer| config.single_active_consumer && gateway.queues.is_active(consumer));
+    say("single_active_consumer_tag", tag(single));
     say("user_who_performed_action", queue.record.user.as_str().into());
     say("memory", 0.into());
     say("message_bytes", bytes.into());

@@ -123,26 +123,18 @@ pub(super) async fn put<C: Core>(call: &Call<C>, name: &str, said: &Map<String, 
         }
     };
     let changed = User { tags, loopback_only: boolean(said.get("loopback_only"), false), ..changed };
-    // Definitions that this broker exported itself bring back who may come from where.
+    // Definitions say nothing of it: RabbitMQ keeps it in its settings, where it is the user called guest.
     let keeps_loopback = !said.contains_key("loopback_only");
     call.gateway()
         .access
         .users()
         .change(name, |user| {
-            let loopback_only = if keeps_loopback {
-                user.loopback_only && same_password(user, &changed)
-            } else {
-                changed.loopback_only
-            };
+            let loopback_only =
+                if keeps_loopback { user.loopback_only || name == "guest" } else { changed.loopback_only };
             *user = User { loopback_only, ..changed.clone() };
         })
         .await?;
     Ok(())
-}
-
-/// Whether the password is the one it was, as far as its hash tells.
-fn same_password(one: &User, other: &User) -> bool {
-    one.salted.is_some() && one.salted == other.salted
 }
 
 async fn delete<C: Core>(call: &Call<C>, name: &str) -> Result<(), Failure> {

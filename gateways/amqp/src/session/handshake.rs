@@ -20,7 +20,7 @@ use super::wire::Wire;
 use super::{Peer, SessionError, goodbye, server_properties};
 use crate::errors::{Refusal, ReplyCode};
 use crate::state::access::User;
-use crate::state::registry::{Capabilities, Connection, ConnectionParts, Negotiated};
+use crate::state::registry::{Capabilities, Connection, ConnectionParts, Negotiated, OverLimit};
 use crate::{Gateway, now_ms};
 
 /// The largest frame before one is agreed. The specification has 4096; RabbitMQ 4.1 takes 8192, for long tokens.
@@ -91,7 +91,6 @@ pub(super) async fn run<C: Core>(
     if let Err(refusal) = gateway.access.may_open(&user, &open.virtual_host).await {
         return refuse(wire, refusal).await;
     }
-    wire.out.put_method(0, &connection::OpenOk {}.into());
     let given_name = start_ok.client_properties.get_text("connection_name").map(str::to_owned);
     let id = gateway.registry.next_id();
     let parts = ConnectionParts {
@@ -108,7 +107,31 @@ pub(super) async fn run<C: Core>(
         holder_prefix: format!("{}/{id}", gateway.holder_prefix()),
         connected_ms: now_ms(),
     };
-    Ok(Some(Arc::new(Connection::new(parts, given_name))))
+    let connection = Arc::new(Connection::new(parts, given_name));
+    // From here on nothing is waited for: who is in the registry is served, and leaves it at its end.
+    if let Err(over) = admit(gateway, &connection) {
+        return refuse(wire, over).await;
+    }
+    wire.out.put_method(0, &connection::OpenOk {}.into());
+    Ok(Some(connection))
+}
+
+/// Takes the connection into the registry, unless its vhost or its user has as many as it may: in RabbitMQ's words.
+fn admit<C: Core>(gateway: &Gateway<C>, connection: &Arc<Connection>) -> Result<(), Refusal> {
+    let (vhost, user) = (&connection.vhost, &connection.user.name);
+    let of_vhost = gateway.topology.vhost_limit(vhost, "max-connections");
+    let of_user = gateway.topology.user_limit(user, "max-connections");
+    let admitted = gateway.registry.add_within(connection.clone(), of_vhost, of_user);
+    admitted.map_err(|over| {
+        Refusal::not_allowed(match over {
+            OverLimit::OfVhost(limit) => {
+                format!("access to vhost '{vhost}' refused for user '{user}': connection limit ({limit}) is reached")
+            }
+            OverLimit::OfUser(limit) => {
+                format!("connection refused for user '{user}': user connection limit ({limit}) is reached")
+            }
+        })
+    })
 }
 
 /// Waits for the protocol header. False: it was another, and the peer was told ours.

@@ -87,7 +87,6 @@ async fn serve_stream<C: Core>(
         () = draining.cancelled() => return Ok(()),
     };
     let Some(connection) = connection else { return Ok(()) };
-    gateway.registry.add(connection.clone());
     let served = serve::run(&gateway, &connection, wire, draining).await;
     gateway.registry.remove(connection.id);
     served

@@ -2,7 +2,9 @@
 
 mod common;
 mod consume;
+mod direct_reply;
 mod lifecycle;
+mod management;
 mod publish;
 mod session;
 mod topology;

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use codec_amqp::{Outgoing, basic};
@@ -151,6 +152,7 @@ impl Confirming<'_> {
                 continue;
             };
             channel.info.counters.confirm.add(answers.acked());
+            channel.info.unconfirmed.fetch_sub(answers.count(), Ordering::Relaxed);
             for confirm in answers.confirms() {
                 let (delivery_tag, multiple) = (confirm.delivery_tag, confirm.multiple);
                 if confirm.is_ack {

@@ -1,6 +1,7 @@
 //! One message: what is asked before it is taken, and where it goes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use codec_amqp::{ContentMethod, FieldTable, FieldValue, Outgoing, Properties, ShortStr};
@@ -34,6 +35,9 @@ pub(super) fn publish<C: Core>(
     let publish_number = publishing.next_number();
     let origin = Origin { channel: *number, life: consuming.life(), number: publish_number };
     info.counters.publish.add(1);
+    if publish_number > 0 {
+        info.unconfirmed.fetch_add(1, Ordering::Relaxed);
+    }
     let reply_address = consuming.reply_to().map(|reply_to| reply_to.address.clone());
     let (route, facts) = publishing.prepare(incoming.route, gateway, connection)?;
     if let Found::Refused(refusal) = &route.found {

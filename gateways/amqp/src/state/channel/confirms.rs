@@ -46,6 +46,11 @@ impl Answers {
         })
     }
 
+    /// How many publishes were answered.
+    pub fn count(&self) -> u64 {
+        self.runs.iter().map(|run| run.last - run.first + 1).sum()
+    }
+
     /// How many publishes were kept.
     pub fn acked(&self) -> u64 {
         self.runs.iter().filter(|run| run.is_ack).map(|run| run.last - run.first + 1).sum()
@@ -68,6 +73,6 @@ mod tests {
             answers.confirms().collect::<Vec<_>>(),
             [confirm(5, true, true), confirm(6, false, false), confirm(7, false, true)]
         );
-        assert_eq!(answers.acked(), 6);
+        assert_eq!((answers.acked(), answers.count()), (6, 7));
     }
 }

@@ -162,6 +162,10 @@ impl Connection {
         self.channels.read().clone()
     }
 
+    pub fn channel_count(&self) -> usize {
+        self.channels.read().len()
+    }
+
     pub(crate) fn add_channel(&self, info: Arc<ChannelInfo>) {
         let mut channels = self.channels.write();
         let at = channels.partition_point(|other| other.number < info.number);

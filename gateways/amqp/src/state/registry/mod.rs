@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 
 pub use connection::{Capabilities, ChannelInfo, Connection, ConnectionParts, Negotiated};
 pub use counters::{ChannelCounters, Counter};
@@ -18,6 +19,15 @@ pub use counters::{ChannelCounters, Counter};
 pub struct Registry {
     connections: DashMap<u64, Arc<Connection>>,
     next_id: AtomicU64,
+    /// Held while it is counted how many there are.
+    admission: Mutex<()>,
+}
+
+/// Why a connection may not be opened: so many there are already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverLimit {
+    OfVhost(u64),
+    OfUser(u64),
 }
 
 impl Registry {
@@ -58,11 +68,41 @@ impl Registry {
         self.connections.is_empty()
     }
 
-    /// Connections of a vhost, and of a user: for limits.
-    pub fn count_of(&self, vhost: &str, user: &str) -> (usize, usize) {
+    /// As [`Registry::add`], unless as many are open as its vhost or its user may have at this gateway. None: no limit.
+    pub fn add_within(
+        &self,
+        connection: Arc<Connection>,
+        of_vhost: Option<u64>,
+        of_user: Option<u64>,
+    ) -> Result<(), OverLimit> {
+        if of_vhost.is_none() && of_user.is_none() {
+            self.add(connection);
+            return Ok(());
+        }
+        // Of two at once the second finds the first.
+        let _turn = self.admission.lock();
+        let (vhosts, users) = self.count_of(&connection.vhost, &connection.user.name);
+        if let Some(limit) = of_vhost.filter(|limit| vhosts as u64 >= *limit) {
+            return Err(OverLimit::OfVhost(limit));
+        }
+        if let Some(limit) = of_user.filter(|limit| users as u64 >= *limit) {
+            return Err(OverLimit::OfUser(limit));
+        }
+        self.add(connection);
+        Ok(())
+    }
+
+    /// Connections of a vhost, and of a user.
+    fn count_of(&self, vhost: &str, user: &str) -> (usize, usize) {
         self.connections.iter().fold((0, 0), |(of_vhost, of_user), entry| {
             let connection = entry.value();
             (of_vhost + usize::from(&*connection.vhost == vhost), of_user + usize::from(connection.user.name == user))
         })
+    }
+
+    /// How many channels a user has open, on all its connections.
+    pub fn channels_of(&self, user: &str) -> usize {
+        let own = self.connections.iter().filter(|entry| entry.value().user.name == user);
+        own.map(|entry| entry.value().channel_count()).sum()
     }
 }
