@@ -54,6 +54,10 @@ pub struct Flags {
     /// Bytes of memory of this process above which publishers have to wait; 0: no limit.
     #[arg(long, env = "POLYMQ_AMQP_MEMORY_HIGH_WATERMARK_BYTES", default_value_t = 0)]
     memory_high_watermark_bytes: u64,
+    /// Milliseconds that a client may keep a delivery without settling it, before its channel is closed; 0: no limit. A queue's
+    /// x-consumer-timeout, or a policy, goes before.
+    #[arg(long, env = "POLYMQ_AMQP_CONSUMER_TIMEOUT_MS", default_value_t = 1_800_000)]
+    consumer_timeout_ms: u64,
     /// Seconds that a client may take until it has opened its vhost.
     #[arg(long, env = "POLYMQ_AMQP_HANDSHAKE_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     handshake_seconds: u64,
@@ -105,6 +109,7 @@ impl Flags {
             heartbeat: Duration::from_secs(u64::from(self.heartbeat_seconds)),
             message_bytes_max: self.max_message_size,
             memory_bytes_max: Some(self.memory_high_watermark_bytes).filter(|bytes| *bytes > 0),
+            consumer_timeout: (self.consumer_timeout_ms > 0).then(|| Duration::from_millis(self.consumer_timeout_ms)),
             handshake_max: Duration::from_secs(self.handshake_seconds),
             drain: Duration::from_secs(self.drain_seconds),
             tls: self.tls(),

@@ -57,6 +57,8 @@ pub struct Config {
     pub message_bytes_max: u64,
     /// Publishers wait while this process has more memory. None: no limit.
     pub memory_bytes_max: Option<u64>,
+    /// How long a client may keep a delivery without settling it, where the queue says nothing. None: for ever.
+    pub consumer_timeout: Option<Duration>,
     /// How long a client may take until it has opened its vhost.
     pub handshake_max: Duration,
     /// How long connections may take to say goodbye when the gateway is stopped.
@@ -86,6 +88,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(60),
             message_bytes_max: 16 << 20,
             memory_bytes_max: None,
+            consumer_timeout: Some(Duration::from_secs(30 * 60)),
             handshake_max: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             tls: None,
@@ -226,7 +229,9 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         Lifecycle::start(core.clone(), core_session.clone(), membership.clone(), topology.clone(), stop.clone())
             .await
             .context("cannot look after the queues")?;
-    let queues = Queues::start(core.clone(), core_session.clone(), membership.own().node_id, stop.clone());
+    let (returns, returned) = tokio::sync::mpsc::unbounded_channel();
+    let queues = Queues::start(core.clone(), core_session.clone(), membership.own().node_id, returns, stop.clone());
+    tokio::spawn(lifecycle.clone().follow_returns(returned));
     lifecycle.set_consumers(Arc::new(queues.clone()));
     let (connections_max, drain) = (config.connections_max, config.drain);
     let gateway = Arc::new(Gateway {

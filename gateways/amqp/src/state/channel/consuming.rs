@@ -300,16 +300,19 @@ impl Consuming {
         std::mem::take(&mut self.dead)
     }
 
-    /// Whether a delivery is out for longer than its queue allows: the longest such limit, ms.
-    pub fn overdue(&self, now_s: u32, default_ms: u64) -> Option<u64> {
+    /// Whether a delivery is out for longer than its queue allows, or where that says nothing, longer than `default_ms` (None: no
+    /// limit). Returns the limit, ms.
+    pub fn overdue(&self, now_s: u32, default_ms: Option<u64>) -> Option<u64> {
         let timeout_ms = |entry: &Delivered| {
             let source = self.sources[entry.source as usize].as_ref();
-            source.and_then(|source| source.live.queue.config().consumer_timeout_ms).unwrap_or(default_ms)
+            source.and_then(|source| source.live.queue.config().consumer_timeout_ms).or(default_ms)
         };
-        let is_overdue =
-            |entry: &&Delivered| u64::from(now_s.saturating_sub(entry.delivered_s)) * 1000 > timeout_ms(entry);
+        let overdue = |entry: &Delivered| {
+            let out_ms = u64::from(now_s.saturating_sub(entry.delivered_s)) * 1000;
+            timeout_ms(entry).filter(|timeout_ms| out_ms > *timeout_ms)
+        };
         // The oldest first; of those that are younger none is overdue, unless its queue allows less.
-        self.unacked.iter().take(OLDEST_LOOKED_AT).find(is_overdue).map(timeout_ms)
+        self.unacked.iter().take(OLDEST_LOOKED_AT).find_map(overdue)
     }
 
     /// The channel ends: its consumers are returned, to be taken from their queues, and what is out goes back in place.

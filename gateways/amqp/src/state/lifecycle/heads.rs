@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  publish with a deadline ─┐
-//!  a queue is another now ──┼─► the queue's deadline ─► when it is due: look at the head ─► over: take them, dead-letter or settle
+//!  a queue is another now ──┤
+//!  a message is given back ─┼─► the queue's deadline ─► when it is due: look at the head ─► over: take them, dead-letter or settle
 //!  becoming its owner ──────┘                                 └─ not over: its deadline is the next
 //! ```
 //! Nothing polls. Dispatchers and basic.get look for themselves at what they are about to hand out. Each gateway watches the queues to
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use core_rpc::{Core, PartitionId, PeekRequest, Settlement, TopicId};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::deadlines::Deadlines;
 use super::post::Sent;
@@ -140,6 +141,7 @@ impl<C: Core> Lifecycle<C> {
     pub(super) fn look_at_all(&self) {
         let now_ms = now_ms();
         for queue in self.all_queues() {
+            self.look_at_retention(&queue);
             if !queue.is_stream() && self.owns(&queue) {
                 self.shared.heads.expect(&queue, now_ms);
             }
@@ -149,6 +151,7 @@ impl<C: Core> Lifecycle<C> {
     pub(super) fn queue_changed(&self, event: &QueueEvent) {
         match event {
             QueueEvent::Put(queue) => {
+                self.look_at_retention(queue);
                 // With a time to live, perhaps another than before; what is there already is looked at.
                 if queue.config().message_ttl_ms.is_some() && self.owns(queue) {
                     self.shared.heads.expect(queue, now_ms());
@@ -157,6 +160,26 @@ impl<C: Core> Lifecycle<C> {
             QueueEvent::Removed(queue) => {
                 self.shared.heads.forget(queue.topic());
                 self.shared.rooms.remove(&queue.topic());
+            }
+        }
+    }
+
+    /// Messages were given back to a queue that may have been over while they were out.
+    pub fn returned(&self, queue: &Arc<Queue>) {
+        if !queue.is_stream() {
+            self.shared.heads.expect(queue, now_ms());
+        }
+    }
+
+    /// Looks at queues into which messages were given back, until the gateway stops.
+    pub async fn follow_returns(self, mut returned: mpsc::UnboundedReceiver<Arc<Queue>>) {
+        loop {
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return,
+                queue = returned.recv() => match queue {
+                    Some(queue) => self.returned(&queue),
+                    None => return,
+                },
             }
         }
     }

@@ -229,6 +229,9 @@ impl<C: Core> Dispatcher<C> {
                         break;
                     };
                     parcels.add(consumer, &next, bytes);
+                    if next.expires_ms != 0 {
+                        self.live.note_mortal();
+                    }
                 }
                 batch.pop(next.offset);
             }

@@ -45,9 +45,10 @@ impl Outbox {
                             out.put_method(channel, &basic::Cancel { consumer_tag, no_wait: true }.into());
                         }
                     }
-                    Unasked::LookAtTimeouts => {
-                        let overdue =
-                            channels.iter_mut().filter_map(|channel| Some((channel.number, overdue(channel)?)));
+                    Unasked::LookAtTimeouts { default_ms } => {
+                        let overdue = channels
+                            .iter_mut()
+                            .filter_map(|channel| Some((channel.number, overdue(channel, default_ms)?)));
                         refused.extend(overdue);
                     }
                     Unasked::Refused { channel, refusal } => refused.push((channel, refusal)),
@@ -129,8 +130,8 @@ fn deliver_reply(connection: &Connection, channels: &mut Channels, out: &mut Out
 }
 
 /// A client took too long to settle a delivery, as RabbitMQ says it.
-fn overdue(channel: &Channel) -> Option<Refusal> {
-    let timeout_ms = channel.consuming.overdue(now_s(), CONSUMER_TIMEOUT_MS)?;
+fn overdue(channel: &Channel, default_ms: Option<u64>) -> Option<Refusal> {
+    let timeout_ms = channel.consuming.overdue(now_s(), default_ms)?;
     Some(Refusal::precondition_failed(format!(
         "delivery acknowledgement on channel {} timed out. Timeout value used: {timeout_ms} ms. This timeout value can be \
          configured, see consumers doc guide to learn more",
@@ -138,25 +139,28 @@ fn overdue(channel: &Channel) -> Option<Refusal> {
     )))
 }
 
-/// How long a delivery may be out where its queue says nothing: RabbitMQ's default.
-const CONSUMER_TIMEOUT_MS: u64 = 30 * 60 * 1000;
-
 /// How often it is looked for deliveries that are out for too long.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// How often at most, where the gateway's own time-out is short.
+const LOOK_EVERY_MIN: Duration = Duration::from_millis(200);
+
 /// Has the connections look for deliveries that are out for too long, until the gateway stops.
 pub(crate) async fn watch_timeouts<C: Core>(gateway: Arc<Gateway<C>>) {
+    let default = gateway.config.consumer_timeout;
+    let default_ms = default.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    let every = default.map_or(LOOK_EVERY, |timeout| (timeout / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY));
     loop {
         tokio::select! {
             () = gateway.stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(every) => {}
         }
         let has_unsettled = |connection: &Arc<Connection>| {
             connection.channels().iter().any(|channel| channel.unacknowledged.load(Ordering::Relaxed) > 0)
         };
         for connection in gateway.registry.all().iter().filter(|connection| has_unsettled(connection)) {
             // One that is gone has nothing out.
-            let _ = connection.outbox.push(Unasked::LookAtTimeouts);
+            let _ = connection.outbox.push(Unasked::LookAtTimeouts { default_ms });
         }
     }
 }

@@ -97,6 +97,9 @@ async fn take_one<C: Core>(
                 gateway.lifecycle.expired(&live.queue, live.holder(), offsets).await;
                 return Ok(Some(Taken::Over));
             }
+            if next.expires_ms != 0 {
+                live.note_mortal();
+            }
             let (at, acquisitions, failures) = (next.at, next.acquisitions, next.failures);
             let message = Parceled { offset: next.offset, at, acquisitions, failures };
             Ok(Some(Taken::Message(Got { live: live.clone(), partition, message, payload: batch.payload.clone() })))

@@ -58,7 +58,7 @@ impl LiveQueue {
             wake: Arc::default(),
             changed: Notify::new(),
             over: AtomicBool::new(false),
-            pending: Pending::new(queue.group(), holder),
+            pending: Pending::new(queue.clone(), holder),
             settler,
             queue,
         }
@@ -90,6 +90,11 @@ impl LiveQueue {
         self.over.store(true, Ordering::SeqCst);
         self.changed.notify_one();
         self.wake();
+    }
+
+    /// A message was handed out that expires by itself: when it is given back, somebody is to look whether it is over.
+    pub fn note_mortal(&self) {
+        self.pending.note_mortal();
     }
 
     /// Has ranges of a partition settled, soon.

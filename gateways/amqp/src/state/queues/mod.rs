@@ -54,7 +54,7 @@ pub use marks::Marks;
 pub use outbox::{OUTBOX_BYTES_MAX, Outbox, Unasked};
 pub use parcel::{DELIVERY_BYTES, Parcel, Parceled};
 pub use reply::{DirectReply, PSEUDO_QUEUE, Replies, ReplyConsumer};
-pub use settler::Settler;
+pub use settler::{Returns, Settler};
 
 /// The live queues of this gateway. Cheap to clone; every clone is the same.
 #[derive(Clone)]
@@ -84,9 +84,10 @@ impl Held {
 }
 
 impl<C: Core> Queues<C> {
-    pub fn start(core: C, session: CoreSession, node_id: i32, stop: CancellationToken) -> Queues<C> {
+    /// `returns` is told of queues whose messages, given back, may be over.
+    pub fn start(core: C, session: CoreSession, node_id: i32, returns: Returns, stop: CancellationToken) -> Queues<C> {
         Queues {
-            settler: Settler::start(core.clone(), stop.clone()),
+            settler: Settler::start(core.clone(), returns, stop.clone()),
             held: Arc::new(Mutex::new(Held::of(session.id()))),
             live: Arc::default(),
             numbers: Arc::new(AtomicU64::new(1)),
@@ -139,6 +140,12 @@ impl<C: Core> Queues<C> {
     /// All consumers of a queue at this gateway.
     pub fn consumers_of(&self, topic: TopicId) -> Vec<Arc<Consumer>> {
         self.live.get(&topic).map_or_else(Vec::new, |live| live.dealing.lock().dealer.iter().cloned().collect())
+    }
+
+    /// Whether a consumer is one of those that get messages.
+    pub fn is_active(&self, consumer: &Consumer) -> bool {
+        let live = self.live.get(&consumer.queue.topic);
+        live.is_some_and(|live| live.dealing.lock().dealer.is_entitled(consumer.number))
     }
 
     /// All consumers at this gateway.

@@ -48,7 +48,10 @@ pub enum Unasked {
         consumer_tag: ShortStr,
     },
     /// Deliveries may be out for too long: the connection is to look.
-    LookAtTimeouts,
+    LookAtTimeouts {
+        /// How long a delivery may be out where its queue says nothing, ms; None: for ever.
+        default_ms: Option<u64>,
+    },
     /// Something is wrong with a channel, or with the whole connection where the refusal is hard.
     Refused {
         channel: u16,

@@ -10,14 +10,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use core_rpc::{Core, GroupName, LeaseError, PartitionId, SettleRange, SettleRequest};
+use core_rpc::{Core, GroupName, LeaseError, PartitionId, SettleRange, SettleRequest, Settlement};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::marks::Marks;
+use crate::state::topology::Queue;
 
 /// The queues with something to settle, and how far settling has come. Cheap to clone; every clone is the same.
 #[derive(Clone, Debug)]
@@ -32,13 +33,20 @@ struct Shared {
     /// Counts rounds; changed under the lock of `dirty`: what lies there belongs to the next.
     begun: AtomicU64,
     done: watch::Sender<u64>,
+    returns: Returns,
 }
+
+/// Queues into which messages were given back that may be over meanwhile: nobody else looks at them.
+pub type Returns = mpsc::UnboundedSender<Arc<Queue>>;
 
 /// What is to be settled in one queue.
 #[derive(Debug)]
 pub struct Pending {
     pub group: GroupName,
     pub holder: Arc<str>,
+    queue: Arc<Queue>,
+    /// There were messages in it that expire by themselves.
+    has_mortal: AtomicBool,
     marks: Mutex<PendingMarks>,
 }
 
@@ -47,22 +55,37 @@ struct PendingMarks {
     partitions: Vec<(PartitionId, Marks)>,
     /// Whether it is among the dirty ones.
     listed: bool,
+    /// Something is given back that may be over.
+    returned: bool,
 }
 
 impl Pending {
-    pub fn new(group: GroupName, holder: Arc<str>) -> Arc<Pending> {
-        Arc::new(Pending { group, holder, marks: Mutex::default() })
+    pub fn new(queue: Arc<Queue>, holder: Arc<str>) -> Arc<Pending> {
+        let has_mortal = AtomicBool::new(false);
+        Arc::new(Pending { group: queue.group(), holder, queue, has_mortal, marks: Mutex::default() })
+    }
+
+    /// A message was handed out that expires by itself.
+    pub fn note_mortal(&self) {
+        self.has_mortal.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether giving these back may give back what is over.
+    fn may_expire(&self, ranges: &[SettleRange]) -> bool {
+        (self.has_mortal.load(Ordering::Relaxed) || self.queue.config().message_ttl_ms.is_some())
+            && ranges.iter().any(|range| matches!(range.settlement, Settlement::Release | Settlement::Fail))
     }
 }
 
 impl Settler {
     /// Starts the task that settles; it ends with `stop`, when what was pushed before is settled.
-    pub fn start<C: Core>(core: C, stop: CancellationToken) -> Settler {
+    pub fn start<C: Core>(core: C, returns: Returns, stop: CancellationToken) -> Settler {
         let shared = Shared {
             dirty: Mutex::default(),
             wake: Notify::new(),
             begun: AtomicU64::new(0),
             done: watch::Sender::new(0),
+            returns,
         };
         let settler = Settler { shared: Arc::new(shared) };
         tokio::spawn(run(core, settler.shared.clone(), stop));
@@ -74,8 +97,10 @@ impl Settler {
         if ranges.is_empty() {
             return;
         }
+        let returned = pending.may_expire(&ranges);
         let listed = {
             let mut marks = pending.marks.lock();
+            marks.returned |= returned;
             match marks.partitions.iter_mut().find(|(other, _)| *other == partition) {
                 Some((_, marks)) => marks.append(ranges),
                 None => {
@@ -126,7 +151,11 @@ async fn run<C: Core>(core: C, shared: Arc<Shared>, stop: CancellationToken) {
             let mut dirty = shared.dirty.lock();
             (shared.begun.fetch_add(1, Ordering::SeqCst) + 1, std::mem::take(&mut *dirty))
         };
-        settle(&core, dirty).await;
+        let returned = settle(&core, dirty).await;
+        for queue in returned {
+            // Nobody listens when the gateway ends.
+            let _ = shared.returns.send(queue);
+        }
         shared.done.send_replace(round);
         if stopping && shared.dirty.lock().is_empty() {
             return;
@@ -137,11 +166,16 @@ async fn run<C: Core>(core: C, shared: Arc<Shared>, stop: CancellationToken) {
 /// Of one partition.
 type Ranges = (PartitionId, Vec<SettleRange>);
 
-async fn settle<C: Core>(core: &C, dirty: Vec<Arc<Pending>>) {
+/// Returns the queues into which something was given back that may be over.
+async fn settle<C: Core>(core: &C, dirty: Vec<Arc<Pending>>) -> Vec<Arc<Queue>> {
     let mut calls: HashMap<(GroupName, Arc<str>), Vec<Ranges>> = HashMap::new();
+    let mut returned = Vec::new();
     for pending in dirty {
         let mut marks = pending.marks.lock();
         marks.listed = false;
+        if std::mem::take(&mut marks.returned) {
+            returned.push(pending.queue.clone());
+        }
         let partitions = marks.partitions.iter_mut().filter(|(_, marks)| !marks.is_empty());
         let partitions = partitions.map(|(partition, marks)| (*partition, marks.take()));
         calls.entry((pending.group.clone(), pending.holder.clone())).or_default().extend(partitions);
@@ -167,4 +201,5 @@ async fn settle<C: Core>(core: &C, dirty: Vec<Arc<Pending>>) {
         if running.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;
+    returned
 }

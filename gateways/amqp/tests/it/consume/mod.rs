@@ -3,5 +3,5 @@
 mod counting;
 mod several_gateways;
 mod sharing;
-mod support;
+pub mod support;
 mod taking;

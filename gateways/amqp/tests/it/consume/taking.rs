@@ -215,3 +215,48 @@ async fn a_client_that_never_acknowledges_loses_its_channel() {
     assert!(closed.is_err());
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quorum_queues_refuse_a_prefetch_of_the_channel() {
+    let broker = Broker::start().await;
+    let (_connection, channel) = channel(&broker).await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    declare(&channel, "q", arguments).await;
+    within(channel.basic_qos(5, BasicQosOptions { global: true })).await.unwrap();
+    let consume = consume_with(&channel, "q", "c", BasicConsumeOptions::default(), FieldTable::default()).await;
+    let error = consume.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("NOT_IMPLEMENTED - queue 'q' in vhost '/' does not support global qos"), "{error}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_never_acknowledges_loses_its_channel() {
+    let timeout = Some(std::time::Duration::from_millis(500));
+    let broker = Broker::with(amqp_gateway::Config { consumer_timeout: timeout, ..crate::common::config() }).await;
+    let (connection, holder) = channel(&broker).await;
+    declare(&holder, "q", FieldTable::default()).await;
+    // Its own time-out goes before the gateway's.
+    let mut patient = FieldTable::default();
+    patient.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    patient.insert("x-consumer-timeout".into(), AMQPValue::LongInt(600_000));
+    declare(&holder, "patient", patient).await;
+    put(&broker.core, "q", 0, &numbers(0..1)).await;
+    put(&broker.core, "patient", 0, &numbers(0..1)).await;
+    let waiting = within(connection.create_channel()).await.unwrap();
+    let mut kept = consume(&waiting, "patient", "c").await;
+    next(&mut kept).await;
+    let mut deliveries = consume(&holder, "q", "c").await;
+    next(&mut deliveries).await;
+    // The channel is closed: its consumer ends without a cancel.
+    while within(deliveries.recv()).await.is_some() {}
+    counted(&broker.core, "q", (1, 0)).await;
+    let error = within(holder.basic_qos(1, BasicQosOptions::default())).await.unwrap_err().to_string();
+    assert!(!holder.status().connected(), "{error}");
+    assert!(waiting.status().connected());
+    assert_eq!(counts(&broker.core, "patient").await, (0, 1));
+    let again = within(connection.create_channel()).await.unwrap();
+    let mut deliveries = consume(&again, "q", "c").await;
+    assert!(next(&mut deliveries).await.redelivered);
+    broker.stop().await;
+}

@@ -244,3 +244,17 @@ async fn dead_letters_survive_a_restart() {
     assert_eq!(client.bodies("q").await, ["b"]);
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn a_publishers_x_death_is_not_believed() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    with_dead_letters(&client, &[]).await;
+    for nonsense in [text("nonsense"), int(5), texts(&["no table"])] {
+        assert!(client.publish_with("", "q", "x", with_headers(&[("x-death", nonsense)])).await);
+        let got = client.get_with("q", false).await.unwrap();
+        client.reject(got.tag).await;
+        assert_eq!(client.wait_for("dead").await.deaths(), [r#"q rejected 1 "" q"#]);
+    }
+    broker.stop().await;
+}

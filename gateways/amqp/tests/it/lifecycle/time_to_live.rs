@@ -108,3 +108,30 @@ async fn time_goes_on_while_the_broker_is_down() {
     assert_eq!(client.get("q").await.unwrap().body, "b");
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_given_back_too_late_is_over() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("dead", &[]).await;
+    let dlx = [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("dead"))];
+    client.queue("by-queue", &[&[("x-message-ttl", int(100))], &dlx[..]].concat()).await;
+    client.queue("by-message", &dlx).await;
+    assert!(client.publish("by-queue", "a").await);
+    assert!(client.publish_with("", "by-message", "b", expiring("100")).await);
+    let (first, second) = (client.get_with("by-queue", false).await, client.get_with("by-message", false).await);
+    // Nobody takes them away from who has them.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(client.ready("dead").await, 0);
+    client.requeue(first.unwrap().tag).await;
+    client.wait_for_ready("dead", 1).await;
+    assert_eq!(client.get("dead").await.unwrap().deaths(), [r#"by-queue expired 1 "" by-queue"#]);
+    // With its channel it is given back as well.
+    let held = second.unwrap();
+    assert_eq!(held.body, "b");
+    client.channel.close(200, "bye".into()).await.unwrap();
+    let other = broker.client().await;
+    other.wait_for_ready("dead", 1).await;
+    assert_eq!(other.get("dead").await.unwrap().body, "b");
+    broker.stop().await;
+}
