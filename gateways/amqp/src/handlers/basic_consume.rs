@@ -2,6 +2,7 @@
 //!
 //! - The pseudo-queue `amq.rabbitmq.reply-to` gives the channel an address for direct replies.
 //! - `no_local` is ignored, as in RabbitMQ.
+//! - Quorum queues take no consumer of a channel with a prefetch of its own (`basic.qos` with `global`), as in RabbitMQ.
 
 use codec_amqp::{FieldTable, FieldValue, ShortStr, basic};
 use core_rpc::Core;
@@ -11,6 +12,7 @@ use crate::errors::Refusal;
 use crate::state::access::Permission;
 use crate::state::channel::ReplyTo;
 use crate::state::queues::{ConsumeRequest, PSEUDO_QUEUE, Queues, ReplyConsumer};
+use crate::state::topology::QueueType;
 
 pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Consume) -> Result<(), Refusal> {
     let name = request.channel.queue_name(&method.queue)?;
@@ -24,6 +26,10 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Consum
         let queue = request.usable_queue(&name, Permission::Read)?;
         if request.channel.consuming.has_tag(&tag) {
             return Err(reused(&tag));
+        }
+        let channel_prefetch = request.channel.consuming.window().window.limit();
+        if queue.queue_type() == QueueType::Quorum && channel_prefetch > 0 {
+            return Err(Refusal::not_implemented(format!("{} does not support global qos", queue.resource())));
         }
         let consume = ConsumeRequest {
             queue,

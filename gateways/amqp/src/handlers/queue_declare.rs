@@ -3,6 +3,8 @@
 //! - Needs configure on the queue; one with a dead-letter exchange also read on the queue and write on the exchange. A passive
 //!   one needs any permission on it.
 //! - As in RabbitMQ the reserved prefix `amq.` is refused even for a queue that there is, and an exclusive queue is never durable.
+//! - `amq.rabbitmq.reply-to`, the pseudo-queue of direct replies, is there for whoever asks; an address made from it while its
+//!   channel has it.
 //! - `x-name-prefix` begins the name that the server makes up.
 
 use codec_amqp::{ShortStr, queue};
@@ -11,14 +13,17 @@ use core_rpc::Core;
 use super::Request;
 use crate::errors::Refusal;
 use crate::state::access::Permission;
+use crate::state::queues::{PSEUDO_QUEUE, Replies};
 use crate::state::topology::{Argument, Arguments, QueueDeclare, Resource};
-
-/// The pseudo-queue of direct reply-to: it is there for whoever asks.
-const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 
 pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: queue::Declare) -> Result<(), Refusal> {
     let name = method.queue.replace(['\r', '\n'], "");
-    if name.starts_with(REPLY_TO) {
+    if name == PSEUDO_QUEUE || Replies::is_address(&name) {
+        // An address is asked for to learn whether somebody still waits there.
+        if name != PSEUDO_QUEUE && !request.gateway.queues.replies.knows(&name) {
+            let vhost = &request.connection.vhost;
+            return Err(Refusal::not_found(format!("no {}", Resource::Queue(vhost, &name))));
+        }
         return answer(request, method.no_wait, &name, 0, 1);
     }
     if method.passive {

@@ -30,7 +30,12 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, _: tx::Commit) -> Res
     if !slots.is_empty() || !ranges.is_empty() {
         commit(request, &mut slots, ranges).await?;
     }
-    for (taken, _) in &settles {
+    for (taken, outcome) in &settles {
+        if *outcome == Outcome::Requeue {
+            // They may have been over while they were out.
+            let places = taken.iter().filter_map(|entry| request.channel.consuming.place(entry));
+            places.for_each(|(live, _)| request.gateway.lifecycle.returned(&live.queue));
+        }
         request.channel.consuming.forget(taken);
     }
     if !settles.is_empty() {
@@ -50,6 +55,10 @@ fn ranges<C: Core>(request: &Request<'_, C>, settles: &[(Vec<Delivered>, Outcome
     for (taken, outcome) in settles {
         for entry in taken {
             let Some((live, partition)) = request.channel.consuming.place(entry) else { continue };
+            // What is read of a stream stays there: an acknowledgement only makes room.
+            if live.queue.is_stream() {
+                continue;
+            }
             let settlement = match outcome {
                 Outcome::Ack => Settlement::Accept,
                 Outcome::Requeue => Settlement::Fail,

@@ -1,7 +1,6 @@
 //! The rounds of a connection: handle what has arrived, then wait until there is something to do.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -199,6 +198,7 @@ impl<C: Core> Session<C> {
         poll_fn(|context| {
             self.poll_flights(context);
             self.wire.poll_send(context)?;
+            poll_heartbeat(&mut self.heartbeat, &mut self.wire, context, false)?;
             if self.flights.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
@@ -246,30 +246,15 @@ impl<C: Core> Session<C> {
             }
         }
         let is_reading = self.may_take();
-        self.poll_heartbeat(context, is_reading)?;
+        poll_heartbeat(&mut self.heartbeat, &mut self.wire, context, is_reading)?;
+        self.count_bytes();
         Poll::Pending
     }
 
-    /// Sends a heartbeat where nothing else was sent, and ends a connection over which nothing comes. `is_reading`: what
-    /// comes is looked at.
-    fn poll_heartbeat(&mut self, context: &mut Context<'_>, is_reading: bool) -> Result<(), SessionError> {
-        let Some(heartbeat) = &mut self.heartbeat else { return Ok(()) };
-        while heartbeat.timer.as_mut().poll(context).is_ready() {
-            let now = Instant::now();
-            if !is_reading {
-                // It may have sent something that lies unread.
-                self.wire.last_received = now;
-            }
-            if now - self.wire.last_received > heartbeat.interval * 2 {
-                return Err(SessionError::Silent);
-            }
-            if now - self.wire.last_sent >= heartbeat.interval / 2 && self.wire.is_sent() {
-                self.wire.out.put_heartbeat();
-                self.wire.poll_send(context)?;
-            }
-            heartbeat.timer.as_mut().reset(now + heartbeat.interval / 2);
-        }
-        Ok(())
+    /// Shows others what was read and written.
+    fn count_bytes(&mut self) {
+        self.connection.received_bytes.add(std::mem::take(&mut self.wire.received_bytes));
+        self.connection.sent_bytes.add(std::mem::take(&mut self.wire.sent_bytes));
     }
 
     /// Runs a handler; meanwhile the socket is written and heartbeats are sent.
@@ -289,9 +274,10 @@ impl<C: Core> Session<C> {
                 settles: &mut self.settles,
             };
             let mut handling = pin!(handlers::handle(&mut request, method));
-            let wire = &mut self.wire;
-            poll_fn(|context| -> Poll<io::Result<Result<(), Refusal>>> {
+            let (wire, heartbeat) = (&mut self.wire, &mut self.heartbeat);
+            poll_fn(|context| -> Poll<Result<Result<(), Refusal>, SessionError>> {
                 wire.poll_send(context)?;
+                poll_heartbeat(heartbeat, wire, context, false)?;
                 handling.as_mut().poll(context).map(Ok)
             })
             .await?
@@ -324,4 +310,31 @@ impl<C: Core> Session<C> {
         queues::connection_closed(&self.gateway, &self.connection).await;
         self.gateway.lifecycle.connection_closed(&self.connection.holder_prefix).await;
     }
+}
+
+/// Sends a heartbeat where nothing else was sent, and ends a connection over which nothing comes. `is_reading`: what comes is
+/// looked at.
+fn poll_heartbeat(
+    heartbeat: &mut Option<Heartbeat>,
+    wire: &mut Wire,
+    context: &mut Context<'_>,
+    is_reading: bool,
+) -> Result<(), SessionError> {
+    let Some(heartbeat) = heartbeat else { return Ok(()) };
+    while heartbeat.timer.as_mut().poll(context).is_ready() {
+        let now = Instant::now();
+        if !is_reading {
+            // It may have sent something that lies unread.
+            wire.last_received = now;
+        }
+        if now - wire.last_received > heartbeat.interval * 2 {
+            return Err(SessionError::Silent);
+        }
+        if now - wire.last_sent >= heartbeat.interval / 2 && wire.is_sent() {
+            wire.out.put_heartbeat();
+            wire.poll_send(context)?;
+        }
+        heartbeat.timer.as_mut().reset(now + heartbeat.interval / 2);
+    }
+    Ok(())
 }

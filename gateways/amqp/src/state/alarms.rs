@@ -53,6 +53,8 @@ impl Alarms {
     /// that ends with `stop`.
     pub fn start<C: Core>(core: C, memory_bytes_max: Option<u64>, stop: CancellationToken) -> Alarms {
         let alarms = Alarms::default();
+        // Before the first client comes: who publishes at once is to find the alarm.
+        alarms.look_at_memory(memory_bytes_max);
         let looking = alarms.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -101,6 +103,12 @@ impl Alarms {
         });
     }
 
+    fn look_at_memory(&self, bytes_max: Option<u64>) {
+        if let Some(bytes_max) = bytes_max {
+            self.set_memory(resident_bytes().is_some_and(|bytes| bytes > bytes_max));
+        }
+    }
+
     async fn look<C: Core>(&self, core: &C, memory_bytes_max: Option<u64>) {
         let mut changes = self.changes();
         loop {
@@ -112,9 +120,7 @@ impl Alarms {
                 continue;
             }
             tokio::time::sleep(LOOK_AFTER).await;
-            if let Some(bytes_max) = memory_bytes_max {
-                self.set_memory(resident_bytes().is_some_and(|bytes| bytes > bytes_max));
-            }
+            self.look_at_memory(memory_bytes_max);
             if self.now().disk {
                 self.set_disk(disk_is_full(core).await);
             }

@@ -174,3 +174,31 @@ async fn what_only_a_server_sends_is_refused() {
     assert_eq!(close_code(&raw.method().await.1).0, 503);
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn a_new_secret_is_taken_for_passwords_do_not_expire() {
+    let broker = Broker::start().await;
+    let mut raw = broker.raw().await;
+    raw.open(0).await;
+    let update = connection::UpdateSecret { new_secret: "any".into(), reason: ShortStr::from_static("because") };
+    raw.send(0, update).await;
+    assert_eq!(raw.method().await, (0, connection::UpdateSecretOk {}.into()));
+    raw.open_channel(1).await;
+    broker.stop().await;
+}
+
+/// An alarm that stands from the start is told to whoever publishes first.
+#[tokio::test]
+async fn the_first_publish_finds_an_alarm() {
+    let broker = Broker::with(amqp_gateway::Config { memory_bytes_max: Some(1), ..crate::common::config() }).await;
+    let mut raw = broker.raw().await;
+    raw.open(0).await;
+    raw.open_channel(1).await;
+    let mut out = codec_amqp::Outgoing::new();
+    let publish =
+        codec_amqp::ContentMethod::Publish { exchange: "", routing_key: "q", mandatory: false, immediate: false };
+    out.put_content(1, publish, &[0, 0], &bytes::Bytes::from_static(b"body"), 0);
+    tokio::io::AsyncWriteExt::write_all_buf(&mut raw.stream, &mut out).await.unwrap();
+    assert!(matches!(raw.method().await, (0, Method::ConnectionBlocked(_))));
+    broker.stop().await;
+}

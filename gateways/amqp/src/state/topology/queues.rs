@@ -142,7 +142,7 @@ impl<C: Core> Topology<C> {
         let resource = Resource::Queue(declare.vhost, declare.name);
         let QueueDeclare { durable, exclusive, auto_delete, .. } = *declare;
         let queue_type = validate::queue(resource, durable, exclusive, auto_delete, &declare.arguments)?;
-        self.check_queue_limit(resource, declare.vhost)?;
+        self.check_queue_limit(declare.name, declare.vhost)?;
         let namespace = names::namespace(declare.vhost);
         let record = QueueRecord {
             durable,
@@ -188,14 +188,14 @@ impl<C: Core> Topology<C> {
         }
     }
 
-    fn check_queue_limit(&self, resource: Resource<'_>, vhost: &str) -> Result<(), Refusal> {
+    fn check_queue_limit(&self, name: &str, vhost: &str) -> Result<(), Refusal> {
         let Some(limit) = self.vhost_limit(vhost, "max-queues") else { return Ok(()) };
         let queues = self.image().vhost(vhost).map_or(0, |vhost| vhost.queues.len() as u64);
         if queues < limit {
             return Ok(());
         }
         Err(Refusal::precondition_failed(format!(
-            "cannot declare {resource}: queue limit in vhost '{vhost}' ({limit}) is reached"
+            "cannot declare queue '{name}': queue limit in vhost '{vhost}' ({limit}) is reached"
         )))
     }
 
