@@ -470,7 +470,8 @@ def single_active_consumer(kit):
 def single_active_consumer_by_cancel(kit):
     channel = kit.channel(confirm=True)
     queue = kit.queue(channel, arguments={"x-single-active-consumer": True})
-    consumers = [Consumer(kit.channel(), queue, auto_ack=True) for _ in range(3)]
+    # At one gateway: several keep the order of consumers each for itself.
+    consumers = [Consumer(kit.channel(at=0), queue, auto_ack=True) for _ in range(3)]
     for at, consumer in enumerate(consumers):
         publish(channel, queue, str(at))
         same([str(at)], [body.decode() for _, _, body in consumer.wait(1)], "the active one gets it")
