@@ -215,7 +215,8 @@ def direct_reply_to_refusals(kit):
 
 @case
 def direct_reply_to_somebody_who_has_gone(kit):
-    client, server = kit.channel(), kit.channel()
+    # At one gateway: the others know of each other's requesters only that their gateway lives.
+    client, server = kit.channel(at=0), kit.channel(at=0)
     queue = kit.queue(server)
     Consumer(client, "amq.rabbitmq.reply-to", auto_ack=True)
     client.basic_publish("", queue, b"x", pika.BasicProperties(reply_to="amq.rabbitmq.reply-to"))

@@ -4,7 +4,7 @@ import datetime
 import time
 
 import pika
-from amqp_kit import JOBS, ORACLE, Consumer, breaks, case, depth, main, publish, refuses, same, wait_for
+from amqp_kit import JOBS, ORACLE, Consumer, breaks, case, depth, main, no_oracle, publish, refuses, same, wait_for
 
 
 def stream(kit, channel, **arguments):
@@ -172,6 +172,27 @@ def holds_a_lot(kit):
     middle = reader(kit, queue, 4990)
     middle.wait(10)
     same(4990, offsets(middle)[0], "from the middle")
+
+
+@case
+@no_oracle("filters came with 3.13")
+def filters(kit):
+    channel = kit.channel(confirm=True)
+    queue = stream(kit, channel, x_stream_filter_size_bytes=32)
+    for number, value in enumerate(["red", None, "green", "red", "blue"]):
+        publish(channel, queue, str(number), headers={"x-stream-filter-value": value} if value else None)
+
+    def read(count, **arguments):
+        taker = kit.channel()
+        taker.basic_qos(prefetch_count=100)
+        consumer = Consumer(taker, queue, arguments={"x-stream-offset": "first", **{name.replace("_", "-"): value for name, value in arguments.items()}})
+        consumer.none_more(count)
+        return consumer.bodies()
+
+    same(["0", "3"], read(2, x_stream_filter="red"), "one value")
+    same(["2", "4"], read(2, x_stream_filter=["green", "blue"]), "one of two")
+    same(["0", "1", "3"], read(3, x_stream_filter="red", x_stream_match_unfiltered=True), "and those without")
+    same(["0", "1", "2", "3", "4"], read(5), "all")
 
 
 if __name__ == "__main__":

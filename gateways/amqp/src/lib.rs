@@ -33,6 +33,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::Peer;
+use crate::state::queues::ReplyInboxes;
 use crate::state::{Access, Alarms, CoreSession, Lifecycle, Queues, Registry, Topology};
 
 /// How the gateway is set up.
@@ -108,6 +109,8 @@ pub struct Gateway<C> {
     pub topology: Topology<C>,
     pub access: Access<C>,
     pub queues: Queues<C>,
+    /// Where other gateways get direct replies.
+    pub reply_inboxes: ReplyInboxes<C>,
     pub lifecycle: Lifecycle<C>,
     pub registry: Registry,
     pub alarms: Alarms,
@@ -232,10 +235,13 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let (returns, returned) = tokio::sync::mpsc::unbounded_channel();
     let queues = Queues::start(core.clone(), core_session.clone(), membership.own().node_id, returns, stop.clone());
     tokio::spawn(lifecycle.clone().follow_returns(returned));
+    let reply_inboxes =
+        ReplyInboxes::start(core.clone(), membership.clone(), queues.replies.clone(), stop.clone()).await?;
     lifecycle.set_consumers(Arc::new(queues.clone()));
     let (connections_max, drain) = (config.connections_max, config.drain);
     let gateway = Arc::new(Gateway {
         queues,
+        reply_inboxes,
         alarms: Alarms::start(core.clone(), config.memory_bytes_max, stop.clone()),
         core,
         config,

@@ -21,6 +21,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Consum
         false => method.consumer_tag.detached(),
     };
     if name == *PSEUDO_QUEUE {
+        request.gateway.reply_inboxes.open().await;
         consume_replies(request, &method, &tag)?;
     } else {
         let queue = request.usable_queue(&name, Permission::Read)?;

@@ -4,7 +4,7 @@
 //!   one needs any permission on it.
 //! - As in RabbitMQ the reserved prefix `amq.` is refused even for a queue that there is, and an exclusive queue is never durable.
 //! - `amq.rabbitmq.reply-to`, the pseudo-queue of direct replies, is there for whoever asks; an address made from it while its
-//!   channel has it.
+//!   channel has it, or while the other gateway lives that gave it.
 //! - `x-name-prefix` begins the name that the server makes up.
 
 use codec_amqp::{ShortStr, queue};
@@ -20,7 +20,9 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: queue::Declar
     let name = method.queue.replace(['\r', '\n'], "");
     if name == PSEUDO_QUEUE || Replies::is_address(&name) {
         // An address is asked for to learn whether somebody still waits there.
-        if name != PSEUDO_QUEUE && !request.gateway.queues.replies.knows(&name) {
+        let gateway = request.gateway;
+        let is_there = gateway.queues.replies.knows(&name) || gateway.reply_inboxes.of(&name).is_some();
+        if name != PSEUDO_QUEUE && !is_there {
             let vhost = &request.connection.vhost;
             return Err(Refusal::not_found(format!("no {}", Resource::Queue(vhost, &name))));
         }

@@ -68,3 +68,42 @@ async fn who_has_gone_is_not_there() {
     assert!(error.contains(&format!("NOT_FOUND - no queue '{address}' in vhost '/'")), "{error}");
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_find_their_way_from_another_gateway() {
+    let broker = Broker::start().await;
+    let other_gateway = amqp_gateway::start(broker.core.clone(), crate::common::config()).await.unwrap();
+    let one = broker.lapin_at(&format!("amqp://guest:guest@{}/%2f", other_gateway.address())).await.unwrap();
+    let other = broker.lapin().await;
+    let (client, server) = (confirming(&one).await, confirming(&other).await);
+    let made = server.queue_declare("requests".into(), QueueDeclareOptions::default(), FieldTable::default());
+    within(made).await.unwrap();
+    // So that the other gateway certainly knows it.
+    let known = client.queue_declare("requests".into(), QueueDeclareOptions::default(), FieldTable::default());
+    within(known).await.unwrap();
+    let mut replies = requester(&client).await;
+    let address = ask(&client, &server).await;
+    assert_eq!(is_there(&server, &address).await, Ok(()));
+    for number in 0..50 {
+        let properties = BasicProperties::default().with_correlation_id(number.to_string().into());
+        let answer = publish(&server, &address, &format!("answer {number}"), properties).await;
+        assert!(matches!(answer, Confirmation::Ack(None)), "{answer:?}");
+    }
+    for number in 0..50 {
+        let reply = next(&mut replies).await;
+        assert_eq!((body(&reply), reply.routing_key.as_str()), (format!("answer {number}"), address.as_str()));
+        let id = reply.properties.correlation_id().as_ref().map(|id| id.to_string());
+        assert_eq!(id, Some(number.to_string()));
+    }
+    // With its gateway the requester has gone, for all to see.
+    other_gateway.stop().await;
+    let until = tokio::time::Instant::now() + crate::common::PATIENCE;
+    loop {
+        match publish(&server, &address, "too late", BasicProperties::default()).await {
+            Confirmation::Ack(Some(returned)) => break assert_eq!(returned.reply_code, 312),
+            other => assert!(tokio::time::Instant::now() < until, "{other:?}"),
+        }
+    }
+    assert!(is_there(&server, &address).await.unwrap_err().contains("NOT_FOUND"));
+    broker.stop().await;
+}

@@ -7,4 +7,5 @@ mod lifecycle;
 mod management;
 mod publish;
 mod session;
+mod streams;
 mod topology;

@@ -88,8 +88,20 @@ pub(super) fn publish<C: Core>(
             let (properties, body) = (properties.raw().clone(), Bytes::copy_from_slice(body));
             let is_sent =
                 gateway.queues.replies.reply(&route.routing_key, route.exchange_name.clone(), properties, body);
-            if is_sent {
-                round.put_nowhere(origin);
+            match gateway.reply_inboxes.of(&route.routing_key).filter(|_| !is_sent) {
+                None if is_sent => round.put_nowhere(origin),
+                None => {}
+                Some(_) if is_transaction => {
+                    return Err(Refusal::not_implemented(
+                        "a direct reply to another gateway cannot be part of a transaction",
+                    ));
+                }
+                Some(inbox) => {
+                    // It does not lie there; whoever asked gets it now or never.
+                    let message = MessageParts { expires_ms: None, ..sent.message };
+                    round.put(origin, &mut way(&[inbox], 0), &message);
+                    return Ok(());
+                }
             }
             is_sent
         }

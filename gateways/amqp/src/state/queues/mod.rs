@@ -27,6 +27,7 @@ mod marks;
 mod outbox;
 mod parcel;
 mod reply;
+mod reply_inbox;
 mod settler;
 mod stock;
 
@@ -54,6 +55,7 @@ pub use marks::Marks;
 pub use outbox::{OUTBOX_BYTES_MAX, Outbox, Unasked};
 pub use parcel::{DELIVERY_BYTES, Parcel, Parceled};
 pub use reply::{DirectReply, PSEUDO_QUEUE, Replies, ReplyConsumer};
+pub use reply_inbox::ReplyInboxes;
 pub use settler::{Returns, Settler};
 
 /// The live queues of this gateway. Cheap to clone; every clone is the same.

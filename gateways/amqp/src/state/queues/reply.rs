@@ -2,7 +2,8 @@
 //!
 //! A channel that consumes from the pseudo-queue [`PSEUDO_QUEUE`] gets an address of its own. Where it publishes with that name in
 //! `reply-to`, the address takes its place; whoever answers publishes to it through the default exchange. An address names the
-//! gateway that gave it, and only that one can deliver to it: an answer that is published at another gateway is unroutable there.
+//! gateway that gave it, and only that one can deliver to it: an answer that is published at another goes by its inbox
+//! (`reply_inbox`).
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -80,7 +81,12 @@ impl Replies {
         routing_key.starts_with(ADDRESS_PREFIX)
     }
 
-    /// Whether a channel has this address.
+    /// The number of the gateway that gave this address.
+    pub fn gateway_of(address: &str) -> Option<i32> {
+        address.strip_prefix(ADDRESS_PREFIX)?.split('.').next()?.parse().ok()
+    }
+
+    /// Whether a channel of this gateway has this address.
     pub fn knows(&self, address: &str) -> bool {
         self.consumers.contains_key(address)
     }

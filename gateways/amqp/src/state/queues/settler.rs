@@ -72,8 +72,8 @@ impl Pending {
 
     /// Whether giving these back may give back what is over.
     fn may_expire(&self, ranges: &[SettleRange]) -> bool {
-        (self.has_mortal.load(Ordering::Relaxed) || self.queue.config().message_ttl_ms.is_some())
-            && ranges.iter().any(|range| matches!(range.settlement, Settlement::Release | Settlement::Fail))
+        ranges.iter().any(|range| matches!(range.settlement, Settlement::Release | Settlement::Fail))
+            && (self.has_mortal.load(Ordering::Relaxed) || self.queue.config().message_ttl_ms.is_some())
     }
 }
 

@@ -258,3 +258,43 @@ async fn a_publishers_x_death_is_not_believed() {
     }
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn what_was_given_back_too_often_goes_to_the_dead_letters() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    let arguments = [("x-queue-type", text("quorum")), ("x-delivery-limit", int(2))];
+    with_dead_letters(&client, &arguments).await;
+    assert!(client.publish("q", "poison").await);
+    for count in 0..3 {
+        let got = client.get_with("q", false).await.unwrap();
+        let counted = (count > 0).then(|| lapin::types::AMQPValue::LongLongInt(count));
+        assert_eq!(got.header("x-delivery-count"), counted);
+        client.requeue(got.tag).await;
+    }
+    let dead = client.wait_for("dead").await;
+    assert_eq!((dead.body.as_str(), dead.deaths()), ("poison", vec![r#"q delivery_limit 1 "" q"#.to_owned()]));
+    assert_eq!(client.ready("q").await, 0);
+    broker.stop().await;
+}
+
+/// A topic that another protocol made does not lie with the vhost's queues, so that no one commit does both.
+#[tokio::test]
+async fn dead_letters_reach_a_topic_that_another_protocol_made() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    broker.make_topic("events").await;
+    let arguments = [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("events"))];
+    client.queue("q", &arguments).await;
+    let until = std::time::Instant::now() + PATIENCE;
+    while !client.exists("events").await {
+        assert!(std::time::Instant::now() < until, "the topic is no queue");
+    }
+    assert!(client.publish("q", "a").await);
+    let got = client.get_with("q", false).await.unwrap();
+    client.reject(got.tag).await;
+    let dead = client.wait_for("events").await;
+    assert_eq!((dead.body.as_str(), dead.deaths()), ("a", vec![r#"q rejected 1 "" q"#.to_owned()]));
+    client.wait_for_ready("q", 0).await;
+    broker.stop().await;
+}

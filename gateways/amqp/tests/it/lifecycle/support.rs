@@ -56,6 +56,31 @@ impl Broker {
         self.gateway.stop().await;
         self.core.stop();
     }
+
+    /// A topic as other protocols' gateways make them.
+    pub async fn make_topic(&self, name: &str) {
+        let create = core_rpc::TopicCreate {
+            namespace: "default".into(),
+            name: name.into(),
+            partitions: 1,
+            settings: Default::default(),
+            labels: Default::default(),
+        };
+        core_rpc::Core::topic_create(&self.core, create).await.unwrap();
+    }
+
+    /// Sets a policy for all queues of the vhost `/`, as the management API stores it.
+    pub async fn put_policy(&self, name: &str, definition: serde_json::Value) {
+        let record =
+            serde_json::json!({"pattern": ".*", "apply-to": "queues", "definition": definition, "priority": 0});
+        let put = core_rpc::MetaPut {
+            key: format!("amqp/policy/%2F/{name}"),
+            value: record.to_string().into(),
+            condition: core_rpc::MetaCondition::Always,
+            session: None,
+        };
+        core_rpc::Core::meta_put(&self.core, put).await.unwrap();
+    }
 }
 
 fn config() -> Config {

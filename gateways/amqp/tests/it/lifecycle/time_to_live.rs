@@ -135,3 +135,17 @@ async fn what_is_given_back_too_late_is_over() {
     assert_eq!(other.get("dead").await.unwrap().body, "b");
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn a_policy_ends_what_lies_there_already() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("q", &[]).await;
+    client.publish_all("q", &["a", "b", "c"]).await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(client.ready("q").await, 3);
+    broker.put_policy("short", serde_json::json!({"message-ttl": 100})).await;
+    client.wait_for_ready("q", 0).await;
+    assert!(client.get("q").await.is_none());
+    broker.stop().await;
+}

@@ -3,7 +3,7 @@
 mod consumers;
 mod definitions;
 mod health;
-mod http;
+pub mod http;
 mod limits;
 mod messages;
 mod permissions;
@@ -15,7 +15,7 @@ use crate::common::{self, Broker};
 use http::Http;
 
 /// A broker that listens for HTTP too, and its administrator.
-async fn broker() -> (Broker, Http) {
+pub async fn broker() -> (Broker, Http) {
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = amqp_gateway::Config { management_listen: Some(loopback), ..common::config() };
     let broker = Broker::with(config).await;
