@@ -360,7 +360,8 @@ impl World<'_> {
             if answer.is_ok() {
                 assert!(held, "{range:?} of {holder}");
             }
-            let until_ms = if range.delay.is_zero() { 0 } else { self.clock.now() + range.delay.as_millis() as i64 };
+            let until_ms =
+                if range.delay.is_zero() { 0 } else { self.clock.now() + range.delay.as_millis() as i64 + 1 };
             for offset in (first..=range.last).filter(|_| held) {
                 self.settled(offset, range.settlement, until_ms, kept);
             }
