@@ -16,6 +16,8 @@ class Wire:
     def __init__(self, address, handshake=True, frame_max=131072, receive_buffer=None, heartbeat=0):
         host, port = address.rsplit(":", 1)
         self.socket = socket.socket()
+        # As every client does: else the second of two small writes waits for the peer's delayed acknowledgement.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(ANSWER_SECONDS)
