@@ -190,7 +190,8 @@ def a_publishers_x_death_is_not_believed(kit):
     publish(channel, queue, "x", headers={"x-death": "nonsense"})
     method, _, _ = get_soon(channel, queue, auto_ack=False)
     channel.basic_reject(method.delivery_tag, requeue=False)
-    same((1, "rejected"), tuple(get_soon(channel, dead)[1].headers["x-death"][0][word] for word in ("count", "reason")), "x-death")
+    death = get_soon(channel, dead)[1].headers["x-death"][0]
+    same((1, "rejected"), (death["count"], death["reason"]), "x-death")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ use core_rpc::Core;
 use serde_json::{Value, json};
 
 use super::call::{Call, Failure, Reply};
+use crate::Gateway;
 use crate::state::queues::Consumer;
 use crate::state::topology::{Arguments, Queue};
 
@@ -61,6 +62,7 @@ fn show<C: Core>(call: &Call<C>, consumer: &Consumer) -> Option<Value> {
         "prefetch_count": consumer.window.limit(),
         "active": active,
         "activity_status": status,
+        "consumer_timeout": timeout_ms(gateway, queue).map_or("undefined".into(), Value::from),
         "arguments": Arguments::from(&consumer.arguments).to_json(),
         "channel_details": {
             "name": format!("{} ({})", connection.name, consumer.channel),
@@ -72,4 +74,10 @@ fn show<C: Core>(call: &Call<C>, consumer: &Consumer) -> Option<Value> {
             "user": connection.user.name,
         },
     }))
+}
+
+/// How long its client may keep a delivery, ms; None: for ever.
+fn timeout_ms<C>(gateway: &Gateway<C>, queue: &Queue) -> Option<u64> {
+    let default = || u64::try_from(gateway.config.consumer_timeout?.as_millis()).ok();
+    queue.config().consumer_timeout_ms.or_else(default)
 }

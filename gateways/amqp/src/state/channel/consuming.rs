@@ -315,13 +315,17 @@ impl Consuming {
         self.unacked.iter().take(OLDEST_LOOKED_AT).find_map(overdue)
     }
 
-    /// The channel ends: its consumers are returned, to be taken from their queues, and what is out goes back in place.
-    pub fn close(&mut self) -> (Vec<Arc<Consumer>>, Vec<Dead>) {
-        self.recover();
-        let dead = self.flush();
+    /// The channel ends: its consumers are returned, to be taken from their queues. Then [`Consuming::give_back`].
+    pub fn leave(&mut self) -> Vec<Arc<Consumer>> {
         let consumers: Vec<Arc<Consumer>> = self.consumers.drain().map(|(_, consumer)| consumer).collect();
         consumers.iter().for_each(|consumer| self.window.leave(consumer.number));
-        (consumers, dead)
+        consumers
+    }
+
+    /// What is out goes back in place. None of the channel's consumers may be at its queue any more: it would have its turn.
+    pub fn give_back(&mut self) -> Vec<Dead> {
+        self.recover();
+        self.flush()
     }
 
     fn add_source(&mut self, live: Arc<LiveQueue>, consumer: Option<Arc<Consumer>>) -> u32 {

@@ -20,12 +20,13 @@ pub async fn consumer_leaves<C: Core>(gateway: &Arc<Gateway<C>>, consumer: &Cons
 
 /// A channel ends, for whatever reason. When this returns, others can have its messages.
 pub async fn channel_closed<C: Core>(gateway: &Arc<Gateway<C>>, consuming: &mut Consuming) {
-    let (consumers, dead) = consuming.close();
+    // All leave before anything is given back: none is to get what it had, or another of them.
+    let consumers = consuming.leave();
+    let last: Vec<_> = consumers.iter().filter(|consumer| gateway.queues.cancel(consumer)).collect();
+    let dead = consuming.give_back();
     if let Some(reply_to) = consuming.set_reply_to(None) {
         gateway.queues.replies.forget(&reply_to.address);
     }
-    // All leave before it is waited for anything: none is to get what another had.
-    let last: Vec<_> = consumers.iter().filter(|consumer| gateway.queues.cancel(consumer)).collect();
     send_dead(gateway, dead);
     gateway.queues.settler().settled().await;
     for consumer in last {

@@ -35,6 +35,8 @@ async fn consumers_are_told_of() {
     ];
     assert_eq!(consumers.as_array().unwrap().iter().map(shown).collect::<Vec<_>>(), expected);
     assert_eq!(consumers[0]["queue"], json!({"name": "q", "vhost": "/"}));
+    // rabbitmqadmin-ng does not read what lacks it.
+    assert_eq!(consumers[0]["consumer_timeout"], 30 * 60 * 1000);
     assert_eq!(consumers[0]["arguments"], json!({"x-priority": 3}));
     assert_eq!(consumers[0]["channel_details"]["user"], "guest");
     let queue = http.get("queues/%2F/q").await;
