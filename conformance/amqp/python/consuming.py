@@ -452,5 +452,19 @@ def consume_many_queues_on_one_channel(kit):
     channel.basic_ack(90, multiple=True)
 
 
+@case
+def arguments_of_other_types_are_refused(kit):
+    connection = kit.connection()
+    channel = connection.channel()
+    for kind, arguments in (("classic", {"x-stream-offset": "first"}), ("quorum", {"x-stream-offset": "first"}), ("stream", {"x-priority": 5})):
+        queue = kit.queue(channel, durable=True, arguments={"x-queue-type": kind})
+
+        def consume(taker, queue=queue, arguments=arguments):
+            taker.basic_qos(prefetch_count=5)
+            taker.basic_consume(queue, print, arguments=arguments)
+        refuses(connection, 406, f"of queue type rabbit_{kind}_queue", consume)
+    refuses(connection, 406, "expected integer, got longstr", lambda taker: taker.basic_consume(kit.queue(taker, durable=True), print, arguments={"x-priority": "5"}))
+
+
 if __name__ == "__main__":
     main(jobs=JOBS)

@@ -4,7 +4,7 @@
 //! - `no_local` is ignored, as in RabbitMQ.
 //! - Quorum queues take no consumer of a channel with a prefetch of its own (`basic.qos` with `global`), as in RabbitMQ.
 
-use codec_amqp::{FieldTable, FieldValue, ShortStr, basic};
+use codec_amqp::{FieldTable, ShortStr, basic};
 use core_rpc::Core;
 
 use super::Request;
@@ -12,7 +12,7 @@ use crate::errors::Refusal;
 use crate::state::access::Permission;
 use crate::state::channel::ReplyTo;
 use crate::state::queues::{ConsumeRequest, PSEUDO_QUEUE, Queues, ReplyConsumer};
-use crate::state::topology::QueueType;
+use crate::state::topology::{Queue, QueueType, Resource};
 
 pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Consume) -> Result<(), Refusal> {
     let name = request.channel.queue_name(&method.queue)?;
@@ -28,6 +28,8 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Consum
         if request.channel.consuming.has_tag(&tag) {
             return Err(reused(&tag));
         }
+        let priority = priority(queue.resource(), &method.arguments)?;
+        check_arguments(&queue, &method.arguments)?;
         let channel_prefetch = request.channel.consuming.window().window.limit();
         if queue.queue_type() == QueueType::Quorum && channel_prefetch > 0 {
             return Err(Refusal::not_implemented(format!("{} does not support global qos", queue.resource())));
@@ -37,7 +39,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Consum
             tag: tag.clone(),
             no_ack: method.no_ack,
             exclusive: method.exclusive,
-            priority: priority(&method.arguments)?,
+            priority,
             arguments: method.arguments,
         };
         Queues::consume(request.gateway, request.connection, request.channel, consume).await?;
@@ -53,18 +55,31 @@ fn reused(tag: &ShortStr) -> Refusal {
     Refusal::not_allowed(format!("attempt to reuse consumer tag '{tag}'"))
 }
 
-fn priority(arguments: &FieldTable) -> Result<i32, Refusal> {
-    match arguments.get("x-priority") {
-        None => Ok(0),
-        Some(value) => {
-            let priority = value.as_integer().and_then(|priority| i32::try_from(priority).ok());
-            priority.ok_or_else(|| unacceptable("x-priority", value))
-        }
-    }
+/// `x-priority`.
+fn priority(resource: Resource<'_>, arguments: &FieldTable) -> Result<i32, Refusal> {
+    let Some(value) = arguments.get("x-priority") else { return Ok(0) };
+    let priority = value.as_integer().and_then(|priority| i32::try_from(priority).ok());
+    priority.ok_or_else(|| {
+        Refusal::precondition_failed(format!(
+            "invalid arg 'x-priority' for {resource}: \"expected integer, got {}\"",
+            value.type_name()
+        ))
+    })
 }
 
-fn unacceptable(name: &str, value: &FieldValue) -> Refusal {
-    Refusal::precondition_failed(format!("invalid arg '{name}': unacceptable type {}", value.type_name()))
+/// An argument that means something to consumers of queues of other types only is a mistake.
+fn check_arguments(queue: &Queue, arguments: &FieldTable) -> Result<(), Refusal> {
+    const OF_QUEUES: [&str; 1] = ["x-priority"];
+    const OF_STREAMS: [&str; 3] = ["x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered"];
+    let foreign: &[&str] = if queue.is_stream() { &OF_QUEUES } else { &OF_STREAMS };
+    match foreign.iter().find(|name| arguments.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(Refusal::precondition_failed(format!(
+            "invalid arg '{name}' for {} of queue type rabbit_{}_queue",
+            queue.resource(),
+            queue.queue_type().name()
+        ))),
+    }
 }
 
 fn consume_replies<C: Core>(

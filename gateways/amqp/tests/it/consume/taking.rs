@@ -265,3 +265,31 @@ async fn who_never_acknowledges_loses_its_channel() {
     assert!(next(&mut deliveries).await.redelivered);
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn arguments_of_other_types_of_queues_are_refused() {
+    let broker = Broker::start().await;
+    let (connection, own) = channel(&broker).await;
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    for (queue_type, argument, value) in [
+        ("classic", "x-stream-offset", text("first")),
+        ("quorum", "x-stream-filter", text("a")),
+        ("stream", "x-priority", AMQPValue::LongInt(5)),
+    ] {
+        let mut of_type = FieldTable::default();
+        of_type.insert("x-queue-type".into(), text(queue_type));
+        declare(&own, queue_type, of_type).await;
+        let taker = within(connection.create_channel()).await.unwrap();
+        within(taker.basic_qos(5, BasicQosOptions::default())).await.unwrap();
+        let mut arguments = FieldTable::default();
+        arguments.insert(argument.into(), value);
+        let consume = consume_with(&taker, queue_type, "c", BasicConsumeOptions::default(), arguments).await;
+        let error = consume.map(|_| ()).unwrap_err().to_string();
+        let expected = format!(
+            "PRECONDITION_FAILED - invalid arg '{argument}' for queue '{queue_type}' in vhost '/' of queue type \
+             rabbit_{queue_type}_queue"
+        );
+        assert!(error.contains(&expected), "{error}\n instead of\n{expected}");
+    }
+    broker.stop().await;
+}

@@ -24,9 +24,10 @@ async fn an_unused_queue_goes() {
 async fn a_consumer_is_use() {
     let broker = broker().await;
     let client = broker.client().await;
-    client.queue("q", &[("x-expires", int(200))]).await;
+    // Long enough to begin to consume on a busy machine.
+    client.queue("q", &[("x-expires", int(1000))]).await;
     client.consume("q", "c").await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(2000)).await;
     client.cancel("c").await;
     eventually("q is gone", async || !client.exists("q").await).await;
     broker.stop().await;

@@ -34,6 +34,7 @@ async fn consumers_are_told_of() {
         [json!("second"), json!(false), json!(7), json!(false), json!("waiting"), json!(false)],
     ];
     assert_eq!(consumers.as_array().unwrap().iter().map(shown).collect::<Vec<_>>(), expected);
+    assert_eq!(consumers[0]["consumer_timeout"], 1_800_000);
     assert_eq!(consumers[0]["queue"], json!({"name": "q", "vhost": "/"}));
     // rabbitmqadmin-ng does not read what lacks it.
     assert_eq!(consumers[0]["consumer_timeout"], 30 * 60 * 1000);
