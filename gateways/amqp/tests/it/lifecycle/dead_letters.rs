@@ -268,7 +268,7 @@ async fn what_was_given_back_too_often_goes_to_the_dead_letters() {
     assert!(client.publish("q", "poison").await);
     for count in 0..3 {
         let got = client.get_with("q", false).await.unwrap();
-        let counted = (count > 0).then(|| lapin::types::AMQPValue::LongLongInt(count));
+        let counted = (count > 0).then_some(lapin::types::AMQPValue::LongLongInt(count));
         assert_eq!(got.header("x-delivery-count"), counted);
         client.requeue(got.tag).await;
     }
