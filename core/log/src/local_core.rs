@@ -142,7 +142,8 @@ impl Core for LocalCore {
     async fn acquire(&self, request: AcquireRequest) -> AcquireAnswer {
         let Lease::Session(session) = request.lease else { return self.engine.acquire(request).await };
         let unknown = vec![Err(LeaseError::UnknownSession); request.partitions.len()];
-        if !self.meta.has_session(session) {
+        // Whoever goes on under an older one would be handed again what it has, as if it had never had it.
+        if !self.meta.can_lease(session) {
             return unknown;
         }
         let answer = self.engine.acquire(request).await;

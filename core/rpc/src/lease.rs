@@ -4,8 +4,10 @@
 //! ranges of offsets that are available, leased or settled; from **next** on nothing was handed out yet. A map begins with the first
 //! acquire or seek and ends with [`crate::Core::lease_forget`] or its topic.
 //!
-//! Leases are in memory only: a restart makes everything available that is not settled. What [`crate::Core::settle`]
-//! answers is on the disk. Released messages are handed out again where they are, in order, before new ones. A map
+//! Leases are in memory only: a restart makes everything available that is not settled, and says where what was handed out before it
+//! may lie ([`Acquired::uncounted_before`]). A session outlives it with its keys, but nothing can be leased to it any more
+//! (`UnknownSession`): whoever held something under it learns so that it is others' now, and opens another. What
+//! [`crate::Core::settle`] answers is on the disk. Released messages are handed out again where they are, in order, before new ones. A map
 //! does not keep the log from being trimmed: where the log's start passes the floor, the floor moves.
 //!
 //! A message may be *delayed*: by its batch ([`codec_record::BatchHeader::not_before_ms`]), or when it is released
@@ -75,6 +77,9 @@ pub struct Acquired {
     pub ranges: Vec<AcquiredRange>,
     /// The batches in which those messages are, whole, rising: what else is in them is not the holder's.
     pub batches: Vec<Batch>,
+    /// Where the log ended when the core was started, if the map is older: messages before it may have been handed out without being
+    /// counted, because leases are not written. 0: everything is counted.
+    pub uncounted_before: u64,
 }
 
 /// Messages that were acquired with the same history.
@@ -290,7 +295,7 @@ pub enum LeaseError {
     /// Settle, renew: the whole range lies before the floor; it is settled, or was trimmed.
     #[error("before the floor")]
     Passed,
-    #[error("no such session, or it has ended")]
+    #[error("no such session, or it has ended, or is older than the core's start")]
     UnknownSession,
     #[error("the range ends before it begins, or the holder has no name")]
     Invalid,

@@ -288,11 +288,11 @@ async fn versions_that_do_not_meet_are_told_to_both_sides() {
     stream.write_all(b"PMQC\x07\x00\x09\x00").await.unwrap();
     let mut reply = Vec::new();
     within("the server hangs up", stream.read_to_end(&mut reply)).await.unwrap();
-    assert_eq!(reply, b"PMQC\x00\x00\x04\x00\x04\x00");
+    assert_eq!(reply, b"PMQC\x00\x00\x05\x00\x05\x00");
 
     // A server from the future, and one that is something else.
     for (reply, expected) in [
-        (&b"PMQC\x00\x00\x05\x00\x06\x00"[..], "this side speaks 4 to 4, the peer 5 to 6"),
+        (&b"PMQC\x00\x00\x06\x00\x07\x00"[..], "this side speaks 5 to 5, the peer 6 to 7"),
         (&b"HTTP/1.1 400"[..], "does not speak this RPC"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -318,7 +318,7 @@ async fn bad_bytes_end_only_their_connection() {
     core.meta_get("before".into()).await.unwrap();
     for junk in [&[0xff; 64][..], &[0; 64], b"\x0c\0\0\0\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n"] {
         let mut stream = TcpStream::connect(served.address.to_string()).await.unwrap();
-        stream.write_all(b"PMQC\x04\x00\x04\x00").await.unwrap();
+        stream.write_all(b"PMQC\x05\x00\x05\x00").await.unwrap();
         let _ = stream.write_all(junk).await;
         let _ = stream.shutdown().await;
         let mut reply = Vec::new();
@@ -339,7 +339,7 @@ async fn a_reader_that_does_not_read_holds_little_and_gets_everything_at_last() 
     let served = Served::start(memory.clone(), &loopback()).await;
     // By hand: asks for 256 MiB, one batch for each call, and reads nothing.
     let mut stream = TcpStream::connect(served.address.to_string()).await.unwrap();
-    stream.write_all(b"PMQC\x04\x00\x04\x00").await.unwrap();
+    stream.write_all(b"PMQC\x05\x00\x05\x00").await.unwrap();
     for call in 0..FETCHES {
         let request = wire::message::Request::Fetch(fetch(0, call, 1000, Duration::ZERO));
         stream.write_all(wire::frame::Frame::encode(call, &request, vec![]).unwrap().head()).await.unwrap();

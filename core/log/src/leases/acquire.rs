@@ -288,7 +288,10 @@ impl<'a> Acquiring<'a> {
     fn lease_batch(&mut self, at: usize, place: &Place, batch: Batch) {
         let inner = &self.engine.inner;
         let (first, last) = (batch.header.base_offset, batch.header.next_offset() - 1);
-        let leased = place.slot.lock().map.lease(first, last, &self.want, self.left_messages);
+        let (leased, uncounted_before) = {
+            let map = &mut place.slot.lock().map;
+            (map.lease(first, last, &self.want, self.left_messages), map.uncounted_before())
+        };
         if !leased.exhausted.is_empty() {
             let command = LeaseCommand::RejectExhausted(place.slot.clone());
             inner.push(vec![(place.partition.shard, Command::Lease(command))]);
@@ -297,6 +300,7 @@ impl<'a> Acquiring<'a> {
         if leased.messages == 0 {
             return;
         }
+        acquired.uncounted_before = uncounted_before;
         let bytes = batch.stored_bytes() as u64;
         // A batch may be here already, when more of it fell free while this call waited.
         let place_at = acquired.batches.partition_point(|other| other.header.base_offset < first);

@@ -24,6 +24,8 @@ pub struct LeaseMap {
     ranges: Runs,
     accepted_total: u64,
     rejected_total: u64,
+    /// See [`core_rpc::Acquired::uncounted_before`].
+    uncounted_before: u64,
     /// A seek is on its way to the disk: what is held now can no longer be settled.
     pub seeking: bool,
     /// Somebody found nothing because the window or the map was full: they are to be woken when something is settled.
@@ -486,6 +488,16 @@ impl LeaseMap {
         self.ranges.clear();
         (self.floor, self.next) = (floor, floor);
         (self.seeking, self.blocked) = (false, false);
+        self.uncounted_before = 0;
+    }
+
+    /// The map is as the disk has it: what lies before `end` may have been handed out since.
+    pub fn recovered(&mut self, end: u64) {
+        self.uncounted_before = end;
+    }
+
+    pub fn uncounted_before(&self) -> u64 {
+        self.uncounted_before
     }
 
     pub fn add_totals(&mut self, accepted: u64, rejected: u64) {

@@ -102,4 +102,9 @@ impl Meta {
     pub fn has_session(&self, session: SessionId) -> bool {
         self.shared.space.read().has_session(session)
     }
+
+    /// Whether something can be leased to a session: it lives, and was opened since the start, which forgot all leases.
+    pub fn can_lease(&self, session: SessionId) -> bool {
+        session.0 > self.shared.session_last_before && self.has_session(session)
+    }
 }

@@ -37,6 +37,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub session_clock: Arc<dyn SessionClock>,
     pub random: Mutex<Box<dyn FnMut() -> u128 + Send>>,
+    /// Sessions up to this one were opened before the start.
+    pub session_last_before: u64,
     queue: Mutex<Queue>,
     ready: Condvar,
 }
@@ -123,6 +125,7 @@ impl Writer {
         }
         let shared = Arc::new(Shared {
             seen: watch::Sender::new(Seen { revision: space.revision(), stopped: false }),
+            session_last_before: space.session_last(),
             space: RwLock::new(space),
             deadlines: Mutex::new(deadlines),
             clock,

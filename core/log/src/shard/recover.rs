@@ -59,6 +59,12 @@ pub fn recover(inner: &Arc<Inner>, shard: &Arc<Shard>) -> Result<Writer, OpenErr
         }
         None => return Err(OpenError::PackMissing { shard: shard.number, pack: place.pack }),
     };
+    for slot in shard.leases.all() {
+        if let Some(partition) = inner.partition(slot.partition) {
+            let end = partition.lock().end;
+            slot.lock().map.recovered(end);
+        }
+    }
     for partition in inner.partitions_of(shard.number) {
         partition.forget_compacted_markers()?;
     }

@@ -15,6 +15,7 @@ use crate::wire::frame::Frame;
 use crate::wire::message::{Answer, Request};
 use crate::wire::outbox::Outbox;
 use crate::wire::{APPEND_BYTES_MAX, Address, CALLS_MAX, LONG_POLLS_MAX, budget_kib};
+use crate::{AcquiredRange, GroupName, PartitionId, SettleRange, SettleRequest, Settlement};
 
 /// A call got no answer: there is no connection, or it broke.
 #[derive(Clone, Copy, Debug)]
@@ -56,11 +57,51 @@ struct Table {
 }
 
 struct Pending {
-    answer: oneshot::Sender<CallResult>,
+    /// None: whoever asked has gone.
+    answer: Option<oneshot::Sender<CallResult>>,
+    /// Of an acquire: what it leased for somebody who has gone is given back.
+    leasing: Option<Arc<Leasing>>,
     again: Option<Frame>,
     /// Since when it waits for a connection, if it does.
     since: Instant,
     _permits: [Option<OwnedSemaphorePermit>; 2],
+}
+
+/// What an acquire names.
+struct Leasing {
+    group: GroupName,
+    holder: String,
+    partitions: Vec<PartitionId>,
+}
+
+impl Leasing {
+    fn of(request: &Request) -> Option<Leasing> {
+        let Request::Acquire(acquire) = request else { return None };
+        let (group, holder, partitions) = (acquire.group.clone(), acquire.holder.clone(), acquire.partitions.clone());
+        Some(Leasing { group, holder, partitions })
+    }
+
+    /// What gives back what an answer leased. None: that is nothing.
+    fn give_back(&self, answer: Answer) -> Option<Request> {
+        let Answer::Acquire(heads) = answer else { return None };
+        let release = |range: AcquiredRange| SettleRange::new(range.first, range.last, Settlement::Release);
+        let partitions: Vec<(PartitionId, Vec<SettleRange>)> = (self.partitions.iter().zip(heads))
+            .filter_map(|(partition, head)| Some((*partition, head.ok()?.ranges.into_iter().map(release).collect())))
+            .filter(|(_, ranges): &(_, Vec<_>)| !ranges.is_empty())
+            .collect();
+        let (group, holder) = (self.group.clone(), self.holder.clone());
+        let settle = SettleRequest { group, holder, partitions, durable: false };
+        (!settle.partitions.is_empty()).then_some(Request::Settle(settle))
+    }
+}
+
+impl Pending {
+    fn broke(self) {
+        if let Some(answer) = self.answer {
+            // Who asked may have gone.
+            let _ = answer.send(Err(Broken));
+        }
+    }
 }
 
 impl Calls {
@@ -103,14 +144,17 @@ impl Calls {
         })?;
         let (sender, answer) = oneshot::channel();
         let again = (on_break == OnBreak::SendAgain).then(|| frame.clone());
-        let pending = Pending { answer: sender, again, since: Instant::now(), _permits: [budget, Some(place)] };
+        let leasing = Leasing::of(request).map(Arc::new);
+        let (cancels, since) = (long_poll || leasing.is_some(), Instant::now());
+        let permits = [budget, Some(place)];
+        let pending = Pending { answer: Some(sender), leasing: leasing.clone(), again, since, _permits: permits };
         self.enqueue(call, frame, pending);
-
-        let mut guard = long_poll.then(|| CancelOnDrop { calls: self, call, answered: false });
-        let result = answer.await.unwrap_or(Err(Broken));
-        if let Some(guard) = &mut guard {
-            guard.answered = true;
+        if !cancels {
+            return answer.await.unwrap_or(Err(Broken));
         }
+        let mut guard = CancelOnDrop { calls: self, call, leasing, answer, answered: false };
+        let result = (&mut guard.answer).await.unwrap_or(Err(Broken));
+        guard.answered = true;
         result
     }
 
@@ -139,16 +183,34 @@ impl Calls {
         }
     }
 
-    pub fn answer(&self, call: u64, answer: Answer, batches: Vec<Batch>) {
+    pub fn answer(self: &Arc<Self>, call: u64, answer: Answer, batches: Vec<Batch>) {
         let pending = self.table.lock().pending.remove(&call);
-        if let Some(pending) = pending {
-            let result = match answer {
-                Answer::Unavailable => Err(Broken),
-                answer => Ok((answer, batches)),
-            };
-            // Who asked may have gone.
-            let _ = pending.answer.send(result);
+        let Some(Pending { answer: waiting, leasing, .. }) = pending else { return };
+        let result = match answer {
+            Answer::Unavailable => Err(Broken),
+            answer => Ok((answer, batches)),
+        };
+        let untaken = match waiting {
+            Some(waiting) => waiting.send(result).err(),
+            None => Some(result),
+        };
+        if let (Some(Ok((answer, _))), Some(leasing)) = (untaken, leasing) {
+            self.give_back(&leasing, answer);
         }
+    }
+
+    fn give_back(self: &Arc<Self>, leasing: &Leasing, answer: Answer) {
+        if let Some(request) = leasing.give_back(answer) {
+            self.ask(&request);
+        }
+    }
+
+    /// Makes a call for whose answer nobody waits. It is made again if the connection breaks.
+    fn ask(self: &Arc<Self>, request: &Request) {
+        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let Ok(frame) = Frame::encode(call, request, Vec::new()) else { return };
+        let (again, since) = (Some(frame.clone()), Instant::now());
+        self.enqueue(call, frame, Pending { answer: None, leasing: None, again, since, _permits: [None, None] });
     }
 
     /// There is a connection: what waited is sent.
@@ -172,6 +234,10 @@ impl Calls {
         let now = Instant::now();
         let mut failed = Vec::new();
         for (call, mut pending) in std::mem::take(&mut table.pending) {
+            if pending.leasing.is_some() && pending.answer.is_none() {
+                // An acquire that was dropped: what is not made leases nothing.
+                continue;
+            }
             // A frame that was not sent keeps its right to be sent again; one that was uses it up.
             match unsent.remove(&call).or_else(|| pending.again.take()) {
                 Some(frame) => {
@@ -182,9 +248,7 @@ impl Calls {
             }
         }
         drop(table);
-        for pending in failed {
-            let _ = pending.answer.send(Err(Broken));
-        }
+        failed.into_iter().for_each(Pending::broke);
     }
 
     /// Fails what has waited for a connection for too long; returns when the next will have, if any waits.
@@ -205,9 +269,7 @@ impl Calls {
         let gone: HashSet<u64> = failed.iter().map(|(call, _)| *call).collect();
         table.waiting.retain(|frame| !gone.contains(&frame.call));
         drop(table);
-        for (_, pending) in failed {
-            let _ = pending.answer.send(Err(Broken));
-        }
+        failed.into_iter().for_each(|(_, pending)| pending.broke());
         next
     }
 
@@ -237,33 +299,45 @@ impl Calls {
         table.waiting.clear();
         let pending = std::mem::take(&mut table.pending);
         drop(table);
-        for pending in pending.into_values() {
-            let _ = pending.answer.send(Err(Broken));
-        }
+        pending.into_values().for_each(Pending::broke);
     }
 
-    fn cancel(&self, call: u64) {
+    /// Nobody waits for a call any more. `leases`: if it is sent, or will be, its answer is waited for all the same.
+    fn cancel(&self, call: u64, leases: bool) {
         let mut table = self.table.lock();
-        if table.pending.remove(&call).is_none() {
-            return;
+        let Some(pending) = table.pending.get_mut(&call) else { return };
+        pending.answer = None;
+        let waits = table.waiting.iter().any(|frame| frame.call == call);
+        if waits || !leases {
+            table.pending.remove(&call);
         }
         table.waiting.retain(|frame| frame.call != call);
         drop(table);
-        self.tell(&Request::Cancel { call });
+        if !waits {
+            self.tell(&Request::Cancel { call });
+        }
     }
 }
 
-/// Tells the server when nobody waits for a long poll any more.
+/// Tells the server when nobody waits for a long poll any more, and gives back what was leased for nobody.
 struct CancelOnDrop<'a> {
-    calls: &'a Calls,
+    calls: &'a Arc<Calls>,
     call: u64,
+    leasing: Option<Arc<Leasing>>,
+    answer: oneshot::Receiver<CallResult>,
     answered: bool,
 }
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        if !self.answered {
-            self.calls.cancel(self.call);
+        if self.answered {
+            return;
+        }
+        // What comes from now on is not taken, and what has come is.
+        self.answer.close();
+        match (self.answer.try_recv(), &self.leasing) {
+            (Ok(Ok((answer, _))), Some(leasing)) => self.calls.give_back(leasing, answer),
+            _ => self.calls.cancel(self.call, self.leasing.is_some()),
         }
     }
 }

@@ -99,7 +99,7 @@ async fn rest(calls: &Calls, until: Instant) {
 }
 
 /// Sends calls and reads answers until the connection breaks; returns whether anything was heard.
-async fn converse(calls: &Calls, (read, write): Halves) -> bool {
+async fn converse(calls: &Arc<Calls>, (read, write): Halves) -> bool {
     let outbox = Arc::new(Outbox::default());
     calls.connected(&outbox);
     let sending = outbox.clone();
@@ -116,7 +116,7 @@ async fn converse(calls: &Calls, (read, write): Halves) -> bool {
 }
 
 async fn listen(
-    calls: &Calls,
+    calls: &Arc<Calls>,
     mut reader: FrameReader<crate::wire::address::ReadHalf>,
     writer: &mut JoinHandle<std::io::Result<()>>,
     heard: &mut bool,

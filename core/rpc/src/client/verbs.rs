@@ -136,6 +136,7 @@ impl Core for RemoteCore {
                 let acquired = |head: AcquiredHead| Acquired {
                     ranges: head.ranges,
                     batches: batches.by_ref().take(head.batches as usize).collect(),
+                    uncounted_before: head.uncounted_before,
                 };
                 let mut acquired = acquired;
                 heads.into_iter().map(|head| head.map(&mut acquired)).collect()

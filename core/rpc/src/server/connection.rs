@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll as TaskPoll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,6 +45,23 @@ pub enum ConnectionError {
     Append,
 }
 
+/// A long poll that waits, and how it is ended.
+enum Poll {
+    /// It goes, and is not answered.
+    Reads(AbortHandle),
+    /// It may have leased something at this very moment: it answers, whatever it is.
+    Acquires(CancellationToken),
+}
+
+impl Poll {
+    fn end(self) {
+        match self {
+            Poll::Reads(task) => task.abort(),
+            Poll::Acquires(cancelled) => cancelled.cancel(),
+        }
+    }
+}
+
 /// What the calls of a connection share.
 struct Connection<C> {
     core: C,
@@ -52,7 +69,7 @@ struct Connection<C> {
     append_budget: Arc<Semaphore>,
     answer_budget: Arc<Semaphore>,
     calls: Arc<AtomicUsize>,
-    polls: Arc<Mutex<HashMap<u64, AbortHandle>>>,
+    polls: Arc<Mutex<HashMap<u64, Poll>>>,
     tasks: TaskTracker,
 }
 
@@ -136,9 +153,8 @@ impl<C: Core> Connection<C> {
                 return Ok(());
             }
             Request::Cancel { call } => {
-                if let Some(poll) = self.polls.lock().remove(call) {
-                    poll.abort();
-                }
+                let poll = self.polls.lock().remove(call);
+                poll.into_iter().for_each(Poll::end);
                 return Ok(());
             }
             Request::Append(partitions) | Request::Transfer { appends: partitions, .. } => {
@@ -164,11 +180,15 @@ impl<C: Core> Connection<C> {
         // by it and cost no task.
         let core = self.core.clone();
         let budget = self.answer_budget.clone();
-        let mut answering = Box::pin(async move { dispatch::answer(&core, message, batches, &budget).await });
+        let acquires = matches!(message, Request::Acquire(_));
+        let cancelled = CancellationToken::new();
+        let is_cancelled = cancelled.clone();
+        let mut answering =
+            Box::pin(async move { dispatch::answer(&core, message, batches, &budget, &is_cancelled).await });
         match pin!(unconstrained(answering.as_mut())).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answered) => send(&self.outbox, call, answered),
-            Poll::Pending if long_poll => self.wait_for_poll(call, answering),
-            Poll::Pending => self.wait_for_call(call, answering, permit),
+            TaskPoll::Ready(answered) => send(&self.outbox, call, answered),
+            TaskPoll::Pending if long_poll => self.wait_for_poll(call, answering, acquires.then_some(cancelled)),
+            TaskPoll::Pending => self.wait_for_call(call, answering, permit),
         }
         Ok(())
     }
@@ -189,23 +209,29 @@ impl<C: Core> Connection<C> {
         });
     }
 
-    fn wait_for_poll(&self, call: u64, answering: Pin<Box<impl Future<Output = Answered> + Send + 'static>>) {
+    /// `acquires`: how an acquire learns that nobody waits for it any more.
+    fn wait_for_poll(
+        &self,
+        call: u64,
+        answering: Pin<Box<impl Future<Output = Answered> + Send + 'static>>,
+        acquires: Option<CancellationToken>,
+    ) {
         let (outbox, polls) = (self.outbox.clone(), self.polls.clone());
         // Held until the poll is in the map, else it might be over before it is.
         let mut waiting = self.polls.lock();
+        let is_acquire = acquires.is_some();
         let task = self.tasks.spawn(async move {
             let answered = answering.await;
-            if polls.lock().remove(&call).is_some() {
+            if polls.lock().remove(&call).is_some() || is_acquire {
                 send(&outbox, call, answered);
             }
         });
-        waiting.insert(call, task.abort_handle());
+        waiting.insert(call, acquires.map_or_else(|| Poll::Reads(task.abort_handle()), Poll::Acquires));
     }
 
     fn end_polls(&self) {
-        for (_, poll) in self.polls.lock().drain() {
-            poll.abort();
-        }
+        let polls = std::mem::take(&mut *self.polls.lock());
+        polls.into_values().for_each(Poll::end);
     }
 
     /// Leaves calls that go on without anybody to hear their answer.

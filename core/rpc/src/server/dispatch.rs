@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use codec_record::Batch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::wire::message::{AcquiredHead, Answer, FetchedHead, Request};
 use crate::wire::{ANSWER_BYTES_MAX, FRAME_BYTES_MAX, LONG_POLL_WAIT_MAX, budget_kib};
@@ -26,7 +27,14 @@ impl From<Answer> for Answered {
     }
 }
 
-pub async fn answer(core: &impl Core, request: Request, batches: Vec<Batch>, budget: &Arc<Semaphore>) -> Answered {
+/// `cancelled`: nobody waits for an acquire any more.
+pub async fn answer(
+    core: &impl Core,
+    request: Request,
+    batches: Vec<Batch>,
+    budget: &Arc<Semaphore>,
+    cancelled: &CancellationToken,
+) -> Answered {
     let answer = match request {
         // The connection answers these itself.
         Request::Ping | Request::Cancel { .. } => Answer::Ping,
@@ -40,7 +48,7 @@ pub async fn answer(core: &impl Core, request: Request, batches: Vec<Batch>, bud
         Request::Cursors(group) => Answer::Cursors(core.cursors(group).await),
         Request::Groups(namespace) => Answer::Groups(core.groups(namespace).await),
         Request::Forget(group, partitions) => Answer::Forget(core.forget(group, partitions).await),
-        Request::Acquire(request) => return acquire(core, request, budget).await,
+        Request::Acquire(request) => return acquire(core, request, budget, cancelled).await,
         Request::Settle(request) => Answer::Settle(core.settle(request).await),
         Request::Renew(request) => Answer::Renew(core.renew(request).await),
         Request::Release(request) => Answer::Release(core.release(request).await),
@@ -129,10 +137,20 @@ async fn fetch(core: &impl Core, mut request: FetchRequest, budget: &Arc<Semapho
 }
 
 /// Acquires. What is leased cannot be let go and acquired again like a fetch's batches: the answer waits for its room.
-async fn acquire(core: &impl Core, mut request: AcquireRequest, budget: &Arc<Semaphore>) -> Answered {
+async fn acquire(
+    core: &impl Core,
+    mut request: AcquireRequest,
+    budget: &Arc<Semaphore>,
+    cancelled: &CancellationToken,
+) -> Answered {
     request.wait = request.wait.min(LONG_POLL_WAIT_MAX);
     request.credit_bytes = request.credit_bytes.min(FETCH_BYTES_MAX);
-    let acquired = core.acquire(request).await;
+    // Either it is dropped before it is over, and has given back what it had; or it is answered, and whoever asked gives that back.
+    let acquired = tokio::select! {
+        biased;
+        () = cancelled.cancelled() => return Answer::Unavailable.into(),
+        acquired = core.acquire(request) => acquired,
+    };
     let bytes = acquired.iter().flatten().flat_map(|acquired| &acquired.batches).map(Batch::stored_bytes).sum();
     let permit = match bytes {
         0 => None,
@@ -143,7 +161,8 @@ async fn acquire(core: &impl Core, mut request: AcquireRequest, budget: &Arc<Sem
         .into_iter()
         .map(|partition| {
             partition.map(|acquired| {
-                let head = AcquiredHead { ranges: acquired.ranges, batches: acquired.batches.len() as u32 };
+                let Acquired { ranges, uncounted_before, .. } = acquired;
+                let head = AcquiredHead { ranges, batches: acquired.batches.len() as u32, uncounted_before };
                 batches.extend(acquired.batches);
                 head
             })

@@ -13,7 +13,8 @@ use crate::*;
 pub enum Request {
     /// Asks for a sign of life.
     Ping,
-    /// The asker of this long poll has gone; it gets no answer.
+    /// The asker of this long poll has gone. Only an acquire is answered all the same: with what it had leased until
+    /// then, or with `Unavailable` if that is nothing.
     Cancel {
         call: u64,
     },
@@ -121,6 +122,7 @@ pub struct AcquiredHead {
     pub ranges: Vec<AcquiredRange>,
     /// How many of the frame's batches are this partition's.
     pub batches: u32,
+    pub uncounted_before: u64,
 }
 
 impl Request {

@@ -226,3 +226,26 @@ async fn a_dropped_acquire_gives_back(core: impl Core) {
     let waiting = AcquireRequest { wait: MINUTE, ..request(partition, "b", 100) };
     assert_eq!(acquire(&core, waiting).await, [(0, 1, 1)], "nobody has seen them");
 }
+
+/// The answer is on its way, or has come and was not taken, when nobody waits for it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acquire_that_is_dropped_after_it_leased_gives_back() {
+    let world = remote_tcp().await;
+    let core = world.core.clone();
+    let partition = log_of(&core, &[3]).await;
+    for wait in [Duration::ZERO, MINUTE] {
+        let request = AcquireRequest { wait, ..request(partition, "gone", 10) };
+        let mut asking = Box::pin(core.acquire(request));
+        let asked = std::future::poll_fn(|context| std::task::Poll::Ready(asking.as_mut().poll(context).is_ready()));
+        assert!(!asked.await, "the RPC takes a moment");
+        let leased = async |count| {
+            while view(&core, partition).await.is_none_or(|view| view.leased != count) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        within("it is leased", leased(3)).await;
+        drop(asking);
+        within("it is given back", leased(0)).await;
+    }
+    world.stop().await;
+}

@@ -1,5 +1,7 @@
-//! One suite for the core in this process and behind the RPC ([`suite`], [`leases`], [`queues`]), and the binary's own behaviour ([`process`]).
+//! One suite for the core in this process and behind the RPC ([`suite`], [`leases`], [`lease_model`], [`queues`]), and the
+//! binary's own behaviour ([`process`]).
 
+mod lease_model;
 mod leases;
 mod process;
 mod queues;

@@ -9,10 +9,10 @@ use core_rpc::*;
 use crate::support::*;
 
 /// A started process; killed when dropped.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Process {
-    fn start(folder: &Path, listen: &str) -> Process {
+    pub fn start(folder: &Path, listen: &str) -> Process {
         let _ = std::fs::remove_file(ready_file(folder));
         let child = command(folder, listen).stderr(Stdio::null()).spawn().expect("spawns");
         let mut process = Process(child);
@@ -23,6 +23,11 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         }
         process
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(self) {
+        drop(self);
     }
 
     fn signal(&self, signal: libc::c_int) {
