@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::session::Peer;
 use crate::state::queues::ReplyInboxes;
-use crate::state::{Access, Alarms, CoreSession, Lifecycle, Queues, Registry, Topology};
+use crate::state::{Access, Alarms, CoreSession, Lifecycle, Purpose, Queues, Registry, Topology};
 
 /// How the gateway is set up.
 #[derive(Clone, Debug)]
@@ -104,8 +104,10 @@ pub struct Gateway<C> {
     pub identity: Identity,
     /// The live gateways, and who of them is responsible for what.
     pub membership: Membership,
-    /// Under which this gateway holds messages.
+    /// Its keys' session.
     pub core_session: CoreSession,
+    /// Under which this gateway holds messages.
+    pub lease_session: CoreSession,
     pub topology: Topology<C>,
     pub access: Access<C>,
     pub queues: Queues<C>,
@@ -146,6 +148,7 @@ pub struct Handle {
     management: Option<SocketAddr>,
     membership: Membership,
     core_session: CoreSession,
+    lease_session: CoreSession,
     stop: CancellationToken,
     drain: Duration,
 }
@@ -190,8 +193,8 @@ impl Handle {
         tokio::join!(self.server.stop(self.drain), tls_stops);
         self.membership.leave().await;
         // What no connection gave back.
-        let left = tokio::time::timeout(FAREWELL, self.core_session.leave()).await;
-        if left.is_err() {
+        let left = async { tokio::join!(self.lease_session.leave(), self.core_session.leave()) };
+        if tokio::time::timeout(FAREWELL, left).await.is_err() {
             tracing::warn!("the core was not told that this gateway leaves");
         }
         self.stop.cancel();
@@ -224,16 +227,17 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let membership = Membership::start(core.clone(), registration(&config), stop.clone()).await?;
     let identity =
         Identity::establish(&core, membership.own().node_id).await.context("cannot learn the cluster's id")?;
-    let core_session = CoreSession::start(core.clone(), config.session_timeout, stop.clone()).await?;
+    let session = |purpose| CoreSession::start(core.clone(), config.session_timeout, purpose, stop.clone());
+    let (core_session, lease_session) = tokio::try_join!(session(Purpose::Keys), session(Purpose::Leases))?;
     let topology =
         Topology::start(core.clone(), core_session.clone(), stop.clone()).await.context("cannot read the topology")?;
     let access = Access::start(topology.clone()).context("cannot read the users")?;
-    let lifecycle =
-        Lifecycle::start(core.clone(), core_session.clone(), membership.clone(), topology.clone(), stop.clone())
-            .await
-            .context("cannot look after the queues")?;
+    let sessions = (core_session.clone(), lease_session.clone());
+    let lifecycle = Lifecycle::start(core.clone(), sessions, membership.clone(), topology.clone(), stop.clone())
+        .await
+        .context("cannot look after the queues")?;
     let (returns, returned) = tokio::sync::mpsc::unbounded_channel();
-    let queues = Queues::start(core.clone(), core_session.clone(), membership.own().node_id, returns, stop.clone());
+    let queues = Queues::start(core.clone(), lease_session.clone(), membership.own().node_id, returns, stop.clone());
     tokio::spawn(lifecycle.clone().follow_returns(returned));
     let reply_inboxes =
         ReplyInboxes::start(core.clone(), membership.clone(), queues.replies.clone(), stop.clone()).await?;
@@ -248,6 +252,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         identity,
         membership: membership.clone(),
         core_session: core_session.clone(),
+        lease_session: lease_session.clone(),
         topology,
         access,
         lifecycle,
@@ -256,6 +261,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     });
     tokio::spawn(gateway.queues.clone().follow(gateway.topology.queue_events()));
     tokio::spawn(state::queues::watch_timeouts(gateway.clone()));
+    tokio::spawn(state::queues::follow_session(gateway.clone()));
     let tls_server = tls.map(|tls| serve_tls(gateway.clone(), tls)).transpose()?;
     let serving = gateway.clone();
     let server = listener::serve(listener, connections_max, move |stream, address, draining| {
@@ -272,7 +278,16 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         management::serve(gateway.clone(), listener);
     }
     tracing::info!(address = %server.address(), node = gateway.node_name(), "the AMQP gateway listens");
-    Ok(Handle { server, tls_server, management: management_address, membership, core_session, stop, drain })
+    Ok(Handle {
+        server,
+        tls_server,
+        management: management_address,
+        membership,
+        core_session,
+        lease_session,
+        stop,
+        drain,
+    })
 }
 
 /// A port that is picked is written back.

@@ -8,12 +8,15 @@
 use std::collections::BTreeMap;
 
 use codec_amqp::tx;
-use core_rpc::{Append, Core, GroupName, PartitionId, SettleRange, Settlement, TransferError, TransferRequest};
+use core_rpc::{
+    Append, Core, GroupName, LeaseError, PartitionId, SettleRange, Settlement, TransferError, TransferRequest,
+};
 
 use super::Request;
 use crate::errors::Refusal;
 use crate::session::take_turns;
 use crate::state::channel::{Delivered, Outcome, Transaction};
+use crate::state::queues::Held;
 use crate::state::topology::QUEUE_GROUP;
 use crate::translate::round::Slot;
 
@@ -101,8 +104,13 @@ async fn commit<C: Core>(request: &mut Request<'_, C>, slots: &mut [Slot], settl
         appends.extend(slot.targets.iter().map(|target| Append { partition: target.partition, batch: batch.clone() }));
     }
     let group = GroupName { namespace: request.connection.namespace.to_string(), group: QUEUE_GROUP.into() };
-    let holder = gateway.queues.holder().to_string();
-    let transferred = gateway.core.transfer(TransferRequest { group, holder, settles, appends }).await;
+    let Held { session, holder } = gateway.queues.held();
+    let request = TransferRequest { group, holder: holder.to_string(), settles, appends };
+    let transferred = gateway.core.transfer(request).await;
+    if transferred == Err(TransferError::Unavailable) {
+        // Whether it still holds what it acknowledged, nobody knows.
+        gateway.queues.doubt(session, LeaseError::Unavailable);
+    }
     if transferred.is_ok() {
         for slot in slots.iter() {
             slot.targets.iter().for_each(|target| gateway.lifecycle.published(&target.queue, slot.expires_ms));

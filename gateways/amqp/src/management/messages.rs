@@ -198,7 +198,8 @@ async fn take<C: Core>(
                 let holds = |batch: &&Batch| (batch.header.base_offset..batch.header.next_offset()).contains(&offset);
                 if let Some(batch) = acquired.batches.iter().find(holds) {
                     let found = message_at(batch, queue, offset)?;
-                    taken.extend(found.map(|message| (message, range.acquisitions > 1)));
+                    let redelivered = range.acquisitions > 1 || offset < acquired.uncounted_before;
+                    taken.extend(found.map(|message| (message, redelivered)));
                 }
             }
         }

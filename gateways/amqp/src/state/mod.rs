@@ -13,7 +13,7 @@ pub mod topology;
 pub use access::Access;
 pub use alarms::Alarms;
 pub use channel::{Channel, Channels};
-pub use core_session::CoreSession;
+pub use core_session::{CoreSession, Purpose};
 pub use lifecycle::Lifecycle;
 pub use queues::Queues;
 pub use registry::{Connection, Registry};

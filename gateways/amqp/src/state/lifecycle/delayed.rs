@@ -212,7 +212,7 @@ impl<C: Core> Lifecycle<C> {
     async fn move_due_of(self, vhost: String) {
         let Ok(waiting) = self.find_waiting(&names::namespace(&vhost)).await else { return };
         let waiting = PartitionId { topic: waiting, index: 0 };
-        let session = self.shared.session.id();
+        let session = self.shared.lease_session.id();
         let holder = format!("amqp-delayed-{}", session.0);
         let group = GroupName { namespace: names::namespace(&vhost).into_owned(), group: QUEUE_GROUP.into() };
         // What a mover before this one had in hand when it was broken off.
@@ -240,6 +240,7 @@ impl<C: Core> Lifecycle<C> {
                 Some(Ok(acquired)) => acquired,
                 Some(Err(error)) => {
                     tracing::debug!(vhost, %error, "what is due cannot be asked for");
+                    self.shared.lease_session.doubt(session, error);
                     return;
                 }
                 None => return,

@@ -69,7 +69,10 @@ impl<C> Clone for Lifecycle<C> {
 
 struct Shared<C> {
     core: C,
+    /// Its keys' session.
     session: CoreSession,
+    /// Under which it holds messages.
+    lease_session: CoreSession,
     membership: Membership,
     topology: Topology<C>,
     consumers: RwLock<Option<Arc<dyn Consumers>>>,
@@ -97,7 +100,7 @@ impl<C: Core> Lifecycle<C> {
     /// clients come.
     pub async fn start(
         core: C,
-        session: CoreSession,
+        (session, lease_session): (CoreSession, CoreSession),
         membership: Membership,
         topology: Topology<C>,
         stop: CancellationToken,
@@ -109,6 +112,7 @@ impl<C: Core> Lifecycle<C> {
         let shared = Shared {
             core,
             session,
+            lease_session,
             membership,
             topology,
             consumers: RwLock::default(),
@@ -135,7 +139,7 @@ impl<C: Core> Lifecycle<C> {
 
     /// The name under which this room holds messages while it moves them.
     fn holder(&self) -> String {
-        format!("amqp-lifecycle-{}", self.shared.session.id().0)
+        format!("amqp-lifecycle-{}", self.shared.lease_session.id().0)
     }
 
     fn all_queues(&self) -> Vec<Arc<Queue>> {

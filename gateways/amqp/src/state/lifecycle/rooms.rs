@@ -189,11 +189,12 @@ impl<C: Core> Lifecycle<C> {
 
     /// Takes the oldest messages that nobody has, at most so many. Empty: there are none, or the core cannot say.
     pub(super) async fn take(&self, queue: &Queue, partition: PartitionId, holder: &str, messages: u32) -> Vec<u64> {
+        let session = self.shared.lease_session.id();
         let request = AcquireRequest {
             group: queue.group(),
             partitions: vec![partition],
             holder: holder.to_owned(),
-            lease: Lease::Session(self.shared.session.id()),
+            lease: Lease::Session(session),
             mode: AcquireMode::Strict,
             credit_messages: messages,
             credit_bytes: DROP_BYTES_MAX,
@@ -208,6 +209,7 @@ impl<C: Core> Lifecycle<C> {
             Some(Ok(acquired)) => acquired.ranges.iter().flat_map(|range| range.first..=range.last).collect(),
             Some(Err(error)) => {
                 tracing::debug!(queue = %queue.name(), %error, "cannot take the oldest messages");
+                self.shared.lease_session.doubt(session, error);
                 Vec::new()
             }
             None => Vec::new(),

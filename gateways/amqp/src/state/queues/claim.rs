@@ -37,10 +37,22 @@ pub(super) struct Claim<C> {
     node_id: i32,
     session: SessionId,
     /// None: nobody else can have consumers.
-    presence: Option<String>,
+    presence: Option<Key>,
     /// Of a queue with a single active consumer.
-    single_active: Option<String>,
+    single_active: Option<Key>,
     held: bool,
+}
+
+/// A key, and its version if it was put.
+struct Key {
+    name: String,
+    put: Option<u64>,
+}
+
+impl From<String> for Key {
+    fn from(name: String) -> Key {
+        Key { name, put: None }
+    }
 }
 
 impl<C: Core> Claim<C> {
@@ -52,8 +64,9 @@ impl<C: Core> Claim<C> {
             core,
             node_id,
             session,
-            presence: shared.then(|| presence_key(queue, node_id)),
-            single_active: (shared && single_active).then(|| keys::key("consumer", &[&queue.vhost, &queue.name])),
+            presence: shared.then(|| presence_key(queue, node_id).into()),
+            single_active: (shared && single_active)
+                .then(|| keys::key("consumer", &[&queue.vhost, &queue.name]).into()),
             held: !shared,
         }
     }
@@ -65,45 +78,52 @@ impl<C: Core> Claim<C> {
 
     /// Waits until this gateway may deliver.
     pub async fn hold(&mut self, live: &LiveQueue) {
-        if let Some(key) = self.presence.clone() {
+        let presence = self.presence.as_ref().map(|key| key.name.clone());
+        if let Some(name) = presence {
             let exclusive = live.dealing.lock().dealer.is_exclusive();
             // Only others' exclusive consumers, and what the others show, depend on it.
-            if let Err(error) = self.put(key, exclusive, MetaCondition::Always).await {
-                tracing::debug!(%error, "the other gateways were not told of a consumer");
+            match self.put(name, exclusive, MetaCondition::Always).await {
+                Ok(version) => self.presence.iter_mut().for_each(|key| key.put = Some(version)),
+                Err(error) => tracing::debug!(%error, "the other gateways were not told of a consumer"),
             }
         }
-        let Some(key) = self.single_active.clone() else {
+        let Some(name) = self.single_active.as_ref().map(|key| key.name.clone()) else {
             self.held = true;
             return;
         };
-        loop {
-            match self.put(key.clone(), false, MetaCondition::Absent).await {
-                Ok(_) => break,
+        let version = loop {
+            match self.put(name.clone(), false, MetaCondition::Absent).await {
+                Ok(version) => break version,
                 // Ours, left from before.
                 Err(MetaError::Conflict(Some(entry)))
                     if serde_json::from_slice(&entry.value)
                         .is_ok_and(|record: ClaimRecord| record.gateway == self.node_id) =>
                 {
-                    if self.put(key.clone(), false, MetaCondition::Version(entry.version)).await.is_ok() {
-                        break;
+                    if let Ok(version) = self.put(name.clone(), false, MetaCondition::Version(entry.version)).await {
+                        break version;
                     }
                 }
-                Err(MetaError::Conflict(_)) => self.wait_for_change(&key).await,
+                Err(MetaError::Conflict(_)) => self.wait_for_change(&name).await,
                 Err(error) => {
                     tracing::debug!(%error, "cannot ask for the single active consumer");
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
             }
-        }
+        };
+        self.single_active.iter_mut().for_each(|key| key.put = Some(version));
         self.held = true;
     }
 
-    /// This gateway has no consumer any more.
+    /// This gateway has no consumer any more. What others have put at the keys since stays.
     pub async fn give_up(&mut self) {
-        let held = std::mem::replace(&mut self.held, self.presence.is_none());
-        for key in self.single_active.iter().filter(|_| held).chain(&self.presence) {
-            if let Err(error) = self.core.meta_delete(key.clone(), MetaCondition::Always).await {
-                tracing::debug!(%error, "the other gateways were not told that a consumer left");
+        self.held = self.presence.is_none();
+        // Of the single active consumer only what was won.
+        let single_active = self.single_active.iter_mut().filter(|key| key.put.is_some());
+        for key in single_active.chain(&mut self.presence) {
+            let condition = key.put.take().map_or(MetaCondition::Always, MetaCondition::Version);
+            match self.core.meta_delete(key.name.clone(), condition).await {
+                Ok(()) | Err(MetaError::Conflict(_)) => {}
+                Err(error) => tracing::debug!(%error, "the other gateways were not told that a consumer left"),
             }
         }
     }

@@ -8,7 +8,7 @@ use core_rpc::Core;
 use super::claim;
 use super::consumer::Consumer;
 use super::dealer::InExclusiveUse;
-use super::{LiveQueue, Queues, dispatcher};
+use super::{LiveQueue, Queues, dispatcher, forced};
 use crate::Gateway;
 use crate::errors::Refusal;
 use crate::state::channel::{Channel, Window};
@@ -41,8 +41,8 @@ impl<C: Core> Queues<C> {
             || Refusal::access_refused(format!("queue '{}' in vhost '{}' in exclusive use", queue.name, queue.vhost));
         let queues = &gateway.queues;
         queues.look_at_session();
-        let session = queues.held().session;
         let live = queues.live(&queue);
+        let session = live.session();
         live.dealing.lock().dealer.may_join(exclusive).map_err(|InExclusiveUse| in_use())?;
         if queue.record.exclusive.is_none() {
             let node_id = gateway.membership.own().node_id;
@@ -80,6 +80,9 @@ impl<C: Core> Queues<C> {
         {
             let mut dealing = live.dealing.lock();
             // It may have been deleted meanwhile, or the session lost.
+            if live.is_over() && session != queues.held().session {
+                return Err(forced::refusal());
+            }
             if live.is_over() {
                 return Err(Refusal::not_found(format!("no queue '{}' in vhost '{}'", queue.name, queue.vhost)));
             }

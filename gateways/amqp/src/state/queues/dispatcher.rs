@@ -117,11 +117,8 @@ impl<C: Core> Dispatcher<C> {
                 Acquisition::Some | Acquisition::Nothing => {}
                 Acquisition::Deleted => return self.gateway.queues.deleted(self.live.topic),
                 Acquisition::Failed(error) => {
-                    if error == LeaseError::UnknownSession {
-                        self.gateway.queues.look_at_session();
-                    } else {
-                        tracing::debug!(queue = %self.live.queue.name, %error, "cannot acquire messages");
-                    }
+                    tracing::debug!(queue = %self.live.queue.name, %error, "cannot acquire messages");
+                    self.gateway.queues.doubt(self.session, error);
                     // Over, or to be tried again.
                     let _ = timeout(RETRY_AFTER, self.live.changed.notified()).await;
                 }
@@ -273,8 +270,6 @@ struct Parcels {
 
 impl Parcels {
     fn add(&mut self, consumer: &Arc<Consumer>, next: &Next, bytes: usize) {
-        let message =
-            Parceled { offset: next.offset, at: next.at, acquisitions: next.acquisitions, failures: next.failures };
         let is_last = self.parcels.get(self.last).is_some_and(|(last, ..)| last.number == consumer.number);
         if !is_last {
             self.last = *self.by_number.entry(consumer.number).or_insert_with(|| {
@@ -283,7 +278,7 @@ impl Parcels {
             });
         }
         let (_, messages, total) = &mut self.parcels[self.last];
-        messages.push(message);
+        messages.push(Parceled::from(next));
         *total += bytes;
     }
 

@@ -104,12 +104,14 @@ fn deliver(connection: &Connection, channels: &mut Channels, out: &mut Outgoing,
 
 /// The properties with the headers that count deliveries, where the queue's type has them and there is something to count.
 pub(crate) fn counted(queue: &Queue, message: &Parceled, properties: &[u8]) -> Option<Properties> {
-    if queue.queue_type() != QueueType::Quorum || !message.is_redelivered() {
+    if queue.queue_type() != QueueType::Quorum || message.acquisitions <= 1 && message.failures == 0 {
         return None;
     }
     let properties = Properties::from_stored(bytes::Bytes::copy_from_slice(properties));
-    let acquired = FieldValue::from(i64::from(message.acquisitions) - 1);
-    let mut headers = vec![("x-acquired-count", acquired)];
+    let mut headers = Vec::new();
+    if message.acquisitions > 1 {
+        headers.push(("x-acquired-count", FieldValue::from(i64::from(message.acquisitions) - 1)));
+    }
     if message.failures > 0 {
         headers.push(("x-delivery-count", FieldValue::from(i64::from(message.failures))));
     }

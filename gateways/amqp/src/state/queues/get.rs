@@ -65,11 +65,12 @@ async fn take_one<C: Core>(
     partition: u32,
 ) -> Result<Option<Taken>, Refusal> {
     let id = live.partitions[partition as usize];
+    let session = live.session();
     let request = AcquireRequest {
         group: live.group().clone(),
         partitions: vec![id],
         holder: live.holder().to_string(),
-        lease: Lease::Session(gateway.queues.held().session),
+        lease: Lease::Session(session),
         mode: AcquireMode::Strict,
         credit_messages: 1,
         credit_bytes: 1,
@@ -83,7 +84,10 @@ async fn take_one<C: Core>(
     let acquired = match gateway.core.acquire(request).await.pop() {
         Some(Ok(acquired)) if !acquired.ranges.is_empty() => acquired,
         Some(Ok(_)) | None => return Ok(None),
-        Some(Err(error)) => return Err(error.into()),
+        Some(Err(error)) => {
+            gateway.queues.doubt(session, error);
+            return Err(error.into());
+        }
     };
     let mut stock = Stock::default();
     stock.add(&live.queue.name, partition, acquired);
@@ -100,8 +104,7 @@ async fn take_one<C: Core>(
             if next.expires_ms != 0 {
                 live.note_mortal();
             }
-            let (at, acquisitions, failures) = (next.at, next.acquisitions, next.failures);
-            let message = Parceled { offset: next.offset, at, acquisitions, failures };
+            let message = Parceled::from(&next);
             Ok(Some(Taken::Message(Got { live: live.clone(), partition, message, payload: batch.payload.clone() })))
         }
         Some(Step::Missing(range)) => {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use core_rpc::{GroupName, PartitionId, SettleRange, TopicId};
+use core_rpc::{GroupName, PartitionId, SessionId, SettleRange, TopicId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::Held;
 use super::consumer::Consumer;
 use super::dealer::{Dealer, Mode};
 use super::settler::{Pending, Settler};
@@ -45,7 +46,7 @@ impl Dealing {
 }
 
 impl LiveQueue {
-    pub fn new(queue: Arc<Queue>, holder: Arc<str>, settler: Settler) -> LiveQueue {
+    pub fn new(queue: Arc<Queue>, held: Held, settler: Settler) -> LiveQueue {
         let config = queue.config();
         let mode = match config.single_active_consumer {
             true => Mode::SingleActive { takes_over: config.queue_type == QueueType::Quorum },
@@ -58,7 +59,7 @@ impl LiveQueue {
             wake: Arc::default(),
             changed: Notify::new(),
             over: AtomicBool::new(false),
-            pending: Pending::new(queue.clone(), holder),
+            pending: Pending::new(queue.clone(), held),
             settler,
             queue,
         }
@@ -70,7 +71,12 @@ impl LiveQueue {
 
     /// Under which name its messages are held.
     pub fn holder(&self) -> &Arc<str> {
-        &self.pending.holder
+        &self.pending.held.holder
+    }
+
+    /// Under which session its messages are held.
+    pub fn session(&self) -> SessionId {
+        self.pending.held.session
     }
 
     /// The dispatcher is to look again.

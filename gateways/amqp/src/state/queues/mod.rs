@@ -9,8 +9,9 @@
 //!   acquire serves all consumers of a queue, each gets its turn message by message, and `tx.commit` settles in one call
 //!   whatever a channel acknowledges. What a channel has, its [`crate::state::channel::Consuming`] knows; when it ends that is given back in
 //!   place. When the gateway dies the session ends, and the core gives back all.
-//! - When the session is lost although the gateway lives (the core was out of reach for too long), what was out is others' now:
-//!   the connections with consumers are closed with 320, from which clients recover by connecting again.
+//! - When the session is lost although the gateway lives (the core was started anew or out of reach for too long, or a call about leases
+//!   broke off), what was out is others' now: the connections that have consumers or unacknowledged messages are closed with 320, from
+//!   which clients recover by connecting again.
 //! - A queue without consumers here costs nothing but an entry, if it was ever used; a consumer costs no task.
 
 mod claim;
@@ -20,6 +21,7 @@ mod dead;
 mod dealer;
 mod dispatcher;
 mod drain;
+mod forced;
 mod get;
 mod leave;
 mod live;
@@ -34,13 +36,12 @@ mod stock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use core_rpc::{Core, SessionId, TopicId};
+use core_rpc::{Core, LeaseError, SessionId, TopicId};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::errors::{Refusal, ReplyCode};
 use crate::state::CoreSession;
 use crate::state::lifecycle::Consumers;
 use crate::state::topology::{Queue, QueueEvent};
@@ -48,6 +49,7 @@ pub use consume::ConsumeRequest;
 pub use consumer::{ChannelWindow, Consumer};
 pub use dead::send_dead;
 pub(crate) use drain::{counted, now_s, watch_timeouts};
+pub(crate) use forced::follow_session;
 pub use get::Got;
 pub use leave::{channel_closed, connection_closed, consumer_leaves};
 pub use live::LiveQueue;
@@ -73,10 +75,11 @@ pub struct Queues<C> {
     stop: CancellationToken,
 }
 
-#[derive(Clone)]
-struct Held {
-    session: SessionId,
-    holder: Arc<str>,
+/// Under which session messages are held, and by which name.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub session: SessionId,
+    pub holder: Arc<str>,
 }
 
 impl Held {
@@ -89,7 +92,7 @@ impl<C: Core> Queues<C> {
     /// `returns` is told of queues whose messages, given back, may be over.
     pub fn start(core: C, session: CoreSession, node_id: i32, returns: Returns, stop: CancellationToken) -> Queues<C> {
         Queues {
-            settler: Settler::start(core.clone(), returns, stop.clone()),
+            settler: Settler::start(core.clone(), session.clone(), returns, stop.clone()),
             held: Arc::new(Mutex::new(Held::of(session.id()))),
             live: Arc::default(),
             numbers: Arc::new(AtomicU64::new(1)),
@@ -120,10 +123,10 @@ impl<C: Core> Queues<C> {
 
     /// A queue as it is served here.
     pub fn live(&self, queue: &Arc<Queue>) -> Arc<LiveQueue> {
-        let holder = self.holder();
-        let fresh = || Arc::new(LiveQueue::new(queue.clone(), holder.clone(), self.settler.clone()));
+        let held = self.held();
+        let fresh = || Arc::new(LiveQueue::new(queue.clone(), held.clone(), self.settler.clone()));
         let mut live = self.live.entry(queue.topic).or_insert_with(fresh);
-        if live.is_over() || live.holder() != &holder {
+        if live.is_over() || live.session() != held.session {
             *live = fresh();
         }
         live.clone()
@@ -131,7 +134,7 @@ impl<C: Core> Queues<C> {
 
     /// A stream as one of its consumers has it, who is woken alone.
     fn private(&self, queue: &Arc<Queue>) -> Arc<LiveQueue> {
-        Arc::new(LiveQueue::new(queue.clone(), self.holder(), self.settler.clone()))
+        Arc::new(LiveQueue::new(queue.clone(), self.held(), self.settler.clone()))
     }
 
     /// How many consumers a queue has at this gateway.
@@ -173,12 +176,19 @@ impl<C: Core> Queues<C> {
         }
     }
 
-    fn held(&self) -> Held {
+    /// Under what this gateway holds messages now.
+    pub fn held(&self) -> Held {
         self.held.lock().clone()
     }
 
+    /// What the core answered about leases of a session. If it means that nobody knows what is held, all is given up.
+    pub fn doubt(&self, session: SessionId, error: LeaseError) {
+        self.session.doubt(session, error);
+        self.look_at_session();
+    }
+
     /// Ends all that is held under a former session. Called whenever the session may be another.
-    fn look_at_session(&self) {
+    pub(crate) fn look_at_session(&self) {
         let session = self.session.id();
         {
             let mut held = self.held.lock();
@@ -187,31 +197,24 @@ impl<C: Core> Queues<C> {
             }
             *held = Held::of(session);
         }
-        let holder = self.holder();
         let former: Vec<Arc<LiveQueue>> =
-            self.live.iter().filter(|live| live.holder() != &holder).map(|live| live.value().clone()).collect();
+            self.live.iter().filter(|live| live.session() != session).map(|live| live.value().clone()).collect();
         for live in former {
             self.live.remove_if(&live.topic, |_, other| Arc::ptr_eq(other, &live));
             live.set_over();
             let consumers = live.dealing.lock().dealer.clear();
             for consumer in consumers {
                 consumer.queue.set_over();
-                let refusal = Refusal::new(ReplyCode::ConnectionForced, "the session with the core was lost");
-                let _ = consumer.outbox.push(Unasked::Refused { channel: consumer.channel, refusal });
+                let _ = consumer.outbox.push(forced::refused(consumer.channel));
             }
         }
     }
 
-    /// Follows the session, and what happens to queues, until the gateway stops.
+    /// Follows what happens to queues, until the gateway stops.
     pub async fn follow(self, mut events: mpsc::UnboundedReceiver<QueueEvent>) {
-        let mut changes = self.session.changes();
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                changed = changes.changed() => match changed {
-                    Ok(()) => self.look_at_session(),
-                    Err(_) => return,
-                },
                 event = events.recv() => match event {
                     Some(QueueEvent::Removed(queue)) => self.deleted(queue.topic),
                     Some(QueueEvent::Put(_)) => {}

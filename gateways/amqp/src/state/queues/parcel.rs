@@ -8,6 +8,7 @@ use core_rpc::{SettleRange, Settlement};
 use super::consumer::Consumer;
 use super::live::LiveQueue;
 use super::marks::Marks;
+use super::stock::Next;
 
 /// What each delivery is counted for beside its bytes: even empty ones take memory, here and in frames.
 pub const DELIVERY_BYTES: usize = 64;
@@ -34,11 +35,21 @@ pub struct Parceled {
     pub acquisitions: u32,
     /// How often it was returned.
     pub failures: u32,
+    /// It may have been handed out more often: the core was restarted since.
+    pub is_uncounted: bool,
 }
 
 impl Parceled {
+    /// Whether somebody may have had it before.
     pub fn is_redelivered(&self) -> bool {
-        self.acquisitions > 1
+        self.acquisitions > 1 || self.is_uncounted
+    }
+}
+
+impl From<&Next> for Parceled {
+    fn from(next: &Next) -> Parceled {
+        let Next { offset, at, acquisitions, failures, is_uncounted, .. } = *next;
+        Parceled { offset, at, acquisitions, failures, is_uncounted }
     }
 }
 

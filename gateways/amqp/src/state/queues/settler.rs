@@ -12,12 +12,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use core_rpc::{Core, GroupName, LeaseError, PartitionId, SettleRange, SettleRequest, Settlement};
+use core_rpc::{Core, GroupName, LeaseError, PartitionId, SessionId, SettleRange, SettleRequest, Settlement};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::Held;
 use super::marks::Marks;
+use crate::state::CoreSession;
 use crate::state::topology::Queue;
 
 /// The queues with something to settle, and how far settling has come. Cheap to clone; every clone is the same.
@@ -43,7 +45,7 @@ pub type Returns = mpsc::UnboundedSender<Arc<Queue>>;
 #[derive(Debug)]
 pub struct Pending {
     pub group: GroupName,
-    pub holder: Arc<str>,
+    pub held: Held,
     queue: Arc<Queue>,
     /// There were messages in it that expire by themselves.
     has_mortal: AtomicBool,
@@ -60,9 +62,9 @@ struct PendingMarks {
 }
 
 impl Pending {
-    pub fn new(queue: Arc<Queue>, holder: Arc<str>) -> Arc<Pending> {
+    pub fn new(queue: Arc<Queue>, held: Held) -> Arc<Pending> {
         let has_mortal = AtomicBool::new(false);
-        Arc::new(Pending { group: queue.group(), holder, queue, has_mortal, marks: Mutex::default() })
+        Arc::new(Pending { group: queue.group(), held, queue, has_mortal, marks: Mutex::default() })
     }
 
     /// A message was handed out that expires by itself.
@@ -79,7 +81,7 @@ impl Pending {
 
 impl Settler {
     /// Starts the task that settles; it ends with `stop`, when what was pushed before is settled.
-    pub fn start<C: Core>(core: C, returns: Returns, stop: CancellationToken) -> Settler {
+    pub fn start<C: Core>(core: C, session: CoreSession, returns: Returns, stop: CancellationToken) -> Settler {
         let shared = Shared {
             dirty: Mutex::default(),
             wake: Notify::new(),
@@ -88,7 +90,7 @@ impl Settler {
             returns,
         };
         let settler = Settler { shared: Arc::new(shared) };
-        tokio::spawn(run(core, settler.shared.clone(), stop));
+        tokio::spawn(run(core, session, settler.shared.clone(), stop));
         settler
     }
 
@@ -140,7 +142,7 @@ impl Settler {
     }
 }
 
-async fn run<C: Core>(core: C, shared: Arc<Shared>, stop: CancellationToken) {
+async fn run<C: Core>(core: C, session: CoreSession, shared: Arc<Shared>, stop: CancellationToken) {
     loop {
         let stopping = tokio::select! {
             biased;
@@ -151,7 +153,7 @@ async fn run<C: Core>(core: C, shared: Arc<Shared>, stop: CancellationToken) {
             let mut dirty = shared.dirty.lock();
             (shared.begun.fetch_add(1, Ordering::SeqCst) + 1, std::mem::take(&mut *dirty))
         };
-        let returned = settle(&core, dirty).await;
+        let returned = settle(&core, &session, dirty).await;
         for queue in returned {
             // Nobody listens when the gateway ends.
             let _ = shared.returns.send(queue);
@@ -167,8 +169,8 @@ async fn run<C: Core>(core: C, shared: Arc<Shared>, stop: CancellationToken) {
 type Ranges = (PartitionId, Vec<SettleRange>);
 
 /// Returns the queues into which something was given back that may be over.
-async fn settle<C: Core>(core: &C, dirty: Vec<Arc<Pending>>) -> Vec<Arc<Queue>> {
-    let mut calls: HashMap<(GroupName, Arc<str>), Vec<Ranges>> = HashMap::new();
+async fn settle<C: Core>(core: &C, session: &CoreSession, dirty: Vec<Arc<Pending>>) -> Vec<Arc<Queue>> {
+    let mut calls: HashMap<(GroupName, SessionId), (Arc<str>, Vec<Ranges>)> = HashMap::new();
     let mut returned = Vec::new();
     for pending in dirty {
         let mut marks = pending.marks.lock();
@@ -178,9 +180,11 @@ async fn settle<C: Core>(core: &C, dirty: Vec<Arc<Pending>>) -> Vec<Arc<Queue>> 
         }
         let partitions = marks.partitions.iter_mut().filter(|(_, marks)| !marks.is_empty());
         let partitions = partitions.map(|(partition, marks)| (*partition, marks.take()));
-        calls.entry((pending.group.clone(), pending.holder.clone())).or_default().extend(partitions);
+        let Held { session, holder } = &pending.held;
+        let call = calls.entry((pending.group.clone(), *session));
+        call.or_insert_with(|| (holder.clone(), Vec::new())).1.extend(partitions);
     }
-    let calls = calls.into_iter().map(|((group, holder), partitions)| {
+    let calls = calls.into_iter().map(|((group, held_under), (holder, partitions))| {
         let request = SettleRequest { group, holder: holder.to_string(), partitions, durable: false };
         async move {
             let answer = core.settle(request).await;
@@ -191,6 +195,8 @@ async fn settle<C: Core>(core: &C, dirty: Vec<Arc<Pending>>) -> Vec<Arc<Queue>> 
             });
             if let Some(error) = failed.next() {
                 tracing::warn!(%error, "acknowledgements were not kept: those messages will be delivered again");
+                // It may be that they are still held, by nobody.
+                session.doubt(held_under, error);
             }
         }
     });

@@ -25,6 +25,7 @@ pub struct StockBatch {
     offset_at: u64,
     /// What of it is ours and not dealt, rising.
     ranges: VecDeque<AcquiredRange>,
+    uncounted_before: u64,
 }
 
 /// The next message.
@@ -40,6 +41,8 @@ pub struct Next {
     pub expires_ms: i64,
     pub acquisitions: u32,
     pub failures: u32,
+    /// It may have been handed out more often: the core was restarted since.
+    pub is_uncounted: bool,
 }
 
 /// What a batch has to give.
@@ -73,7 +76,9 @@ impl Stock {
             }
             if !of_batch.is_empty() {
                 let payload = payload_of(&batch, queue);
-                self.batches.push_back(StockBatch { partition, payload, at: 0, offset_at: first, ranges: of_batch });
+                let (ranges, uncounted_before) = (of_batch, acquired.uncounted_before);
+                let batch = StockBatch { partition, payload, at: 0, offset_at: first, ranges, uncounted_before };
+                self.batches.push_back(batch);
             }
         }
         debug_assert!(ranges.is_empty(), "messages were acquired without their batch");
@@ -124,6 +129,7 @@ impl StockBatch {
                 expires_ms: head.expires_ms,
                 acquisitions: range.acquisitions,
                 failures: range.failures,
+                is_uncounted: offset < self.uncounted_before,
             }));
         }
     }

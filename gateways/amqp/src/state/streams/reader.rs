@@ -79,8 +79,13 @@ pub async fn run<C: Core>(gateway: Arc<Gateway<C>>, consumer: Arc<Consumer>, mut
 }
 
 fn send(consumer: &Arc<Consumer>, piece: Piece) {
-    let message =
-        |placed: &super::Placed| Parceled { offset: placed.offset, at: placed.at, acquisitions: 1, failures: 0 };
+    let message = |placed: &super::Placed| Parceled {
+        offset: placed.offset,
+        at: placed.at,
+        acquisitions: 1,
+        failures: 0,
+        is_uncounted: false,
+    };
     let messages: Vec<Parceled> = piece.messages.iter().map(message).collect();
     let bytes = piece.bytes + DELIVERY_BYTES * messages.len();
     let parcel = Parcel { consumer: consumer.clone(), partition: 0, payload: piece.payload, messages, bytes };
