@@ -11,8 +11,10 @@ connect again, and the publisher sends again what was not confirmed. At the end:
 - every confirmed message was delivered;
 - nothing was delivered that was not sent;
 - what was acknowledged in a transaction whose commit was answered was not delivered after that;
+- what was delivered before comes marked as redelivered;
 - on each connection of the consumer, messages that come for the first time are in the order in which they were published, and
-  those that come again as well;
+  those that come again as well (what is marked as redelivered, and was never seen, may be either: a restart of the core marks
+  all there is);
 - the queue is empty, and stays so over one more restart of everything.
 """
 import argparse
@@ -34,6 +36,9 @@ IN_FLIGHT_MAX = 200
 SERIES_RUNS = 20
 DRAIN_SECONDS_MAX = 25
 MESSAGES_MAX = 4000
+# With transactions: a commit is a sync of the disk, and for every place of the prefetch window there are so many messages at most, so
+# that what is in the queue is read in seconds.
+TX_MESSAGES_PER_PLACE = 60
 BEFORE_SECONDS, AFTER_SECONDS = (0.05, 0.8), 0.4
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
@@ -110,8 +115,10 @@ class Client(threading.Thread):
 class Publisher(Client):
     """Numbers its messages; a number that was not confirmed is sent again on the next connection."""
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, addresses, queue, messages_max, seen):
+        super().__init__(addresses, queue)
+        self.messages_max = messages_max
+        self.seen = seen  # how many were delivered
         self.next_number = 0
         self.again = []
         self.flying = {}  # delivery tag -> number
@@ -135,7 +142,9 @@ class Publisher(Client):
             if stopping and self.is_done():
                 raise Stopped
             data = b""
-            while len(self.flying) < IN_FLIGHT_MAX and (self.again or not stopping and self.next_number < MESSAGES_MAX):
+            # Not all at once, so that there is load when the blow falls.
+            until = 0 if stopping else min(self.messages_max, self.seen() + self.messages_max // 4)
+            while len(self.flying) < IN_FLIGHT_MAX and (self.again or self.next_number < until):
                 if self.again:
                     number = self.again.pop(0)
                 else:
@@ -146,7 +155,7 @@ class Publisher(Client):
                 self.flying[tag] = number
                 data += begin + pika.frame.Header(1, len(body), PERSISTENT).marshal() + pika.frame.Body(1, body).marshal()
             wire.send(data)
-            for frame in self.frames(wire, 0.2):
+            for frame in self.frames(wire, 0.05):
                 if isinstance(frame, pika.frame.Heartbeat):
                     continue
                 method = frame.method
@@ -166,6 +175,7 @@ class Taker(Client):
     def __init__(self, addresses, queue, kind, seed):
         super().__init__(addresses, queue, kind)
         self.random = random.Random(seed)
+        self.prefetch = self.random.choice((5, 20, 200))
         self.deliveries = []  # (connection, published on connection, number, redelivered)
         self.surely = set()  # (published on connection, number): acknowledged for certain
         self.came_again = []
@@ -175,7 +185,7 @@ class Taker(Client):
         if self.kind == "tx":
             wire.method(1, spec.Tx.Select())
             wire.expect(spec.Tx.SelectOk)
-        prefetch = self.random.choice((5, 20, 200))
+        prefetch = self.prefetch
         wire.method(1, spec.Basic.Qos(prefetch_count=prefetch))
         wire.expect(spec.Basic.QosOk)
         wire.method(1, spec.Basic.Consume(queue=self.queue, consumer_tag="taker"))
@@ -224,10 +234,20 @@ def check(publisher, taker):
     assert not lost, f"{len(lost)} of {len(publisher.confirmed)} confirmed messages never came: {sorted(lost)[:10]}"
     strange = {(connection, number) for _, connection, number, _ in taker.deliveries} - publisher.sent
     assert not strange, f"delivered, and never sent: {sorted(strange)[:5]}"
+    before, unmarked = set(), []
+    for _, connection, number, redelivered in taker.deliveries:
+        if (connection, number) in before and not redelivered:
+            unmarked.append((connection, number))
+        before.add((connection, number))
+    assert not unmarked, f"{len(unmarked)} came again, and were not marked as redelivered: {unmarked[:5]}"
     assert not taker.came_again, f"{len(taker.came_again)} came again after their acknowledgement was committed: {taker.came_again[:5]}"
+    before = {}
+    for at, published, number, _ in taker.deliveries:
+        before.setdefault((published, number), at)
     for connection in {delivery[0] for delivery in taker.deliveries}:
         for again in (False, True):
-            got = [(published, number) for at, published, number, redelivered in taker.deliveries if at == connection and redelivered == again]
+            got = [(published, number) for at, published, number, redelivered in taker.deliveries
+                   if at == connection and redelivered == again and (not again or before[published, number] < at)]
             # What is sent again was not confirmed, and may stand before what its connection sends anew; each connection's order holds.
             for published in {each for each, _ in got}:
                 numbers = [number for each, number in got if each == published]
@@ -258,9 +278,11 @@ def one(broker, run, seed):
     connection.expect(spec.Queue.DeclareOk)
     connection.socket.close()
     taker_kind = generator.choice(("tx", "plain"))
-    publisher, taker = Publisher(broker.addresses, queue), Taker(broker.addresses[::-1], queue, taker_kind, seed)
     if broker.name == "rabbitmq" and kind == "quorum":
-        taker.kind = "plain"  # RabbitMQ's quorum queues take no transactions
+        taker_kind = "plain"  # RabbitMQ's quorum queues take no transactions
+    taker = Taker(broker.addresses[::-1], queue, taker_kind, seed)
+    messages_max = min(MESSAGES_MAX, taker.prefetch * TX_MESSAGES_PER_PLACE if taker_kind == "tx" else MESSAGES_MAX)
+    publisher = Publisher(broker.addresses, queue, messages_max, lambda: len(taker.deliveries))
     publisher.start()
     taker.start()
     what = []
