@@ -439,6 +439,22 @@ def acknowledgement_timeout(kit):
 
 
 @case
+def who_leaves_while_more_is_on_its_way_holds_nothing(kit):
+    """A consumer that acknowledges and hangs up at once: what was being handed out to it meanwhile is there for others."""
+    channel = kit.channel(confirm=True)
+    queues = [kit.queue(channel, durable=True) for _ in range(40)]
+    for queue in queues:
+        publish(channel, queue, *"abcde")
+        taker = kit.channel()
+        taker.basic_qos(prefetch_count=2)
+        Consumer(taker, queue).wait(2)
+        taker.basic_ack(0, multiple=True)
+        taker.connection.close()
+    for queue in queues:
+        wait_for(channel, f"three are ready in {queue}", lambda queue=queue: depth(channel, queue) == 3, 10)
+
+
+@case
 def consume_many_queues_on_one_channel(kit):
     channel = kit.channel()
     queues = [kit.queue(channel, exclusive=True) for _ in range(30)]
