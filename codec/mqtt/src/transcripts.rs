@@ -30,7 +30,7 @@ fn text(text: &str) -> Text {
 use Sender::{Client, Server};
 use Version::{Mqtt5, Mqtt31, Mqtt311};
 
-/// The variable header of Figure 3-6 (user name, password, will of QoS 1, clean start, keep alive 10, session expiry 10).
+/// The variable header of 3.1.2.12: user name, password, will of QoS 1, clean start, keep alive 10, session expiry 10.
 #[test]
 fn connect_as_in_the_example() {
     let hex = "10 2c 0004 4d515454 05 ce 000a 05 11 0000000a 0002 6964 00 0004 77696c6c 0003 627965 0004 75736572 0004 70617373";
@@ -85,7 +85,7 @@ fn connects_are_refused() {
     assert_eq!(connect("10 12 0004 4d515454 05 02 003c 00 0005 746f700000"), (0x85, "MQTT-3.1.3-4"));
 }
 
-/// Figure 3-8 and 3-9: topic a/b, identifier 10; with the payload of Figure 3-8's like.
+/// The variable header of 3.3.2's example (topic a/b, identifier 10, no properties), and more.
 #[test]
 fn publish_as_in_the_example() {
     let Packet::Publish(publish) = taken("32 0a 0003 612f62 000a 00 6869", Mqtt5, Client) else { panic!() };
@@ -137,7 +137,7 @@ fn acknowledgements() {
     assert!(decode(&bytes("6a 02 1234"), Mqtt31, Client).is_ok());
 }
 
-/// Figure 3-21 and the packet around it: a/b at QoS 1, c/d at QoS 2.
+/// The payload of 3.8.3's example: a/b at QoS 1, c/d at QoS 2.
 #[test]
 fn subscribe_as_in_the_example() {
     let Packet::Subscribe(subscribe) = taken("82 0f 000a 00 0003 612f62 01 0003 632f64 02", Mqtt5, Client) else {
@@ -173,7 +173,7 @@ fn subscribes_are_refused() {
 
 #[test]
 fn the_rest() {
-    // Figure 3-27 of UNSUBSCRIBE: a/b and c/d.
+    // The example of 3.10.3: a/b and c/d.
     let Packet::Unsubscribe(packet) = taken("a2 0d 000a 00 0003 612f62 0003 632f64", Mqtt5, Client) else { panic!() };
     assert_eq!(packet.filters.iter().collect::<Vec<_>>(), [text("a/b"), text("c/d")]);
     assert_eq!(refused("a2 03 000a 00", Mqtt5, Client), (0x82, "MQTT-3.10.3-2"));
