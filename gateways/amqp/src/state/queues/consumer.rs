@@ -80,7 +80,7 @@ impl Consumer {
     /// Takes a message of so many bytes, if it can.
     pub fn takes(&self, bytes: usize) -> bool {
         if self.no_ack {
-            return self.takes_room(bytes);
+            return self.outbox.take_room(bytes);
         }
         if !self.channel_window.window.take() {
             return false;
@@ -89,21 +89,11 @@ impl Consumer {
             self.channel_window.give(1);
             return false;
         }
-        let taken = self.takes_room(bytes);
+        let taken = self.outbox.take_room(bytes);
         if !taken {
             self.give_places(1);
         }
         taken
-    }
-
-    /// If there is no room, the dispatcher is woken when there is.
-    fn takes_room(&self, bytes: usize) -> bool {
-        while self.outbox.has_room(self.queue.waker()) {
-            if self.outbox.take_room(bytes) {
-                return true;
-            }
-        }
-        false
     }
 
     /// So many of its messages are settled, or were not delivered after all.

@@ -93,7 +93,9 @@ impl<C: Core> Dispatcher<C> {
             }
             if !self.stock.is_empty() {
                 let dealt = self.deal().await;
-                if !dealt && timeout(HELD_MAX, self.live.waker().notified()).await.is_err() {
+                // Asking is what has the dispatcher woken when there is a place; one may have come meanwhile.
+                let nobody = !dealt && self.live.dealing.lock().demand() == 0;
+                if nobody && timeout(HELD_MAX, self.live.waker().notified()).await.is_err() {
                     self.give_back();
                 }
                 continue;

@@ -97,8 +97,7 @@ impl Outbox {
         self.bytes.load(Ordering::SeqCst) < OUTBOX_BYTES_MAX
     }
 
-    /// Takes room for a delivery, which is then pushed. A single one may be larger than the room. Who
-    /// wants to be woken when there is room asks [`Outbox::has_room`].
+    /// Takes room for a delivery, which is then pushed. A single one may be larger than the room.
     pub fn take_room(&self, bytes: usize) -> bool {
         if self.bytes.load(Ordering::SeqCst) >= OUTBOX_BYTES_MAX {
             return false;
