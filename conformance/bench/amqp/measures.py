@@ -77,7 +77,10 @@ class Session:
                    "-d", f"take-{self.taken}", *(["-z", str(seconds)] if seconds else []), *arguments]
         os.sync()  # so that what an earlier measure left unwritten is not written during this one
         before = time.monotonic(), self.cpu_seconds(), resource.getrusage(resource.RUSAGE_CHILDREN), process.machine_user_seconds(), self.user_seconds()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=(seconds or 1800) + 120, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 20 if seconds else 1800, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise Failed("PerfTest does not end") from error
         wall, cpu = time.monotonic() - before[0], self.cpu_seconds() - before[1]
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         client = after.ru_utime + after.ru_stime - before[2].ru_utime - before[2].ru_stime
