@@ -15,6 +15,8 @@ impl FormatId {
     pub const KAFKA_BATCH_V2: FormatId = FormatId(1);
     /// Messages of AMQP 0-9-1, one or more: see [`crate::amqp_message::stored`].
     pub const AMQP_091: FormatId = FormatId(2);
+    /// Messages of MQTT, of every version, one or more: see [`crate::mqtt_message::stored`].
+    pub const MQTT: FormatId = FormatId(3);
 }
 
 /// A payload that is not what its format says.
@@ -101,6 +103,7 @@ impl Formats {
         Formats::default()
             .with(FormatId::KAFKA_BATCH_V2, &crate::kafka_batch::KafkaBatchFormat)
             .with(FormatId::AMQP_091, &crate::amqp_message::AmqpFormat)
+            .with(FormatId::MQTT, &crate::mqtt_message::MqttFormat)
     }
 
     pub fn with(mut self, id: FormatId, format: &'static dyn Format) -> Self {

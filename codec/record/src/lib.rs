@@ -9,6 +9,7 @@ pub mod batch;
 pub mod format;
 pub mod kafka_batch;
 pub mod message;
+pub mod mqtt_message;
 pub mod translate;
 
 pub use batch::{Batch, BatchFlags, BatchHeader, HEADER_BYTES, Producer};

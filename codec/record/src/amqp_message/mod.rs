@@ -22,6 +22,7 @@ pub mod walk;
 pub mod wire;
 
 pub use format::AmqpFormat;
+pub(crate) use neutral::DELIVERY_MODE;
 pub use neutral::{from_message, to_message};
 pub use properties::{InvalidExpiration, PERSISTENT, Properties};
 pub use property_list::PropertyList;

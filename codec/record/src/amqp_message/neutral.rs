@@ -11,7 +11,7 @@ use crate::message::{HeaderValue, Message};
 /// Headers of the neutral message for what it has no field for.
 const EXCHANGE: &str = "amqp.exchange";
 const CONTENT_ENCODING: &str = "amqp.content-encoding";
-const DELIVERY_MODE: &str = "amqp.delivery-mode";
+pub(crate) const DELIVERY_MODE: &str = "amqp.delivery-mode";
 const PRIORITY: &str = "amqp.priority";
 const MESSAGE_ID: &str = "amqp.message-id";
 const TIMESTAMP: &str = "amqp.timestamp";

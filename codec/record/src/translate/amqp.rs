@@ -2,14 +2,20 @@
 
 use bytes::Bytes;
 
+use super::kafka::mqtt_time_ms;
 use crate::amqp_message::{self, MessageView, Messages, ShortStr, Writer};
 use crate::batch::{Batch, BatchFlags};
 use crate::format::{FormatError, FormatId};
 use crate::kafka_batch::{self, DECOMPRESSED_BYTES_MAX, Records};
+use crate::message::HeaderValue;
+use crate::mqtt_message;
+
+/// The delivery mode of what need not survive.
+const TRANSIENT: i64 = 1;
 
 /// The messages of a batch of `topic`, in order; none of one that has no data of clients (a transaction's marker).
-/// Those that AMQP wrote share the batch's memory; records of Kafka are converted one by one: exchange "", routing key
-/// the topic. An error if its format is not one of messages, or it is not of its format.
+/// Those that AMQP wrote share the batch's memory; those of others are converted one by one: exchange "", routing
+/// key the topic. An error if its format is not one of messages, or it is not of its format.
 pub fn amqp_messages(batch: &Batch, topic: &ShortStr) -> Result<AmqpMessages, FormatError> {
     let source = match batch.header.format {
         _ if batch.header.flags.contains(BatchFlags::CONTROL) => Source::None,
@@ -23,6 +29,9 @@ pub fn amqp_messages(batch: &Batch, topic: &ShortStr) -> Result<AmqpMessages, Fo
                     Source::Kafka(records.map_err(|_| FormatError)?)
                 }
             }
+        }
+        FormatId::MQTT => {
+            Source::Mqtt { messages: mqtt_message::messages(&batch.payload), time_ms: mqtt_time_ms(batch) }
         }
         _ => return Err(FormatError),
     };
@@ -62,6 +71,11 @@ enum Source {
     None,
     Amqp(Messages),
     Kafka(Records),
+    /// All of the batch's time, ms since the Unix epoch.
+    Mqtt {
+        messages: mqtt_message::Messages,
+        time_ms: i64,
+    },
 }
 
 impl Iterator for AmqpMessages {
@@ -75,6 +89,14 @@ impl Iterator for AmqpMessages {
                 let position = u32::try_from(record.offset_delta).ok()?;
                 let message = kafka_batch::to_message(record);
                 Some(amqp_message::from_message(message, position, &self.topic, self.append_time_ms))
+            }),
+            Source::Mqtt { messages, time_ms } => messages.next()?.ok().map(|view| {
+                let mut message = mqtt_message::to_message(&view, *time_ms);
+                if view.qos == 0 {
+                    // At most once is what AMQP calls not persistent.
+                    message.headers.push((amqp_message::DELIVERY_MODE.into(), HeaderValue::Integer(TRANSIENT)));
+                }
+                amqp_message::from_message(message, view.position, &self.topic, self.append_time_ms)
             }),
         };
         if found.is_none() {

@@ -3,6 +3,9 @@
 
 mod amqp;
 mod kafka;
+mod mqtt;
+pub mod names;
 
 pub use amqp::{AmqpMessages, amqp_messages, amqp_payload};
 pub use kafka::kafka_batch;
+pub use mqtt::{Belongs, MqttMessages, mqtt_messages, mqtt_messages_where};
