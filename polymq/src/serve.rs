@@ -12,7 +12,7 @@ use gateway_runtime::{health, ready, signals};
 use crate::component::{lend, settings};
 
 /// The gateways there are.
-const GATEWAYS: [&str; 2] = ["kafka", "amqp"];
+const GATEWAYS: [&str; 3] = ["kafka", "amqp", "mqtt"];
 
 /// Loopback: who opens it to a network says so.
 const ADMIN_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400);
@@ -38,7 +38,7 @@ pub fn command() -> Command {
                 .env("POLYMQ_GATEWAYS")
                 .value_name("NAMES")
                 .value_delimiter(',')
-                .default_value("kafka,amqp")
+                .default_value("kafka,amqp,mqtt")
                 .help("Which gateways to run, with commas between"),
         )
         .arg(
@@ -67,7 +67,8 @@ pub fn command() -> Command {
         );
     let command = lend::<core_server::Flags>(command, "core", &["data"]);
     let command = lend::<kafka_gateway::cli::Flags>(command, "kafka", &["core"]);
-    lend::<amqp_gateway::cli::Flags>(command, "amqp", &["core"])
+    let command = lend::<amqp_gateway::cli::Flags>(command, "amqp", &["core"]);
+    lend::<mqtt_gateway::cli::Flags>(command, "mqtt", &["core"])
 }
 
 pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
@@ -105,6 +106,14 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         amqp = Some(handle);
     }
 
+    let mut mqtt = None;
+    if gateways.iter().any(|name| *name == "mqtt") {
+        let flags: mqtt_gateway::cli::Flags = settings(matches, "mqtt", &[])?;
+        let handle = mqtt_gateway::start(server.core.clone(), flags.to_config()?).await.context("the MQTT gateway")?;
+        addresses.extend(handle.addresses());
+        mqtt = Some(handle);
+    }
+
     let listen = matches.get_one::<SocketAddr>("admin-listen").copied();
     let admin = Admin::start(listen, Some(ADMIN_LISTEN_DEFAULT), metrics, health::of_core(server.core.clone())).await;
     let admin = admin.context("cannot serve health and metrics")?;
@@ -129,7 +138,12 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
             amqp.stop().await;
         }
     };
-    tokio::join!(kafka_stops, amqp_stops);
+    let mqtt_stops = async {
+        if let Some(mqtt) = mqtt {
+            mqtt.stop().await;
+        }
+    };
+    tokio::join!(kafka_stops, amqp_stops, mqtt_stops);
     server.stop().await;
     Ok(())
 }

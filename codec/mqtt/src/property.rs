@@ -178,6 +178,11 @@ impl Properties {
         Properties::check(bytes.freeze(), u16::MAX)
     }
 
+    /// Of wire form without a length, sharing the memory; for those that were taken from a packet once ([`Properties::as_bytes`]).
+    pub fn from_bytes(bytes: Bytes) -> Result<Properties, Error> {
+        if bytes.is_empty() { Ok(Properties::default()) } else { Properties::check(bytes, u16::MAX) }
+    }
+
     /// A property length and as many bytes.
     pub(crate) fn read(reader: &mut Reader, place: Place) -> Result<Properties, Error> {
         let bytes = reader.variable_integer()? as usize;

@@ -22,6 +22,11 @@ impl Text {
         (text.len() <= u16::MAX.into() && !text.contains('\0')).then(|| Text(text.into()))
     }
 
+    /// Sharing the memory; `None` as in [`Text::new`], or if it is not UTF-8.
+    pub fn from_bytes(bytes: Bytes) -> Option<Text> {
+        (bytes.len() <= u16::MAX.into()).then(|| Text::of_the_wire(bytes).ok())?
+    }
+
     pub(crate) fn of_the_wire(bytes: Bytes) -> Result<Text, Error> {
         if std::str::from_utf8(&bytes).is_err() {
             return Err(Error::malformed("MQTT-1.5.4-1", "a string that is not well-formed UTF-8"));

@@ -4,7 +4,7 @@
 //! [`codec_record::BatchFlags::TRANSACTIONAL`] opens it on that partition, so does a commit of cursors with a
 //! [`TransactionProducer`]. Who coordinates it keeps only its decision, and then makes one call, which ends it everywhere.
 
-use codec_record::Batch;
+use codec_record::{Batch, BatchFlags, BatchHeader};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::PartitionId;
@@ -67,6 +67,15 @@ pub struct AbortedTransaction {
     pub first_offset: u64,
     /// The offset of its marker.
     pub last_offset: u64,
+}
+
+impl AbortedTransaction {
+    /// Whether a batch belongs to it.
+    pub fn contains(&self, header: &BatchHeader) -> bool {
+        header.flags.contains(BatchFlags::TRANSACTIONAL)
+            && header.producer.is_some_and(|producer| producer.id == self.producer_id)
+            && (self.first_offset..=self.last_offset).contains(&header.base_offset)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

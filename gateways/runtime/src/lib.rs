@@ -1,8 +1,9 @@
 //! What every gateway shares: configuration, logging, signals, the listener with its drain, the ready file, the
-//! cluster's identity, who of its kind lives, a mirror of a part of meta, and a cache of the topics. No wire protocol is
+//! cluster's identity, sessions at the core, who of its kind lives, a mirror of a part of meta, and a cache of the topics. No wire protocol is
 //! known here.
 
 pub mod config;
+pub mod core_session;
 pub mod health;
 pub mod identity;
 pub mod listener;
@@ -17,6 +18,7 @@ pub mod topic_cache;
 pub mod users;
 
 pub use core_process::{admin, logging, ready, signals};
+pub use core_session::{CoreSession, Purpose};
 pub use identity::Identity;
 pub use membership::{Member, Members, Membership, NodeId, Registration};
 pub use mirror::Mirror;

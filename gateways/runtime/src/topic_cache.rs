@@ -13,6 +13,7 @@ use core_rpc::{
     TopicError, TopicId,
 };
 use parking_lot::RwLock;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long one watch stands; it is renewed at once.
@@ -42,6 +43,7 @@ pub struct TopicCache<C, V = ()> {
     core: C,
     state: RwLock<State<V>>,
     changes: AtomicU64,
+    changed: watch::Sender<()>,
 }
 
 struct State<V> {
@@ -90,7 +92,12 @@ impl<V: TopicView> State<V> {
 impl<C: Core, V: TopicView> TopicCache<C, V> {
     /// Reads all topics, then keeps watching in a task that ends with `stop`. Waits until the core answers.
     pub async fn start(core: C, stop: CancellationToken) -> Result<Arc<Self>, MetaError> {
-        let cache = Arc::new(TopicCache { core, state: RwLock::new(State::default()), changes: AtomicU64::new(0) });
+        let cache = Arc::new(TopicCache {
+            core,
+            state: RwLock::new(State::default()),
+            changes: AtomicU64::new(0),
+            changed: watch::Sender::new(()),
+        });
         let revision = loop {
             match cache.list().await {
                 Ok(revision) => break revision,
@@ -113,9 +120,15 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
         self.changes.load(Ordering::Acquire)
     }
 
+    /// To be woken after each change.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// To be called after the change, so that nobody takes the new number with the old topics.
     fn note_change(&self) {
         self.changes.fetch_add(1, Ordering::Release);
+        self.changed.send_replace(());
     }
 
     /// The topic of this name.

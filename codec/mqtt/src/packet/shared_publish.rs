@@ -70,6 +70,15 @@ impl SharedPublish {
         &self.topic
     }
 
+    /// Those that all subscribers of version 5 get.
+    pub fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
     /// Those of version 5, then the payload: what stands behind the head.
     pub fn tail(&self, version: Version) -> [Bytes; 2] {
         let properties = if version == Version::Mqtt5 { self.properties.as_bytes().clone() } else { Bytes::new() };

@@ -24,15 +24,19 @@ pub fn mqtt_messages(batch: &Batch, topic: &str) -> Result<MqttMessages<'static>
 pub fn mqtt_messages_where<'a>(
     batch: &Batch,
     topic: &str,
-    belongs: &'a Belongs,
+    belongs: &'a Belongs<'a>,
 ) -> Result<MqttMessages<'a>, FormatError> {
     messages_of(batch, topic, Some(belongs))
 }
 
 /// Whether messages that are published to this name are a topic's.
-pub type Belongs = dyn Fn(&str) -> bool + Sync;
+pub type Belongs<'f> = dyn Fn(&str) -> bool + Sync + 'f;
 
-fn messages_of<'a>(batch: &Batch, topic: &str, belongs: Option<&'a Belongs>) -> Result<MqttMessages<'a>, FormatError> {
+fn messages_of<'a>(
+    batch: &Batch,
+    topic: &str,
+    belongs: Option<&'a Belongs<'a>>,
+) -> Result<MqttMessages<'a>, FormatError> {
     let header = &batch.header;
     let source = match header.format {
         _ if header.flags.contains(BatchFlags::CONTROL) => return Ok(MqttMessages { source: Source::None }),
@@ -93,7 +97,7 @@ struct Foreign<'a> {
     topic: String,
     /// What those are published to whose key is no name.
     name: Bytes,
-    belongs: Option<&'a Belongs>,
+    belongs: Option<&'a Belongs<'a>>,
     append_time_ms: i64,
     count: u32,
 }

@@ -231,11 +231,7 @@ impl<'a> Acquiring<'a> {
                 place.slot.lock().map.skip(position, batch_first - 1);
             }
             position = header.next_offset();
-            let is_aborted = header.flags.contains(BatchFlags::TRANSACTIONAL)
-                && (fetched.aborted.iter()).any(|aborted| {
-                    header.producer.is_some_and(|producer| producer.id == aborted.producer_id)
-                        && (aborted.first_offset..=aborted.last_offset).contains(&header.base_offset)
-                });
+            let is_aborted = fetched.aborted.iter().any(|aborted| aborted.contains(header));
             if is_aborted || header.flags.contains(BatchFlags::CONTROL) {
                 place.slot.lock().map.skip(batch_first, batch_last);
             } else if let Some(until_ms) = header.not_before_ms.filter(|until_ms| *until_ms > now_ms) {

@@ -3,7 +3,6 @@
 pub mod access;
 pub mod alarms;
 pub mod channel;
-pub mod core_session;
 pub mod lifecycle;
 pub mod queues;
 pub mod registry;
@@ -13,7 +12,7 @@ pub mod topology;
 pub use access::Access;
 pub use alarms::Alarms;
 pub use channel::{Channel, Channels};
-pub use core_session::{CoreSession, Purpose};
+pub use gateway_runtime::{CoreSession, Purpose};
 pub use lifecycle::Lifecycle;
 pub use queues::Queues;
 pub use registry::{Connection, Registry};

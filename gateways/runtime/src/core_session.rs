@@ -3,7 +3,7 @@
 //!
 //! The second is given up whenever it is not known any more what is held under it: the core was started anew, which forgets all leases, or
 //! a call about leases broke off. Then another is opened, under which nothing is held, and whoever had something is told
-//! ([`super::queues`]). The keys do not change with it.
+//! ([`CoreSession::changes`]). The keys do not change with it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,6 @@ use core_rpc::{
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-use crate::state::topology::QUEUE_GROUP;
 
 /// How long to wait before asking a core again that could not answer.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -159,10 +157,10 @@ async fn lives<C: Core>(core: &C, id: SessionId, purpose: Purpose) -> bool {
 /// Whether something could be leased to a session. Asks for nothing.
 async fn can_lease<C: Core>(core: &C, id: SessionId) -> bool {
     let request = AcquireRequest {
-        group: GroupName { namespace: "default".into(), group: QUEUE_GROUP.into() },
+        group: GroupName { namespace: "default".into(), group: "probe".into() },
         // No topic has this id.
         partitions: vec![PartitionId { topic: TopicId(0), index: 0 }],
-        holder: format!("amqp-{}", id.0),
+        holder: format!("probe-{}", id.0),
         lease: Lease::Session(id),
         mode: AcquireMode::Strict,
         credit_messages: 0,

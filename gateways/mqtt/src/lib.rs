@@ -1,0 +1,295 @@
+//! The MQTT gateway: speaks MQTT 3.1, 3.1.1 and 5.0 to clients, and the core's contract to a log core.
+//!
+//! ```text
+//! socket → session (packets, order, flow) → handlers (one file per packet) → Core
+//!                                             ├ state      what connections share: sessions, router, retained, shares …
+//!                                             ├ translate  packets ↔ what is stored of them
+//!                                             └ errors     the only place that knows reason codes
+//! ```
+//! Nothing here must survive the process: messages, retained messages and sessions are the core's.
+
+pub mod check;
+pub mod cli;
+pub mod session;
+pub mod state;
+pub mod translate;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use core_rpc::{AnyCore, Durability};
+use gateway_runtime::listener::{self, Server};
+use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
+use gateway_runtime::{CoreSession, Identity, Membership, NodeId, Purpose, Registration, Stream, TopicCache};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::Peer;
+use crate::state::sessions::{ConnectionId, Limits, Places};
+use crate::state::{Publishing, Router, TopicRules, Topics};
+
+/// How the gateway is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// Where WebSockets are listened for, at the path `/mqtt`. None: nowhere.
+    pub websocket_listen: Option<SocketAddr>,
+    /// The host and port that other gateways tell of this one. None: what is listened on.
+    pub advertised: Option<(String, u16)>,
+    pub node_id: NodeId,
+    /// After what time without a sign of life the other gateways take over (at most half as long again).
+    pub session_timeout: Duration,
+    pub connections_max: usize,
+    /// How long a client may take until it has sent its CONNECT.
+    pub handshake_max: Duration,
+    /// How long connections may take to say goodbye when the gateway is stopped.
+    pub drain: Duration,
+    /// A second listener, with TLS.
+    pub tls: Option<TlsConfig>,
+    /// Which topics of the core messages go to.
+    pub topics: TopicRules,
+    /// The largest packet, bytes.
+    pub packet_bytes_max: u32,
+    /// How many messages of QoS 1 and 2 a client may send that are not acknowledged.
+    pub receive_maximum: u16,
+    /// How many a client is sent at most that it has not acknowledged, however much more it takes.
+    pub in_flight_max: u16,
+    /// How many aliases a client may set.
+    pub topic_alias_maximum: u16,
+    /// The longest keep alive, seconds; a client that asks for none, or longer, is told this one. 0: as the client wishes.
+    pub keep_alive_max_s: u16,
+    /// The longest that a session outlives its connection, seconds; `u32::MAX`: for ever.
+    pub session_expiry_max_s: u32,
+    /// How long sessions without clean session outlive their connection that cannot say so (before version 5), seconds.
+    pub session_expiry_default_s: u32,
+    /// What bounds each session.
+    pub limits: Limits,
+    /// Whether clients may come without a user name.
+    pub allow_anonymous: bool,
+}
+
+/// The listener with TLS.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    pub listen: SocketAddr,
+    pub files: TlsFiles,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            websocket_listen: None,
+            advertised: None,
+            node_id: NodeId::Lowest,
+            session_timeout: Duration::from_secs(6),
+            connections_max: 1_000_000,
+            handshake_max: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+            tls: None,
+            topics: TopicRules {
+                namespace: "default".into(),
+                rules: Vec::new(),
+                partitions: 4,
+                durability: Durability::Fsync,
+                retention: Some(Duration::from_secs(7 * 24 * 3600)),
+                topics_max: 1000,
+            },
+            packet_bytes_max: 16 << 20,
+            receive_maximum: 1000,
+            in_flight_max: 1000,
+            topic_alias_maximum: 100,
+            keep_alive_max_s: 0,
+            session_expiry_max_s: u32::MAX,
+            session_expiry_default_s: u32::MAX,
+            limits: Limits { here_messages_max: 20_000, here_bytes_max: 16 << 20, there_messages_max: 1_000_000 },
+            allow_anonymous: true,
+        }
+    }
+}
+
+/// What all connections share.
+pub struct Gateway {
+    pub core: AnyCore,
+    pub config: Config,
+    pub identity: Identity,
+    /// The live gateways.
+    pub membership: Membership,
+    /// Its keys' session.
+    pub core_session: CoreSession,
+    /// Under which this gateway holds messages.
+    pub lease_session: CoreSession,
+    pub topics: Arc<Topics>,
+    pub publishing: Publishing,
+    pub router: Router,
+    pub places: Arc<Places>,
+    next_connection: AtomicU64,
+    /// Ends the tasks of this gateway.
+    pub stop: CancellationToken,
+}
+
+impl Gateway {
+    /// A name for a connection that no other has.
+    pub fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A running gateway.
+pub struct Handle {
+    server: Server,
+    tls_server: Option<Server>,
+    membership: Membership,
+    core_session: CoreSession,
+    lease_session: CoreSession,
+    stop: CancellationToken,
+    drain: Duration,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Everything that listens, by its name.
+    pub fn addresses(&self) -> BTreeMap<String, String> {
+        let mut addresses = BTreeMap::from([("mqtt".to_owned(), self.address().to_string())]);
+        let tls = self.tls_server.as_ref().map(|server| ("mqtt-tls".to_owned(), server.address().to_string()));
+        addresses.extend(tls);
+        addresses
+    }
+
+    /// Tells all clients goodbye, and ends.
+    pub async fn stop(self) {
+        let tls_stops = async {
+            if let Some(server) = self.tls_server {
+                server.stop(self.drain).await;
+            }
+        };
+        tokio::join!(self.server.stop(self.drain), tls_stops);
+        self.membership.leave().await;
+        let left = async { tokio::join!(self.lease_session.leave(), self.core_session.leave()) };
+        if tokio::time::timeout(FAREWELL, left).await.is_err() {
+            tracing::warn!("the core was not told that this gateway leaves");
+        }
+        self.stop.cancel();
+    }
+}
+
+/// How long to wait for the core's farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A gateway that is starting.
+pub type Starting = Pin<Box<dyn Future<Output = anyhow::Result<Handle>> + Send>>;
+
+/// Starts a gateway. Returns once it listens.
+pub fn start(core: impl Into<AnyCore>, config: Config) -> Starting {
+    Box::pin(start_on(core.into(), config))
+}
+
+async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
+    let stop = CancellationToken::new();
+    // Bound before it is registered: whoever was registered at this address lives no more.
+    let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    config.listen = listener.local_addr()?;
+    let tls = config.tls.as_mut().map(bind_tls).transpose()?;
+    let membership = Membership::start(core.clone(), registration(&config), stop.clone()).await?;
+    let identity =
+        Identity::establish(&core, membership.own().node_id).await.context("cannot learn the cluster's id")?;
+    let session = |purpose| CoreSession::start(core.clone(), config.session_timeout, purpose, stop.clone());
+    let (core_session, lease_session) = tokio::try_join!(session(Purpose::Keys), session(Purpose::Leases))?;
+    let cache = TopicCache::start(core.clone(), stop.clone()).await.context("cannot read the topics")?;
+    let topics = Topics::start(cache, config.topics.clone()).await.context("cannot make the gateway's own topics")?;
+    let topics = Arc::new(topics);
+    let router = Router::start(core.clone(), topics.clone(), stop.clone());
+    let (connections_max, drain) = (config.connections_max, config.drain);
+    let gateway = Arc::new(Gateway {
+        publishing: Publishing::new(core.clone(), topics.clone()),
+        core,
+        config,
+        identity,
+        membership: membership.clone(),
+        core_session: core_session.clone(),
+        lease_session: lease_session.clone(),
+        topics,
+        router,
+        places: Arc::default(),
+        next_connection: AtomicU64::new(1),
+        stop: stop.clone(),
+    });
+    let tls_server = tls.map(|tls| serve_tls(gateway.clone(), tls)).transpose()?;
+    let serving = gateway.clone();
+    let server = listener::serve(listener, connections_max, move |stream, address, draining| {
+        let gateway = serving.clone();
+        let peer = Peer { address, is_tls: false, subject: None };
+        async move { session::run(gateway, Stream::Plain(stream), peer, draining).await }
+    })?;
+    tracing::info!(address = %server.address(), "the MQTT gateway listens");
+    Ok(Handle { server, tls_server, membership, core_session, lease_session, stop, drain })
+}
+
+/// How this gateway makes itself known to the others.
+fn registration(config: &Config) -> Registration {
+    let (host, port) = match &config.advertised {
+        // Port 0 is the one that was picked.
+        Some((host, 0)) => (host.clone(), config.listen.port()),
+        Some(advertised) => advertised.clone(),
+        None => (config.listen.ip().to_string(), config.listen.port()),
+    };
+    Registration {
+        prefix: "gateway/mqtt/".into(),
+        node_id: config.node_id,
+        host,
+        port,
+        tls: None,
+        rack: None,
+        started_ms: now_ms(),
+        time_to_live: config.session_timeout,
+    }
+}
+
+/// The listener with TLS before it is served.
+struct BoundTls {
+    listener: TcpListener,
+    tls: Tls,
+}
+
+fn bind_tls(config: &mut TlsConfig) -> anyhow::Result<BoundTls> {
+    let tls = Tls::load(&config.files)?;
+    let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    config.listen = listener.local_addr()?;
+    Ok(BoundTls { listener, tls })
+}
+
+fn serve_tls(gateway: Arc<Gateway>, bound: BoundTls) -> std::io::Result<Server> {
+    let connections_max = gateway.config.connections_max;
+    listener::serve(bound.listener, connections_max, move |stream, address, draining| {
+        let (gateway, tls) = (gateway.clone(), bound.tls.clone());
+        async move {
+            match tls.accept(stream).await {
+                Ok(stream) => {
+                    let peer = Peer { address, is_tls: true, subject: client_subject(&stream) };
+                    session::run(gateway, Stream::Tls(stream), peer, draining).await;
+                }
+                Err(error) => tracing::info!(peer = %address, reason = %error, "no TLS with a client"),
+            }
+        }
+    })
+}
+
+/// Milliseconds since 1970; 0 where the clock is before it.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

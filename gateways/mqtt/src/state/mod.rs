@@ -1,0 +1,15 @@
+//! What connections share.
+
+pub mod filter;
+pub mod publishing;
+pub mod router;
+pub mod sessions;
+pub mod topics;
+pub mod trie;
+
+pub use publishing::{PublishError, Publishing, Round};
+pub use router::Router;
+pub use topics::{TopicRules, Topics};
+
+/// What the filter of an exclusive subscription begins with.
+pub const EXCLUSIVE_PREFIX: &str = "$exclusive/";

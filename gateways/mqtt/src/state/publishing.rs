@@ -1,0 +1,203 @@
+//! What goes into the log: rounds of messages, from connections, wills and delays.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use codec_record::Batch;
+use codec_record::mqtt_message::{MessageParts, Writer};
+use core_rpc::{
+    AnyCore, Append, AppendError, AppendRequest, Appended, Core, GroupName, PartitionId, TopicError, TransferError,
+    TransferRequest,
+};
+
+use super::topics::{Own, Topics};
+use crate::translate::Storable;
+
+/// Why something was not kept, or nobody knows whether it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    #[error("the message is larger than its topic allows")]
+    TooLarge,
+    #[error("the disk is full")]
+    DiskFull,
+    #[error("the storage failed")]
+    StorageFailed,
+    /// It may have been kept.
+    #[error("the core is unavailable")]
+    Unavailable,
+    /// The topic was deleted meanwhile; the next try makes it again.
+    #[error("the topic is gone")]
+    TopicGone,
+    #[error("the core does not take such a topic")]
+    TopicInvalid,
+}
+
+impl From<AppendError> for PublishError {
+    fn from(error: AppendError) -> PublishError {
+        match error {
+            AppendError::TooLarge { .. } => PublishError::TooLarge,
+            AppendError::DiskFull => PublishError::DiskFull,
+            AppendError::UnknownPartition => PublishError::TopicGone,
+            AppendError::Unavailable => PublishError::Unavailable,
+            // Nothing here has a producer or a transaction of its own.
+            AppendError::StorageFailed
+            | AppendError::Corrupt
+            | AppendError::ProducerFenced
+            | AppendError::TransactionOpen
+            | AppendError::SequenceGap
+            | AppendError::SequenceForgotten => PublishError::StorageFailed,
+        }
+    }
+}
+
+impl From<TopicError> for PublishError {
+    fn from(error: TopicError) -> PublishError {
+        match error {
+            TopicError::DiskFull => PublishError::DiskFull,
+            TopicError::StorageFailed => PublishError::StorageFailed,
+            TopicError::InvalidName | TopicError::PartitionCount { .. } => PublishError::TopicInvalid,
+            TopicError::Unavailable | TopicError::Unknown | TopicError::Exists | TopicError::Conflict => {
+                PublishError::Unavailable
+            }
+        }
+    }
+}
+
+/// Messages that go together: for each partition one batch.
+#[derive(Debug, Default)]
+pub struct Round {
+    batches: Vec<(PartitionId, Writer)>,
+    /// Records of sessions, which are kept with the messages or not at all.
+    records: Vec<Append>,
+    bytes: usize,
+}
+
+impl Round {
+    /// Adds a message, behind those that were added before. For what is retained, both with the partition of its topic and
+    /// ([`Publishing::retained_partition`]) with that of what is retained.
+    pub fn add(&mut self, partition: PartitionId, message: &MessageParts<'_>) {
+        self.bytes += message.stored_bytes();
+        match self.batches.iter_mut().find(|(known, _)| *known == partition) {
+            Some((_, writer)) => writer.append(message),
+            None => {
+                let mut writer = Writer::new();
+                writer.append(message);
+                self.batches.push((partition, writer));
+            }
+        }
+    }
+
+    /// What a session's record says from now on.
+    pub fn record(&mut self, record: Append) {
+        self.bytes += record.batch.payload.len();
+        self.records.push(record);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.records.is_empty()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Appends rounds. Cheap to clone.
+#[derive(Clone)]
+pub struct Publishing {
+    core: AnyCore,
+    topics: Arc<Topics>,
+}
+
+impl Publishing {
+    pub fn new(core: AnyCore, topics: Arc<Topics>) -> Publishing {
+        Publishing { core, topics }
+    }
+
+    /// Where the retained message of a name is kept.
+    pub fn retained_partition(&self, name: &str) -> PartitionId {
+        self.topics.own_partition(Own::Retained, name)
+    }
+
+    /// Appends. Done when it is as safe as the topics' durability says. Rounds are kept in the order in which their futures are
+    /// first polled. With records all of it is kept or nothing, where the topics allow it (those that MQTT made do): else the
+    /// messages are kept first, and a crash between the two may bring one of QoS 2 twice.
+    pub fn send(&self, round: Round) -> impl Future<Output = Result<(), PublishError>> + Send + 'static {
+        let (core, topics) = (self.core.clone(), self.topics.clone());
+        let batch = |mut writer: Writer| writer.take(-1);
+        let messages: Vec<Append> = (round.batches.into_iter())
+            .filter_map(|(partition, writer)| Some(Append { partition, batch: batch(writer)? }))
+            .collect();
+        let records = round.records;
+        async move {
+            if records.is_empty() {
+                return append(&core, &topics, messages).await;
+            }
+            let all: Vec<Append> = messages.iter().chain(&records).cloned().collect();
+            let ends = ends(&all);
+            let request = TransferRequest {
+                group: GroupName { namespace: topics.namespace().to_owned(), group: "mqtt".into() },
+                holder: "mqtt".into(),
+                settles: Vec::new(),
+                appends: all,
+            };
+            match core.transfer(request).await {
+                Ok(appended) => {
+                    ends.into_iter().zip(appended).for_each(|(end, appended)| note(&topics, end, appended));
+                    Ok(())
+                }
+                Err(TransferError::NotTogether | TransferError::Invalid) => {
+                    append(&core, &topics, messages).await?;
+                    append(&core, &topics, records).await
+                }
+                Err(TransferError::Append { error, .. }) => Err(error.into()),
+                Err(TransferError::DiskFull) => Err(PublishError::DiskFull),
+                Err(TransferError::StorageFailed | TransferError::Settle { .. }) => Err(PublishError::StorageFailed),
+                Err(TransferError::Unavailable) => Err(PublishError::Unavailable),
+            }
+        }
+    }
+
+    /// One message: a will, or one that was delayed. Retained if it says so.
+    pub async fn publish(&self, message: &Storable) -> Result<(), PublishError> {
+        let parts = message.parts();
+        // It was a topic name when it came.
+        let name = std::str::from_utf8(parts.topic).map_err(|_| PublishError::TopicInvalid)?;
+        let partition = self.topics.partition(name).await?;
+        let mut round = Round::default();
+        round.add(partition, &parts);
+        if parts.retain {
+            round.add(self.retained_partition(name), &parts);
+        }
+        self.send(round).await
+    }
+}
+
+async fn append(core: &AnyCore, topics: &Topics, appends: Vec<Append>) -> Result<(), PublishError> {
+    let ends = ends(&appends);
+    let mut failed = None;
+    for (end, answer) in ends.into_iter().zip(core.append(AppendRequest { appends }).await) {
+        match answer {
+            Ok(appended) => note(topics, end, appended),
+            Err(error) => failed = failed.or(Some(error.into())),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Each append's partition, and how many messages it brings there.
+fn ends(appends: &[Append]) -> Vec<(PartitionId, u32)> {
+    appends.iter().map(|append| (append.partition, append.batch.header.count)).collect()
+}
+
+fn note(topics: &Topics, (partition, count): (PartitionId, u32), appended: Appended) {
+    topics.appended(partition, appended.base_offset + u64::from(count));
+}
+
+/// A batch of one message, for [`Round::record`].
+pub fn record(partition: PartitionId, message: &MessageParts<'_>) -> Append {
+    let mut writer = Writer::new();
+    writer.append(message);
+    let batch = writer.take(-1).unwrap_or_else(|| Batch::new(codec_record::FormatId::MQTT, 1, -1, Default::default()));
+    Append { partition, batch }
+}

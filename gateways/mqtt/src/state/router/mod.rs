@@ -1,0 +1,336 @@
+//! From the log to the sessions: what is appended, by whomever, is matched against the subscriptions and pushed.
+//!
+//! ```text
+//! subscribe ─► trie ◄─ matches ─ tail (one task for each topic that a filter may match) ◄─ a standing fetch ─ core
+//!                                  └─► Session::push, then one wake for each session of a batch
+//! ```
+//! A tail begins where its topic ends when the first filter comes that may match it, at the start for topics that are made
+//! later, and ends when no filter may match it any more. Sessions that come from the log (their gateway died, or was
+//! restarted) get what they missed from the tail too, before anything new ([`Router::adopt`]).
+
+mod tail;
+mod targets;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use codec_mqtt::Text;
+use codec_mqtt::topic::SHARE_PREFIX;
+use core_rpc::{AnyCore, Core, OffsetAt, OffsetsRequest, PartitionId, TopicId};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use self::tail::{Missed, Tail};
+use self::targets::Subscriber;
+use super::EXCLUSIVE_PREFIX;
+use super::sessions::{Message, Session, SessionKey, Wish};
+use super::topics::{Known, Topics};
+use super::trie::Trie;
+
+/// How long a new subscription waits for tails that are behind.
+const BARRIER_MAX: Duration = Duration::from_secs(2);
+
+/// How long to wait before asking a core again that could not answer.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// How long to wait after topics changed, for more changes.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// The router. Cheap to clone; every clone is the same.
+#[derive(Clone)]
+pub struct Router {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    core: AnyCore,
+    topics: Arc<Topics>,
+    trie: RwLock<Trie<SessionKey, Subscriber>>,
+    tails: Mutex<HashMap<TopicId, Handle>>,
+    stop: CancellationToken,
+}
+
+/// What others know of a tail.
+struct Handle {
+    missed: mpsc::UnboundedSender<Missed>,
+    /// Of each partition: all before was pushed.
+    positions: Arc<[AtomicU64]>,
+    /// Told after each step.
+    moved: watch::Receiver<()>,
+    stop: CancellationToken,
+}
+
+/// What a filter asks the router for: None for shared subscriptions, which take from leases instead.
+pub fn routed_filter(filter: &str) -> Option<&str> {
+    match filter.strip_prefix(EXCLUSIVE_PREFIX) {
+        Some(filter) => Some(filter),
+        None => (!filter.starts_with(SHARE_PREFIX)).then_some(filter),
+    }
+}
+
+/// Where a tail begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    /// At the first message.
+    Start,
+    /// Behind the last.
+    End,
+}
+
+impl Router {
+    pub fn start(core: AnyCore, topics: Arc<Topics>, stop: CancellationToken) -> Router {
+        let shared = Shared { core, topics, trie: RwLock::default(), tails: Mutex::default(), stop };
+        let router = Router { shared: Arc::new(shared) };
+        tokio::spawn(router.clone().follow_topics());
+        router
+    }
+
+    /// Subscribes a session. When this returns, it gets what is published from now on, and nothing that was acknowledged by
+    /// this gateway before.
+    pub async fn subscribe(&self, session: &Arc<Session>, filter: &Text, wish: Wish) {
+        let Some(filter) = routed_filter(filter) else { return };
+        let topics = self.shared.topics.matching(filter);
+        for known in &topics {
+            self.tail(known, Begin::End).await;
+        }
+        // What is under way was published before.
+        let caught_up = async {
+            for known in &topics {
+                self.caught_up(known).await;
+            }
+        };
+        if tokio::time::timeout(BARRIER_MAX, caught_up).await.is_err() {
+            tracing::debug!(%filter, "a subscription begins behind what was published");
+        }
+        let subscriber = Subscriber { session: session.clone(), wish };
+        self.shared.trie.write().insert(filter, session.key, subscriber);
+    }
+
+    pub fn unsubscribe(&self, session: &Session, filter: &Text) {
+        if let Some(filter) = routed_filter(filter) {
+            self.shared.trie.write().remove(filter, &session.key);
+        }
+    }
+
+    /// Takes out all filters of a session.
+    pub fn forget(&self, session: &Session) {
+        let subscriptions = session.subscriptions();
+        let mut trie = self.shared.trie.write();
+        for filter in subscriptions.iter().filter_map(|(filter, _)| routed_filter(filter)) {
+            trie.remove(filter, &session.key);
+        }
+    }
+
+    /// The topics in which filters may find messages, each once.
+    pub fn topics_matching<'a>(&self, filters: impl IntoIterator<Item = &'a str>) -> Vec<TopicId> {
+        let mut topics: Vec<TopicId> = (filters.into_iter())
+            .filter_map(routed_filter)
+            .flat_map(|filter| self.shared.topics.matching(filter))
+            .map(|known| known.topic.id)
+            .collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
+    /// Sessions that were kept in the log, each with the offsets from which on it has missed messages (a partition that is
+    /// not among them: from its start). They must hold ([`Session::restore`]) the topics that their filters may match. Returns
+    /// when their filters are known; what they missed comes then, before anything new of its topic.
+    pub async fn adopt(&self, sessions: Vec<(Arc<Session>, Vec<(PartitionId, u64)>)>) {
+        let mut missed: HashMap<TopicId, Vec<(Arc<Session>, Vec<(PartitionId, u64)>)>> = HashMap::new();
+        for (session, positions) in sessions {
+            let subscriptions = session.subscriptions();
+            let topics = self.topics_matching(subscriptions.iter().map(|(filter, _)| filter.as_str()));
+            {
+                let mut trie = self.shared.trie.write();
+                for (filter, subscribed) in &subscriptions {
+                    if let Some(filter) = routed_filter(filter) {
+                        let subscriber = Subscriber { session: session.clone(), wish: subscribed.wish };
+                        trie.insert(filter, session.key, subscriber);
+                    }
+                }
+            }
+            for topic in topics {
+                let of_topic = positions.iter().filter(|(partition, _)| partition.topic == topic).copied().collect();
+                missed.entry(topic).or_default().push((session.clone(), of_topic));
+            }
+        }
+        for (topic, sessions) in missed {
+            let Some(known) = self.shared.topics.by_id(topic) else { continue };
+            self.tail(&known, Begin::End).await;
+            let tails = self.shared.tails.lock();
+            if let Some(handle) = tails.get(&topic) {
+                // A tail that has ended has no topic any more.
+                let _ = handle.missed.send(Missed { sessions });
+            }
+        }
+    }
+
+    /// How far messages were pushed, in all partitions in which these filters may find some.
+    pub fn positions<'a>(&self, filters: impl IntoIterator<Item = &'a str>) -> Vec<(PartitionId, u64)> {
+        let topics = self.topics_matching(filters);
+        let tails = self.shared.tails.lock();
+        let of_topic = |topic: TopicId| {
+            let positions = tails.get(&topic).map(|handle| handle.positions.clone());
+            positions.into_iter().flat_map(move |positions| {
+                let partition = move |index: usize| PartitionId { topic, index: index as u32 };
+                let all = positions.iter().map(|position| position.load(Ordering::Acquire)).enumerate();
+                all.map(|(index, position)| (partition(index), position)).collect::<Vec<_>>()
+            })
+        };
+        topics.into_iter().flat_map(of_topic).collect()
+    }
+
+    /// How far messages were pushed, everywhere.
+    pub fn all_positions(&self) -> Vec<(PartitionId, u64)> {
+        let tails = self.shared.tails.lock();
+        let of_topic = |(&topic, handle): (&TopicId, &Handle)| {
+            let positions = handle.positions.iter().map(|position| position.load(Ordering::Acquire)).enumerate();
+            positions.map(|(index, at)| (PartitionId { topic, index: index as u32 }, at)).collect::<Vec<_>>()
+        };
+        tails.iter().flat_map(of_topic).collect()
+    }
+
+    /// A message that lies nowhere, for whoever is there now (`$SYS`).
+    pub fn push_local(&self, message: Message) {
+        let message = Arc::new(message);
+        let targets = targets::find(&self.shared.trie.read(), message.publish.topic());
+        for target in targets.iter() {
+            if target.session.push(&message, &target.wishes) {
+                target.session.wake();
+            }
+        }
+    }
+
+    /// How many subscriptions there are.
+    pub fn subscription_count(&self) -> usize {
+        self.shared.trie.read().len()
+    }
+
+    /// Returns when the tail of a topic is running.
+    async fn tail(&self, known: &Known, begin: Begin) {
+        let id = known.topic.id;
+        loop {
+            if self.shared.tails.lock().contains_key(&id) {
+                return;
+            }
+            let count = known.topic.partitions;
+            let positions = match begin {
+                Begin::Start => vec![0; count as usize],
+                Begin::End => match self.ends(id, count).await {
+                    Some(positions) => positions,
+                    None => {
+                        if self.shared.stop.is_cancelled() || self.shared.topics.by_id(id).is_none() {
+                            return;
+                        }
+                        tokio::time::sleep(RETRY_AFTER).await;
+                        continue;
+                    }
+                },
+            };
+            let mut tails = self.shared.tails.lock();
+            if tails.contains_key(&id) {
+                return;
+            }
+            let (missed, asked) = mpsc::unbounded_channel();
+            let (moves, moved) = watch::channel(());
+            let positions: Arc<[AtomicU64]> = positions.into_iter().map(AtomicU64::new).collect();
+            let stop = self.shared.stop.child_token();
+            tails.insert(id, Handle { missed, positions: positions.clone(), moved, stop: stop.clone() });
+            drop(tails);
+            let tail = Tail::new(self.shared.clone(), known.clone(), positions, moves, asked);
+            let shared = self.shared.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tail.run() => {}
+                }
+                shared.tails.lock().remove(&id);
+            });
+            return;
+        }
+    }
+
+    /// Waits until all was pushed that this gateway has acknowledged of a topic.
+    async fn caught_up(&self, known: &Known) {
+        let id = known.topic.id;
+        let Some((positions, mut moved)) =
+            (self.shared.tails.lock().get(&id)).map(|handle| (handle.positions.clone(), handle.moved.clone()))
+        else {
+            return;
+        };
+        let ends: Vec<u64> = (0..positions.len())
+            .map(|index| self.shared.topics.appended_end(PartitionId { topic: id, index: index as u32 }))
+            .collect();
+        let is_there = || positions.iter().zip(&ends).all(|(at, end)| at.load(Ordering::Acquire) >= *end);
+        while !is_there() {
+            if moved.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Where a topic ends now; None, if the core cannot say.
+    async fn ends(&self, topic: TopicId, partitions: u32) -> Option<Vec<u64>> {
+        let queries = (0..partitions).map(|index| (PartitionId { topic, index }, OffsetAt::Stable)).collect();
+        let found = self.shared.core.offsets(OffsetsRequest { queries }).await;
+        found.into_iter().map(|found| found.ok()?.offset).collect()
+    }
+
+    /// Begins tails of topics that are new, and ends those of topics that are gone or that nobody wants.
+    async fn follow_topics(self) {
+        let mut changes = self.shared.topics.changes();
+        let mut seen: std::collections::HashSet<TopicId> =
+            self.shared.topics.all().iter().map(|known| known.topic.id).collect();
+        loop {
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            let all = self.shared.topics.all();
+            for known in &all {
+                let is_new = seen.insert(known.topic.id);
+                if self.is_wanted(known) {
+                    let grown = self.has_grown(known);
+                    if grown {
+                        // It begins anew where it was, with more partitions.
+                        self.stop_tail(known.topic.id);
+                    }
+                    self.tail(known, if is_new { Begin::Start } else { Begin::End }).await;
+                } else {
+                    self.stop_tail(known.topic.id);
+                }
+            }
+            let live: std::collections::HashSet<TopicId> = all.iter().map(|known| known.topic.id).collect();
+            seen.retain(|topic| live.contains(topic));
+            for gone in
+                (self.shared.tails.lock().keys().copied().collect::<Vec<_>>()).iter().filter(|id| !live.contains(id))
+            {
+                self.stop_tail(*gone);
+            }
+            // Whoever makes many topics makes them one after the other.
+            tokio::time::sleep(SETTLE).await;
+        }
+    }
+
+    /// Whether some filter may find messages in a topic.
+    fn is_wanted(&self, known: &Known) -> bool {
+        let levels = self.shared.trie.read().first_levels();
+        (levels.wildcard && known.view.is_open)
+            || levels.literals.iter().any(|level| self.shared.topics.may_match(level, known))
+    }
+
+    fn has_grown(&self, known: &Known) -> bool {
+        let tails = self.shared.tails.lock();
+        tails.get(&known.topic.id).is_some_and(|handle| handle.positions.len() < known.topic.partitions as usize)
+    }
+
+    fn stop_tail(&self, topic: TopicId) {
+        if let Some(handle) = self.shared.tails.lock().remove(&topic) {
+            handle.stop.cancel();
+        }
+    }
+}

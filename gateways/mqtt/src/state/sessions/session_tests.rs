@@ -1,0 +1,203 @@
+//! The rules of a session, without a gateway.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use codec_mqtt::{PacketId, Properties, QoS, SharedPublish, SubscriptionId, Text};
+use core_rpc::{PartitionId, TopicId};
+
+use super::*;
+
+const CONNECTION: ConnectionId = ConnectionId(1);
+const LIMITS: Limits = Limits { here_messages_max: 4, here_bytes_max: 1 << 20, there_messages_max: 6 };
+
+fn text(text: &str) -> Text {
+    Text::new(text).unwrap()
+}
+
+fn partition() -> PartitionId {
+    PartitionId { topic: TopicId(7), index: 0 }
+}
+
+fn session() -> Session {
+    Session::new(SessionKey(1), text("client"), 9, Arc::default(), LIMITS)
+}
+
+fn message(offset: u64, qos: QoS) -> Arc<Message> {
+    let publish = SharedPublish::new(text("a/b"), &Properties::default(), Bytes::from_static(b"payload")).unwrap();
+    let place = Some(Place { partition: partition(), offset });
+    Arc::new(Message { place, qos, retain: true, publisher: 5, expires_ms: None, publish })
+}
+
+fn wish(qos: QoS) -> Wish {
+    Wish { qos, no_local: false, retain_as_published: false, subscription_id: None }
+}
+
+fn take(session: &Session) -> Taken {
+    session.take(CONNECTION, Waker::noop(), 100, 0)
+}
+
+fn offsets(taken: &Taken) -> Vec<u64> {
+    taken.deliveries.iter().map(|(_, delivery)| delivery.message.place.unwrap().offset).collect()
+}
+
+fn ids(taken: &Taken) -> Vec<u16> {
+    taken.deliveries.iter().filter_map(|(id, _)| id.map(PacketId::get)).collect()
+}
+
+fn id(id: u16) -> PacketId {
+    PacketId::new(id).unwrap()
+}
+
+#[test]
+fn the_lower_quality_is_delivered_and_all_identifiers() {
+    let own = message(1, QoS::ExactlyOnce);
+    let one = Wish { subscription_id: SubscriptionId::new(3), ..wish(QoS::AtMostOnce) };
+    let two = Wish { subscription_id: SubscriptionId::new(4), retain_as_published: true, ..wish(QoS::AtLeastOnce) };
+    let delivery = Delivery::merge(&own, &[one, two], false).unwrap();
+    assert_eq!((delivery.qos, delivery.retain), (QoS::AtLeastOnce, true));
+    assert_eq!(delivery.subscription_ids.as_slice().iter().map(|id| id.get()).collect::<Vec<_>>(), [3, 4]);
+    let not_own = Wish { no_local: true, ..two };
+    let delivery = Delivery::merge(&own, &[one, not_own], true).unwrap();
+    assert_eq!((delivery.qos, delivery.retain), (QoS::AtMostOnce, false));
+    assert!(Delivery::merge(&own, &[not_own], true).is_none());
+}
+
+#[test]
+fn a_window_holds_back_what_is_to_be_acknowledged() {
+    let session = session();
+    session.attach(CONNECTION, 2, false);
+    for offset in 0..4 {
+        session.push(&message(offset, QoS::AtLeastOnce), &[wish(QoS::AtLeastOnce)]);
+    }
+    let taken = take(&session);
+    assert_eq!((offsets(&taken), ids(&taken)), (vec![0, 1], vec![1, 2]));
+    assert!(take(&session).deliveries.is_empty());
+    assert_eq!(session.acknowledged(id(3), QoS::AtLeastOnce), Err(UnknownPacketId));
+    assert_eq!(session.acknowledged(id(2), QoS::ExactlyOnce), Err(UnknownPacketId));
+    assert_eq!(session.acknowledged(id(2), QoS::AtLeastOnce), Ok(None));
+    let taken = take(&session);
+    assert_eq!((offsets(&taken), ids(&taken)), (vec![2], vec![3]));
+}
+
+#[test]
+fn exactly_once_ends_with_pubcomp() {
+    let session = session();
+    session.attach(CONNECTION, 10, true);
+    session.push(&message(0, QoS::ExactlyOnce), &[wish(QoS::ExactlyOnce)]);
+    assert!(take(&session).must_record);
+    assert_eq!(session.completed(id(1)), Err(UnknownPacketId));
+    assert_eq!(session.received(id(1)), Ok(()));
+    // Repeated by a client that has not seen our PUBREL.
+    assert_eq!(session.received(id(1)), Ok(()));
+    assert_eq!(session.acknowledged(id(1), QoS::ExactlyOnce), Err(UnknownPacketId));
+    assert_eq!(session.completed(id(1)), Ok(None));
+    assert_eq!(session.completed(id(1)), Err(UnknownPacketId));
+}
+
+#[test]
+fn what_is_too_much_waits_as_references_and_of_quality_0_is_dropped() {
+    let session = session();
+    session.attach(CONNECTION, 100, false);
+    for offset in 0..12 {
+        session.push(&message(offset, QoS::AtLeastOnce), &[wish(QoS::AtLeastOnce)]);
+    }
+    session.push(&message(12, QoS::AtMostOnce), &[wish(QoS::AtLeastOnce)]);
+    // Four here, six there.
+    assert_eq!(session.depth(), (10, 3));
+    assert_eq!(offsets(&take(&session)), [0, 1, 2, 3]);
+    let taken = take(&session);
+    assert_eq!(taken.load.iter().map(|one| one.place.offset).collect::<Vec<_>>(), [4, 5, 6, 7, 8, 9]);
+    // Until they are loaded nothing else comes.
+    session.push(&message(13, QoS::AtLeastOnce), &[wish(QoS::AtLeastOnce)]);
+    assert!(take(&session).load.is_empty());
+    let loaded = (4..10).map(|offset| {
+        let message = message(offset, QoS::AtLeastOnce);
+        (offset != 5).then(|| Delivery::merge(&message, &[wish(QoS::AtLeastOnce)], false).unwrap())
+    });
+    session.loaded(CONNECTION, loaded.collect());
+    assert_eq!(offsets(&take(&session)), [4, 6, 7, 8, 9]);
+}
+
+#[test]
+fn a_client_that_is_back_gets_first_what_it_has_not_acknowledged() {
+    let session = session();
+    session.attach(CONNECTION, 2, true);
+    for offset in 0..3 {
+        session.push(&message(offset, QoS::ExactlyOnce), &[wish(QoS::ExactlyOnce)]);
+    }
+    session.push(&message(3, QoS::AtMostOnce), &[wish(QoS::AtMostOnce)]);
+    assert_eq!(ids(&take(&session)), [1, 2]);
+    session.received(id(1)).unwrap();
+    session.detach(CONNECTION);
+    // For who is away there is nothing of quality 0.
+    session.push(&message(4, QoS::AtMostOnce), &[wish(QoS::AtMostOnce)]);
+    session.push(&message(5, QoS::AtLeastOnce), &[wish(QoS::AtLeastOnce)]);
+    let resends = session.attach(ConnectionId(2), 10, true);
+    assert!(matches!(resends[0], Resend::Release { packet_id } if packet_id == id(1)));
+    assert!(matches!(&resends[1], Resend::Publish { packet_id, what: Held::There(waiting) }
+        if *packet_id == id(2) && waiting.place.offset == 1));
+    assert_eq!(resends.len(), 2);
+    // The older connection is nobody's any more.
+    assert!(session.take(CONNECTION, Waker::noop(), 10, 0).load.is_empty());
+    let taken = session.take(ConnectionId(2), Waker::noop(), 10, 0);
+    assert_eq!(taken.load.iter().map(|one| one.place.offset).collect::<Vec<_>>(), [2, 5]);
+}
+
+#[test]
+fn what_was_kept_goes_on() {
+    let before = session();
+    before.attach(CONNECTION, 2, true);
+    before.subscribe(text("a/#"), Subscribed { wish: wish(QoS::ExactlyOnce) });
+    for offset in 0..4 {
+        before.push(&message(offset, QoS::ExactlyOnce), &[wish(QoS::ExactlyOnce)]);
+    }
+    take(&before);
+    before.received(id(1)).unwrap();
+    assert!(before.begin_receive(id(77)));
+    let snapshot = before.snapshot(&[(partition(), 2)]);
+    assert_eq!(snapshot.routed, [(partition(), 4)]);
+    let after = session().restore(snapshot.clone(), vec![partition().topic]);
+    assert_eq!(after.subscriptions(), before.subscriptions());
+    assert!(!after.begin_receive(id(77)));
+    // Nothing of a topic that is held, and nothing twice.
+    assert!(!after.push(&message(4, QoS::AtLeastOnce), &[wish(QoS::AtLeastOnce)]));
+    after.push_missed(&message(3, QoS::ExactlyOnce), &[wish(QoS::ExactlyOnce)]);
+    after.push_missed(&message(4, QoS::ExactlyOnce), &[wish(QoS::ExactlyOnce)]);
+    after.unhold(partition().topic);
+    after.push(&message(4, QoS::ExactlyOnce), &[wish(QoS::ExactlyOnce)]);
+    after.push(&message(5, QoS::ExactlyOnce), &[wish(QoS::ExactlyOnce)]);
+    let resends = after.attach(CONNECTION, 10, true);
+    assert!(matches!(resends[..], [Resend::Release { .. }, Resend::Publish { .. }]));
+    let waiting: Vec<u64> = take(&after).load.iter().map(|one| one.place.offset).collect();
+    assert_eq!(waiting, [2, 3, 4, 5]);
+}
+
+#[test]
+fn whoever_pushes_much_wakes_once() {
+    let session = session();
+    session.attach(CONNECTION, 2, false);
+    let push = |offset| session.push(&message(offset, QoS::AtMostOnce), &[wish(QoS::AtMostOnce)]);
+    assert!(!push(0));
+    take(&session);
+    assert!(push(1));
+    assert!(!push(2));
+    session.wake();
+    assert!(!push(3));
+    take(&session);
+    assert!(push(4));
+}
+
+#[test]
+fn expired_messages_are_not_sent() {
+    let session = session();
+    session.attach(CONNECTION, 2, false);
+    let mut old = Arc::into_inner(message(0, QoS::AtLeastOnce)).unwrap();
+    old.expires_ms = Some(10);
+    assert_eq!(old.expires_in_s(9), Some(1));
+    session.push(&Arc::new(old), &[wish(QoS::AtLeastOnce)]);
+    session.push(&message(1, QoS::AtLeastOnce), &[wish(QoS::AtLeastOnce)]);
+    let taken = session.take(CONNECTION, Waker::noop(), 10, 10);
+    assert_eq!((offsets(&taken), ids(&taken)), (vec![1], vec![1]));
+}
