@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use codec_amqp::ShortStr;
 use core_rpc::{PartitionId, Settlement};
+use gateway_runtime::Marks;
 
 use super::unacked::{Delivered, Unacked, UnknownTag};
-use crate::state::queues::{ChannelWindow, Consumer, LiveQueue, Marks, Parcel, Parceled};
+use crate::state::queues::{ChannelWindow, Consumer, LiveQueue, Parcel, Parceled};
 
 /// What a client says of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

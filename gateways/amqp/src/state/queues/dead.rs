@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use core_rpc::{Core, PartitionId, Settlement};
+use gateway_runtime::Marks;
 
 use super::live::LiveQueue;
-use super::marks::Marks;
 use crate::Gateway;
 use crate::state::channel::{Dead, DeadReason};
 use crate::state::lifecycle::Reason;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use core_rpc::{SettleRange, Settlement};
+use gateway_runtime::Marks;
 
 use super::consumer::Consumer;
 use super::live::LiveQueue;
-use super::marks::Marks;
 use super::stock::Next;
 
 /// What each delivery is counted for beside its bytes: even empty ones take memory, here and in frames.

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use core_rpc::{Core, GroupName, LeaseError, PartitionId, SessionId, SettleRange, SettleRequest, Settlement};
+use gateway_runtime::Marks;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Held;
-use super::marks::Marks;
 use crate::state::CoreSession;
 use crate::state::topology::Queue;
 
