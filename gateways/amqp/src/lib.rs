@@ -75,6 +75,13 @@ pub struct TlsConfig {
     pub files: TlsFiles,
 }
 
+impl Config {
+    /// [`Config::consumer_timeout`] in ms.
+    pub fn consumer_timeout_ms(&self) -> Option<u64> {
+        self.consumer_timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, directory_of, write_zeros};
+use super::{Disk, DiskFile, Random, directory_of, write_zeros};
 
 /// What a disk writes atomically.
 const SECTOR_BYTES: u64 = 512;
@@ -333,18 +333,5 @@ fn apply_torn(image: &mut Vec<u8>, change: &Change, random: &mut Random) {
             }
         }
         _ => {}
-    }
-}
-
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
     }
 }

@@ -9,6 +9,7 @@
 mod direct;
 mod faulty;
 mod memory;
+mod random;
 mod real;
 
 use std::io::{self, ErrorKind, IoSlice};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub use faulty::{FaultyDisk, Operation};
 pub use memory::MemoryDisk;
+pub use random::Random;
 pub use real::RealDisk;
 
 /// A root directory that no other process shares.

@@ -8,24 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use codec_record::{Batch, FormatId, Producer};
 use core_log::Engine;
+pub use core_log::disk::Random;
 use core_rpc::*;
 
 use crate::common::*;
 
 pub const PARTITIONS: u32 = 4;
-
-/// SplitMix64.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
 
 /// A topic that syncs before it answers, and one that does not: (id, durability), with half of the partitions each.
 pub fn topics() -> Vec<Topic> {

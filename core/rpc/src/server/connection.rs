@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll as TaskPoll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,18 +46,18 @@ pub enum ConnectionError {
 }
 
 /// A long poll that waits, and how it is ended.
-enum Poll {
+enum LongPoll {
     /// It goes, and is not answered.
     Reads(AbortHandle),
     /// It may have leased something at this very moment: it answers, whatever it is.
     Acquires(CancellationToken),
 }
 
-impl Poll {
+impl LongPoll {
     fn end(self) {
         match self {
-            Poll::Reads(task) => task.abort(),
-            Poll::Acquires(cancelled) => cancelled.cancel(),
+            LongPoll::Reads(task) => task.abort(),
+            LongPoll::Acquires(cancelled) => cancelled.cancel(),
         }
     }
 }
@@ -69,7 +69,7 @@ struct Connection<C> {
     append_budget: Arc<Semaphore>,
     answer_budget: Arc<Semaphore>,
     calls: Arc<AtomicUsize>,
-    polls: Arc<Mutex<HashMap<u64, Poll>>>,
+    polls: Arc<Mutex<HashMap<u64, LongPoll>>>,
     tasks: TaskTracker,
 }
 
@@ -154,7 +154,7 @@ impl<C: Core> Connection<C> {
             }
             Request::Cancel { call } => {
                 let poll = self.polls.lock().remove(call);
-                poll.into_iter().for_each(Poll::end);
+                poll.into_iter().for_each(LongPoll::end);
                 return Ok(());
             }
             Request::Append(partitions) | Request::Transfer { appends: partitions, .. } => {
@@ -186,9 +186,9 @@ impl<C: Core> Connection<C> {
         let mut answering =
             Box::pin(async move { dispatch::answer(&core, message, batches, &budget, &is_cancelled).await });
         match pin!(unconstrained(answering.as_mut())).poll(&mut Context::from_waker(Waker::noop())) {
-            TaskPoll::Ready(answered) => send(&self.outbox, call, answered),
-            TaskPoll::Pending if long_poll => self.wait_for_poll(call, answering, acquires.then_some(cancelled)),
-            TaskPoll::Pending => self.wait_for_call(call, answering, permit),
+            Poll::Ready(answered) => send(&self.outbox, call, answered),
+            Poll::Pending if long_poll => self.wait_for_poll(call, answering, acquires.then_some(cancelled)),
+            Poll::Pending => self.wait_for_call(call, answering, permit),
         }
         Ok(())
     }
@@ -226,12 +226,12 @@ impl<C: Core> Connection<C> {
                 send(&outbox, call, answered);
             }
         });
-        waiting.insert(call, acquires.map_or_else(|| Poll::Reads(task.abort_handle()), Poll::Acquires));
+        waiting.insert(call, acquires.map_or_else(|| LongPoll::Reads(task.abort_handle()), LongPoll::Acquires));
     }
 
     fn end_polls(&self) {
         let polls = std::mem::take(&mut *self.polls.lock());
-        polls.into_values().for_each(Poll::end);
+        polls.into_values().for_each(LongPoll::end);
     }
 
     /// Leaves calls that go on without anybody to hear their answer.

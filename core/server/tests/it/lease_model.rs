@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use core_log::disk::Random;
 use core_rpc::client::RemoteOptions;
 use core_rpc::*;
 
 use crate::process::Process;
+use crate::queues;
 use crate::support::*;
 
 const STEPS: u32 = 250;
@@ -73,18 +75,6 @@ async fn run_with_kills(folder: &Path, seed: u64) {
         process = Process::start(folder, &listen);
         model.killed(under_way.await).await;
         model.check(&format!("seed {seed}, after kill {kill}")).await;
-    }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
     }
 }
 
@@ -218,21 +208,8 @@ impl<C: Core> Model<C> {
     }
 
     fn request(&self, holder: u64, in_session: bool, credit: u64, wait: Duration) -> AcquireRequest {
-        AcquireRequest {
-            group: group(),
-            partitions: vec![self.partition],
-            holder: name(holder),
-            lease: if in_session { Lease::Session(self.sessions[holder as usize]) } else { Lease::Timed(MINUTE * 10) },
-            mode: AcquireMode::Strict,
-            credit_messages: credit as u32,
-            credit_bytes: 1 << 20,
-            bytes_min: 1,
-            window_messages: u64::MAX,
-            acquisitions_max: None,
-            start: SeekTo::At(OffsetAt::Earliest),
-            isolation: Isolation::All,
-            wait,
-        }
+        let lease = if in_session { Lease::Session(self.sessions[holder as usize]) } else { Lease::Timed(MINUTE * 10) };
+        AcquireRequest { holder: name(holder), lease, ..queues::request(self.partition, credit as u32, wait) }
     }
 
     async fn acquire(&mut self) {

@@ -43,7 +43,7 @@ async fn queue(core: &impl Core, name: &str) -> PartitionId {
     part(&core.topic_create(TopicCreate { settings, ..create(name, 1) }).await.expect("it is made"), 0)
 }
 
-fn request(partition: PartitionId, credit_messages: u32, wait: Duration) -> AcquireRequest {
+pub fn request(partition: PartitionId, credit_messages: u32, wait: Duration) -> AcquireRequest {
     AcquireRequest {
         group: group(),
         partitions: vec![partition],

@@ -78,6 +78,5 @@ fn show<C: Core>(call: &Call<C>, consumer: &Consumer) -> Option<Value> {
 
 /// How long its client may keep a delivery, ms; None: for ever.
 fn timeout_ms<C>(gateway: &Gateway<C>, queue: &Queue) -> Option<u64> {
-    let default = || u64::try_from(gateway.config.consumer_timeout?.as_millis()).ok();
-    queue.config().consumer_timeout_ms.or_else(default)
+    queue.config().consumer_timeout_ms.or(gateway.config.consumer_timeout_ms())
 }

@@ -164,14 +164,10 @@ fn declared<C: Core>(call: &Call<C>, vhosts: &[std::sync::Arc<str>]) -> Declared
         };
         let mut bindings: Vec<_> = vhost.all_bindings().filter(|binding| is_kept(binding)).collect();
         // The same definitions are always exported alike.
-        bindings.sort_by(|one, other| {
-            let key = |binding: &'_ crate::state::topology::Binding| {
-                (binding.source.clone(), binding.kind, binding.destination.clone(), binding.properties_key.clone())
-            };
-            key(one).cmp(&key(other))
+        bindings.sort_by_cached_key(|binding| {
+            (binding.source.clone(), binding.kind, binding.destination.clone(), binding.properties_key.clone())
         });
-        let bindings = bindings.into_iter();
-        all.bindings.extend(bindings.map(|binding| super::bindings::definition(&vhost.name, binding)));
+        all.bindings.extend(bindings.into_iter().map(|binding| super::bindings::definition(&vhost.name, binding)));
     }
     all
 }

@@ -1,7 +1,6 @@
 //! What waits in an outbox becomes frames: in the connection's task, which alone gives delivery tags.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -149,18 +148,15 @@ const LOOK_EVERY_MIN: Duration = Duration::from_millis(200);
 
 /// Has the connections look for deliveries that are out for too long, until the gateway stops.
 pub(crate) async fn watch_timeouts<C: Core>(gateway: Arc<Gateway<C>>) {
-    let default = gateway.config.consumer_timeout;
-    let default_ms = default.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-    let every = default.map_or(LOOK_EVERY, |timeout| (timeout / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY));
+    let default_ms = gateway.config.consumer_timeout_ms();
+    let every =
+        gateway.config.consumer_timeout.map_or(LOOK_EVERY, |timeout| (timeout / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY));
     loop {
         tokio::select! {
             () = gateway.stop.cancelled() => return,
             () = tokio::time::sleep(every) => {}
         }
-        let has_unsettled = |connection: &Arc<Connection>| {
-            connection.channels().iter().any(|channel| channel.unacknowledged.load(Ordering::Relaxed) > 0)
-        };
-        for connection in gateway.registry.all().iter().filter(|connection| has_unsettled(connection)) {
+        for connection in gateway.registry.all().iter().filter(|connection| connection.has_unacknowledged()) {
             // One that is gone has nothing out.
             let _ = connection.outbox.push(Unasked::LookAtTimeouts { default_ms });
         }

@@ -1,14 +1,12 @@
 //! The session under which this gateway held messages is another: whoever had some is told that they are others' now.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use core_rpc::Core;
 
 use super::outbox::Unasked;
 use crate::Gateway;
 use crate::errors::{Refusal, ReplyCode};
-use crate::state::registry::Connection;
 
 /// Follows the session until the gateway stops. Connections with consumers are closed by their queues
 /// ([`super::Queues::look_at_session`]), here those that got messages without consuming or have cancelled since.
@@ -23,10 +21,7 @@ pub(crate) async fn follow_session<C: Core>(gateway: Arc<Gateway<C>>) {
             return;
         }
         gateway.queues.look_at_session();
-        let has_unsettled = |connection: &&Arc<Connection>| {
-            connection.channels().iter().any(|channel| channel.unacknowledged.load(Ordering::Relaxed) > 0)
-        };
-        for connection in gateway.registry.all().iter().filter(has_unsettled) {
+        for connection in gateway.registry.all().iter().filter(|connection| connection.has_unacknowledged()) {
             // One that is gone has nothing.
             let _ = connection.outbox.push(refused(0));
         }

@@ -105,12 +105,8 @@ impl LiveQueue {
 
     /// Has ranges of a partition settled, soon.
     pub fn settle(&self, partition: u32, ranges: Vec<SettleRange>) {
-        // What is read of a stream stays there.
-        if self.queue.is_stream() {
-            return;
-        }
         match self.partitions.get(partition as usize) {
-            Some(partition) => self.settler.push(&self.pending, *partition, ranges),
+            Some(partition) => self.settle_partition(*partition, ranges),
             None => debug_assert!(false, "a delivery names a partition that its queue has not"),
         }
     }
@@ -122,6 +118,7 @@ impl LiveQueue {
 
     /// As [`LiveQueue::settle`], by the partition itself.
     pub fn settle_partition(&self, partition: PartitionId, ranges: Vec<SettleRange>) {
+        // What is read of a stream stays there.
         if self.queue.is_stream() {
             return;
         }

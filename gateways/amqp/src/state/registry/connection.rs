@@ -162,6 +162,11 @@ impl Connection {
         self.channels.read().clone()
     }
 
+    /// Whether it has deliveries that are not settled.
+    pub fn has_unacknowledged(&self) -> bool {
+        self.channels.read().iter().any(|channel| channel.unacknowledged.load(Ordering::Relaxed) > 0)
+    }
+
     pub fn channel_count(&self) -> usize {
         self.channels.read().len()
     }
