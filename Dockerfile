@@ -2,9 +2,9 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /source
 COPY . .
-RUN cargo build --release --locked --package core-server --package kafka-gateway --package amqp-gateway --package polymq \
+RUN cargo build --release --locked --package core-server --package kafka-gateway --package amqp-gateway --package mqtt-gateway --package polymq \
     && mkdir /out \
-    && cp target/release/polymq target/release/polymq-core target/release/polymq-kafka target/release/polymq-amqp /out/
+    && cp target/release/polymq target/release/polymq-core target/release/polymq-kafka target/release/polymq-amqp target/release/polymq-mqtt /out/
 
 FROM debian:bookworm-slim
 # A fixed id, so that a volume keeps its owner from one image to the next.
