@@ -222,18 +222,10 @@ impl Topics {
         names.into_iter().filter_map(|name| self.cache.by_name(&self.rules.namespace, name)).collect()
     }
 
-    /// Whether [`Topics::matching`] of this filter has this topic.
-    pub fn may_match(&self, filter: &str, known: &Known) -> bool {
-        let first = names::first_level(filter);
+    /// Whether messages of many first levels may be in a topic.
+    pub fn gathers(&self, known: &Known) -> bool {
         let name = known.topic.name.as_str();
-        match first {
-            "+" | "#" => known.view.is_open,
-            level => {
-                name == SHARED_TOPIC
-                    || self.rules.rules.iter().any(|(_, topic)| topic == name)
-                    || names::topic_of(level).as_deref() == Some(name)
-            }
-        }
+        name == SHARED_TOPIC || self.rules.rules.iter().any(|(_, topic)| topic == name)
     }
 
     /// Whether messages of this name are a topic's, now.

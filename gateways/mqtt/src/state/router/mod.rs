@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use codec_mqtt::Text;
 use codec_mqtt::topic::SHARE_PREFIX;
+use codec_record::translate::names;
 use core_rpc::{AnyCore, Core, OffsetAt, OffsetsRequest, PartitionId, TopicId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
@@ -28,7 +29,7 @@ use self::targets::Subscriber;
 use super::EXCLUSIVE_PREFIX;
 use super::sessions::{Message, Session, SessionKey, Wish};
 use super::topics::{Known, Topics};
-use super::trie::Trie;
+use super::trie::{FirstLevels, Trie};
 
 /// How long a new subscription waits for tails that are behind.
 const BARRIER_MAX: Duration = Duration::from_secs(2);
@@ -291,9 +292,10 @@ impl Router {
                 changed = changes.changed() => if changed.is_err() { return },
             }
             let all = self.shared.topics.all();
+            let levels = self.shared.trie.read().first_levels();
             for known in &all {
                 let is_new = seen.insert(known.topic.id);
-                if self.is_wanted(known) {
+                if self.is_wanted(known, &levels) {
                     let grown = self.has_grown(known);
                     if grown {
                         // It begins anew where it was, with more partitions.
@@ -316,11 +318,12 @@ impl Router {
         }
     }
 
-    /// Whether some filter may find messages in a topic.
-    fn is_wanted(&self, known: &Known) -> bool {
-        let levels = self.shared.trie.read().first_levels();
-        (levels.wildcard && known.view.is_open)
-            || levels.literals.iter().any(|level| self.shared.topics.may_match(level, known))
+    /// Whether filters that begin so may find messages in a topic.
+    fn is_wanted(&self, known: &Known, levels: &FirstLevels) -> bool {
+        let topics = &self.shared.topics;
+        levels.wildcard && known.view.is_open
+            || !levels.literals.is_empty() && topics.gathers(known)
+            || names::unescape(&known.topic.name).is_some_and(|level| levels.literals.contains(&*level))
     }
 
     fn has_grown(&self, known: &Known) -> bool {
