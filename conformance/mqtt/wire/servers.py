@@ -1,0 +1,200 @@
+"""What the cases run against: Debian's mosquitto (the oracle), PolyMQ, or a server that somebody else started.
+
+A case may need a server with settings of its own (`needs:`); each kind is started once a run, on free loopback ports, with a
+folder of its own that goes away with it.
+"""
+
+import base64
+import ctypes
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+START_SECONDS_MAX = 60
+
+# What a server with settings of its own has, by the word that cases use.
+NEEDS = {
+    "": "anyone may connect; subscriptions, retained messages and QoS 2 are there",
+    "restart": "the same, and it can be started again on its data",
+    "auth": "nobody without a name: `user` (password `pencil`) may use `u/#`, and only read `r/#`",
+    "limits": "packets of at most 2,000 bytes, a receive maximum of 3, keep alive of at most 60 s",
+    "alone": "the first, and nobody else on it",
+    "scram": "`user` (password `pencil`) by SCRAM-SHA-256",
+}
+# (name, password), and what `user` may do.
+USERS = [("user", "pencil"), ("other", "pencil")]
+ACCESS = ["user user", "topic readwrite u/#", "topic read r/#", "user other", "topic readwrite #"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _dies_with_parent():
+    """Runs in the child: ends it when this process ends, however it ends (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def listens(address):
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+class Server:
+    def __init__(self, needs):
+        self.needs = needs
+        self.address, self.websocket_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        (ROOT / ".data").mkdir(exist_ok=True)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="mqtt-wire-", dir=ROOT / ".data"))
+        self.child = None
+
+    def start(self):
+        self._write_settings()
+        with open(self.folder / "log", "ab") as log:
+            self.child = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+                                          env={**os.environ, **self._environment()}, preexec_fn=_dies_with_parent)
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not (self._ready() and listens(self.address)):
+            if self.child.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start: {self.log_tail()}")
+            time.sleep(0.02)
+        return self
+
+    def log_tail(self):
+        return " | ".join((self.folder / "log").read_text(errors="replace").splitlines()[-5:])
+
+    def stop(self):
+        if self.child and self.child.poll() is None:
+            self.child.terminate()
+            try:
+                self.child.wait(20)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+        self.child = None
+
+    def restart(self):
+        self._end_for_restart()
+        self.start()
+
+    def ended(self):
+        """Why it is not there any more, or None."""
+        if self.child and self.child.poll() is not None:
+            return f"the server ended with {self.child.returncode}: {self.log_tail()}"
+        return None
+
+    def discard(self):
+        self.stop()
+        if os.environ.get("CONFORMANCE_KEEP"):
+            print(f"kept {self.folder}")
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _environment(self):
+        return {}
+
+    def _ready(self):
+        return listens(self.websocket_address)
+
+
+class Mosquitto(Server):
+    """It writes its sessions when it ends, so a restart is a SIGTERM."""
+
+    BINARIES = (ROOT / ".tools/mqtt/mosquitto/usr/sbin/mosquitto", pathlib.Path("/usr/sbin/mosquitto"))
+
+    def _write_settings(self):
+        lines = [
+            f"listener {self.address.rsplit(':', 1)[1]} 127.0.0.1", f"listener {self.websocket_address.rsplit(':', 1)[1]} 127.0.0.1",
+            "protocol websockets", "persistence true", f"persistence_location {self.folder}/", "user root", "log_type error",
+            "log_type warning", "log_dest stderr", "sys_interval 1", f"allow_anonymous {'false' if self.needs == 'auth' else 'true'}",
+        ]
+        if self.needs == "auth":
+            lines += [f"password_file {self.folder}/passwords", f"acl_file {self.folder}/access"]
+            write_access(self.folder)
+        if self.needs == "limits":
+            lines += ["max_packet_size 2000", "max_inflight_messages 3", "max_keepalive 60"]
+        (self.folder / "mosquitto.conf").write_text("\n".join([*lines, ""]))
+
+    def _command(self):
+        for binary in self.BINARIES:
+            if binary.exists():
+                return [str(binary), "-c", str(self.folder / "mosquitto.conf")]
+        raise RuntimeError("mosquitto is not there: run conformance/setup mosquitto")
+
+    def _end_for_restart(self):
+        self.stop()
+
+
+def write_access(folder):
+    """mosquitto's password file ($7$: PBKDF2 of SHA-512) and its ACL file; PolyMQ reads both."""
+    lines = []
+    for name, password in USERS:
+        salt = hashlib.sha256(name.encode()).digest()[:12]
+        key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 101, 64)
+        lines.append(f"{name}:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(key).decode()}")
+    (folder / "passwords").write_text("\n".join([*lines, ""]))
+    (folder / "passwords").chmod(0o600)
+    (folder / "access").write_text("\n".join([*ACCESS, ""]))
+    (folder / "access").chmod(0o600)
+
+
+class PolyMQ(Server):
+    """All in one process. A restart is a kill -9."""
+
+    def __init__(self, needs, binary):
+        super().__init__(needs)
+        self.binary = pathlib.Path(binary).resolve()
+
+    def _write_settings(self):
+        (self.folder / "ready.json").unlink(missing_ok=True)
+        if self.needs == "auth":
+            write_access(self.folder)
+
+    def _command(self):
+        return [str(self.binary), "serve", "--gateways", "mqtt", "--data", str(self.folder / "data"), "--core-listen", "127.0.0.1:0",
+                "--mqtt-listen", self.address, "--ready-file", str(self.folder / "ready.json")]
+
+    def _environment(self):
+        environment = {"POLYMQ_ADMIN_LISTEN": "127.0.0.1:0", "POLYMQ_MQTT_LISTEN_WEBSOCKET": self.websocket_address}
+        if self.needs in ("auth", "scram"):
+            environment |= {"POLYMQ_MQTT_ALLOW_ANONYMOUS": "false"}
+        if self.needs == "limits":
+            environment |= {"POLYMQ_MQTT_MAXIMUM_PACKET_SIZE": "2000", "POLYMQ_MQTT_RECEIVE_MAXIMUM": "3", "POLYMQ_MQTT_MAX_KEEPALIVE_SECONDS": "60"}
+        return environment
+
+    def _ready(self):
+        try:
+            return bool(json.loads((self.folder / "ready.json").read_text()))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return False
+
+    def _end_for_restart(self):
+        self.child.kill()
+        self.child.wait()
+
+
+class External:
+    """HOST:PORT[,HOST:PORT of its WebSocket listener]: as it is. Cases that need settings are not tried."""
+
+    def __init__(self, text):
+        self.address, _, self.websocket_address = text.partition(",")
+
+    def ended(self):
+        return None
+
+    def discard(self):
+        pass
