@@ -73,6 +73,10 @@ pub struct Flags {
     /// Bytes of those.
     #[arg(long, env = "POLYMQ_MQTT_MAX_QUEUED_BYTES_IN_MEMORY", default_value_t = 16 << 20)]
     max_queued_bytes_in_memory: usize,
+    /// Milliseconds between records of sessions that have changed (what must be kept at once is): what was acknowledged with QoS 1 since
+    /// the last may be sent again after a crash.
+    #[arg(long, env = "POLYMQ_MQTT_CHECKPOINT_INTERVAL_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..))]
+    checkpoint_interval_ms: u64,
     /// Where messages go: FILTER=TOPIC, as often as wanted; the first whose filter matches says the topic. What none matches goes to
     /// the topic that is its first level.
     #[arg(long, env = "POLYMQ_MQTT_TOPIC_RULES", value_delimiter = ',', value_parser = rule)]
@@ -153,6 +157,7 @@ impl Flags {
                 here_bytes_max: self.max_queued_bytes_in_memory,
                 there_messages_max: self.max_queued_messages,
             },
+            checkpoint_interval: Duration::from_millis(self.checkpoint_interval_ms),
             allow_anonymous: self.allow_anonymous,
         })
     }

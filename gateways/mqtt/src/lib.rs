@@ -30,8 +30,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::Peer;
+use crate::state::sessions::store::{Parts, Settings};
 use crate::state::sessions::{ConnectionId, Limits, Places};
-use crate::state::{Publishing, Router, TopicRules, Topics};
+use crate::state::{Publishing, Router, Sessions, TopicRules, Topics};
 
 /// How the gateway is set up.
 #[derive(Clone, Debug)]
@@ -69,6 +70,8 @@ pub struct Config {
     pub session_expiry_default_s: u32,
     /// What bounds each session.
     pub limits: Limits,
+    /// How often sessions are recorded that have changed, but for what must be recorded at once: so much QoS 1 is sent again after a crash.
+    pub checkpoint_interval: Duration,
     /// Whether clients may come without a user name.
     pub allow_anonymous: bool,
 }
@@ -108,6 +111,7 @@ impl Default for Config {
             session_expiry_max_s: u32::MAX,
             session_expiry_default_s: u32::MAX,
             limits: Limits { here_messages_max: 20_000, here_bytes_max: 16 << 20, there_messages_max: 1_000_000 },
+            checkpoint_interval: Duration::from_secs(2),
             allow_anonymous: true,
         }
     }
@@ -128,6 +132,7 @@ pub struct Gateway {
     pub publishing: Publishing,
     pub router: Router,
     pub places: Arc<Places>,
+    pub sessions: Sessions,
     next_connection: AtomicU64,
     /// Ends the tasks of this gateway.
     pub stop: CancellationToken,
@@ -147,6 +152,7 @@ pub struct Handle {
     membership: Membership,
     core_session: CoreSession,
     lease_session: CoreSession,
+    sessions: Sessions,
     stop: CancellationToken,
     drain: Duration,
 }
@@ -173,12 +179,14 @@ impl Handle {
 
     /// Tells all clients goodbye, and ends.
     pub async fn stop(self) {
+        self.sessions.begin_stop();
         let tls_stops = async {
             if let Some(server) = self.tls_server {
                 server.stop(self.drain).await;
             }
         };
         tokio::join!(self.server.stop(self.drain), tls_stops);
+        self.sessions.finish_stop().await;
         self.membership.leave().await;
         let left = async { tokio::join!(self.lease_session.leave(), self.core_session.leave()) };
         if tokio::time::timeout(FAREWELL, left).await.is_err() {
@@ -215,8 +223,25 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let topics = Arc::new(topics);
     let router = Router::start(core.clone(), topics.clone(), stop.clone());
     let (connections_max, drain) = (config.connections_max, config.drain);
+    let publishing = Publishing::new(core.clone(), topics.clone());
+    let places: Arc<Places> = Arc::default();
+    let sessions = Sessions::start(Parts {
+        core: core.clone(),
+        topics: topics.clone(),
+        router: router.clone(),
+        publishing: publishing.clone(),
+        membership: membership.clone(),
+        places: places.clone(),
+        settings: Settings {
+            limits: config.limits,
+            session_timeout: config.session_timeout,
+            checkpoint_interval: config.checkpoint_interval,
+        },
+        stop: stop.clone(),
+    })
+    .await;
     let gateway = Arc::new(Gateway {
-        publishing: Publishing::new(core.clone(), topics.clone()),
+        publishing,
         core,
         config,
         identity,
@@ -225,7 +250,8 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         lease_session: lease_session.clone(),
         topics,
         router,
-        places: Arc::default(),
+        places,
+        sessions: sessions.clone(),
         next_connection: AtomicU64::new(1),
         stop: stop.clone(),
     });
@@ -237,7 +263,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         async move { session::run(gateway, Stream::Plain(stream), peer, draining).await }
     })?;
     tracing::info!(address = %server.address(), "the MQTT gateway listens");
-    Ok(Handle { server, tls_server, membership, core_session, lease_session, stop, drain })
+    Ok(Handle { server, tls_server, membership, core_session, lease_session, sessions, stop, drain })
 }
 
 /// How this gateway makes itself known to the others.

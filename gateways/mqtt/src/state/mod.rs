@@ -9,6 +9,7 @@ pub mod trie;
 
 pub use publishing::{PublishError, Publishing, Round};
 pub use router::Router;
+pub use sessions::Sessions;
 pub use topics::{TopicRules, Topics};
 
 /// What the filter of an exclusive subscription begins with.

@@ -224,6 +224,11 @@ impl Session {
         self.state.lock().held.retain(|held| *held != topic);
     }
 
+    /// Whether what it missed is still being read.
+    pub fn is_holding(&self) -> bool {
+        !self.state.lock().held.is_empty()
+    }
+
     /// Wakes the connection's task, if there is one.
     pub fn wake(&self) {
         let waker = self.state.lock().attached.as_mut().and_then(|attached| {
@@ -419,9 +424,7 @@ impl Session {
 
     /// A PUBLISH of QoS 2. False: it was received before, and is not to be published again.
     pub fn begin_receive(&self, packet_id: PacketId) -> bool {
-        let mut state = self.state.lock();
-        state.changes += 1;
-        state.received.insert(packet_id)
+        self.state.lock().received.insert(packet_id)
     }
 
     /// How many wait for their PUBREL: with those that are under way they must not exceed our receive maximum.
@@ -431,9 +434,12 @@ impl Session {
 
     /// PUBREL, or a publish that was refused. False: there is no such.
     pub fn end_receive(&self, packet_id: PacketId) -> bool {
-        let mut state = self.state.lock();
-        state.changes += 1;
-        state.received.remove(&packet_id)
+        self.state.lock().received.remove(&packet_id)
+    }
+
+    /// Those that were received and not released. They have records of their own, and are no change of the session's.
+    pub fn received_ids(&self) -> BTreeSet<PacketId> {
+        self.state.lock().received.clone()
     }
 
     // Its subscriptions, and what is kept.

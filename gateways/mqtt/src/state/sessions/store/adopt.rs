@@ -1,0 +1,170 @@
+//! Sessions that nobody looks after: their keeper has died, or was this gateway in a former life.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use codec_mqtt::Text;
+use core_rpc::PartitionId;
+
+use super::close::End;
+use super::image::{Standing, Why};
+use super::kept::{Kept, State};
+use super::keys::Key;
+use super::turns::Turn;
+use super::writer::Job;
+use super::{Shared, owner};
+use crate::state::sessions::record::Record;
+
+/// Claims of one ask.
+const CHUNK: usize = 1000;
+
+impl Shared {
+    /// Takes on what the members have left that are no more, whenever that changes.
+    pub(super) async fn follow_members(self: Arc<Self>) {
+        let mut members = self.membership.changes();
+        let mut were_alone = true;
+        loop {
+            let is_alone = self.live().len() == 1;
+            if were_alone && !is_alone {
+                self.announce_all();
+            }
+            were_alone = is_alone;
+            self.adopt_orphans().await;
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = members.changed() => if changed.is_err() { return },
+                // What was given up for somebody who then died, or did not wait.
+                () = tokio::time::sleep(self.settings.session_timeout / 2) => {}
+            }
+        }
+    }
+
+    /// Makes known to gateways that are new who is connected here: as long as there was none, nobody had to know.
+    fn announce_all(&self) {
+        let is_unknown = |kept: &Kept| {
+            let state = kept.state.lock();
+            state.connection.is_some() && !state.is_persistent() && !state.is_claimed
+        };
+        let unknown: Vec<Arc<Kept>> =
+            self.kept.iter().filter(|kept| is_unknown(kept)).map(|kept| kept.value().clone()).collect();
+        unknown.chunks(CHUNK).for_each(|chunk| self.announce(chunk.to_vec()));
+    }
+
+    pub(super) fn announce(&self, sessions: Vec<Arc<Kept>>) {
+        for kept in sessions {
+            let mut state = kept.state.lock();
+            if !state.is_over && !state.is_claimed {
+                state.is_claimed = true;
+                // While it is locked: what ends it comes behind.
+                let key = Key::Claim(self.own, &kept.session.client_id).to_string();
+                self.queue.post(vec![Job::Entry(key, Why::Announce.encode())]);
+            }
+        }
+    }
+
+    /// Takes on what is nobody's, as far as it is this gateway's to take.
+    pub(super) async fn adopt_orphans(self: &Arc<Self>) {
+        let lives = self.lives();
+        let live = self.live();
+        let orphans = self.image.lock().orphans(&lives);
+        let mine = orphans.into_iter().filter(|client_id| owner::of(live.iter().copied(), client_id) == Some(self.own));
+        // Who connects just now takes it himself.
+        let turns: Vec<(Text, Turn)> =
+            mine.filter_map(|client_id| Some((client_id.clone(), self.turns.try_take(&client_id)?))).collect();
+        let turns: Vec<_> = turns.into_iter().filter(|(client_id, _)| !self.kept.contains_key(client_id)).collect();
+        if turns.is_empty() {
+            return;
+        }
+        let claims: Vec<Job> = turns
+            .iter()
+            .map(|(client_id, _)| Job::Entry(Key::Claim(self.own, client_id).to_string(), Why::Adopt.encode()))
+            .collect();
+        match self.queue.write(claims).await {
+            Ok(ends) => self.passed(&ends).await,
+            Err(error) => {
+                tracing::warn!(%error, "sessions that nobody looks after are not adopted yet");
+                // They may be in the log.
+                turns.iter().for_each(|(client_id, _)| self.unclaim(client_id));
+                return;
+            }
+        }
+        let mut adopted = Vec::new();
+        for (client_id, _) in &turns {
+            let lives = self.lives();
+            let known = {
+                let image = self.image.lock();
+                let is_own = image.standing(client_id, &lives) == Standing::Own;
+                image.record(client_id).filter(|_| is_own).cloned()
+            };
+            let Some(known) = known else {
+                self.unclaim(client_id);
+                continue;
+            };
+            match Record::decode(&known.bytes) {
+                Ok(record) => {
+                    let (kept, missed) = self.restore(client_id, record, known.head.epoch.wrapping_add(1));
+                    kept.state.lock().is_claimed = true;
+                    adopted.push((kept, missed));
+                }
+                Err(error) => {
+                    tracing::error!(client = %client_id, %error, "a session is lost");
+                    self.unclaim(client_id);
+                }
+            }
+        }
+        let now_ms = crate::now_ms();
+        let is_over = |kept: &Arc<Kept>| kept.state.lock().expires_ms().is_some_and(|expires_ms| expires_ms <= now_ms);
+        let (over, adopted): (Vec<_>, Vec<_>) = adopted.into_iter().partition(|(kept, _)| is_over(kept));
+        tracing::info!(sessions = adopted.len(), expired = over.len(), "sessions were adopted");
+        for (kept, _) in over {
+            self.end(&kept, End::Over).await;
+        }
+        let routed = adopted.iter().map(|(kept, missed)| (kept.session.clone(), missed.clone())).collect();
+        self.router.adopt(routed).await;
+        for (kept, _) in adopted {
+            self.kept.insert(kept.session.client_id.clone(), kept.clone());
+            // A will may be due already.
+            self.schedule(&kept);
+        }
+    }
+
+    /// A session as its record says, without a connection, and from where on it has missed what was published.
+    pub(super) fn restore(&self, client_id: &Text, record: Record, epoch: u32) -> (Arc<Kept>, Vec<(PartitionId, u64)>) {
+        let Record { head, will, mut snapshot } = record;
+        let filters = snapshot.subscriptions.iter().map(|(filter, _)| filter.as_str());
+        let topics = self.router.topics_matching(filters);
+        let received = {
+            let image = self.image.lock();
+            let mut routed: BTreeMap<PartitionId, u64> = snapshot.routed.drain(..).collect();
+            if let Some(keeper) = head.keeper.filter(|_| !head.is_catching_up) {
+                for &(partition, offset) in image.positions(keeper) {
+                    if topics.contains(&partition.topic) {
+                        let at = routed.entry(partition).or_default();
+                        *at = offset.max(*at);
+                    }
+                }
+            }
+            snapshot.routed = routed.into_iter().collect();
+            image.received(client_id, head.life)
+        };
+        snapshot.received = received.clone();
+        let missed = snapshot.routed.clone();
+        let (session, _) = self.new_session(client_id.clone());
+        let session = Arc::new(session.restore(snapshot, topics));
+        let mut state = State::new(head.version(), epoch);
+        state.expiry_s = head.expiry_s;
+        // Its connection ended with its keeper.
+        state.disconnected_ms = if head.disconnected_ms > 0 { head.disconnected_ms } else { crate::now_ms() };
+        state.will = will;
+        state.is_in_log = true;
+        state.told = received.into_iter().collect();
+        (Kept::new(session, head.life, state), missed)
+    }
+
+    /// Whether a session's time is over.
+    pub(super) fn is_expired(&self, record: &Record) -> bool {
+        let head = &record.head;
+        let ended_ms = if head.disconnected_ms > 0 { head.disconnected_ms } else { crate::now_ms() };
+        head.expiry_s != u32::MAX && ended_ms.saturating_add(i64::from(head.expiry_s) * 1000) <= crate::now_ms()
+    }
+}

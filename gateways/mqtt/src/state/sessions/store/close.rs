@@ -1,0 +1,186 @@
+//! A connection ends, or a session does.
+
+use std::sync::Arc;
+
+use codec_mqtt::Text;
+
+use super::kept::Kept;
+use super::writer::Job;
+use super::{Closing, Sessions, Shared};
+use crate::state::sessions::delivery::ShareLease;
+use crate::state::sessions::session::{ConnectionId, Session};
+use crate::translate::Storable;
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It outlives its connection by nothing, or by no more.
+    Over,
+    /// Another of the same client takes its place, and its place in the log.
+    Replaced,
+}
+
+impl Sessions {
+    /// A connection is no more. To be called once for each session that was opened, when no round of the connection is under way
+    /// any more. Its will is published, kept for later or dropped; its session ends or stays. Returns the shared messages that
+    /// others may have. Nothing happens if the session is another connection's.
+    pub async fn close(&self, session: &Arc<Session>, connection: ConnectionId, how: Closing) -> Vec<ShareLease> {
+        self.shared.close(session, connection, how).await
+    }
+}
+
+impl Shared {
+    pub(super) async fn close(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        connection: ConnectionId,
+        how: Closing,
+    ) -> Vec<ShareLease> {
+        let Some(kept) = self.kept_of(session) else { return session.detach(connection) };
+        let is_stopping = self.is_stopping.load(std::sync::atomic::Ordering::Acquire);
+        let (shares, ends, will) = {
+            let mut state = kept.state.lock();
+            if state.connection.as_ref().is_none_or(|(now, _)| *now != connection) {
+                return Vec::new();
+            }
+            let shares = session.detach(connection);
+            state.connection = None;
+            state.disconnected_ms = crate::now_ms();
+            state.expiry_s = how.expiry_s.unwrap_or(state.expiry_s);
+            if !how.send_will && !is_stopping {
+                state.will = None;
+            }
+            state.changes += 1;
+            // A will that nobody has published keeps its session, for whoever comes next.
+            let ends = !state.is_persistent() && !(is_stopping && state.will.is_some());
+            // Nobody can be back before its delay is over, if there is none.
+            let is_due = !ends && !is_stopping && state.is_will_due(state.disconnected_ms);
+            (shares, ends, if is_due { state.will.take() } else { None })
+        };
+        if ends {
+            self.end(&kept, End::Over).await;
+        } else {
+            self.schedule(&kept);
+            // At once: what is not known when this gateway dies now is a will that was taken back.
+            self.queue.post(vec![Job::Record(kept.clone())]);
+            kept.detached.notify_waiters();
+            if let Some(will) = will {
+                self.publish(&session.client_id, &will).await;
+            }
+        }
+        shares
+    }
+
+    /// Ends a session that has no connection: its subscriptions, what waits in it and what the log has of it are gone, and its will,
+    /// if it has one, is published.
+    pub(super) async fn end(self: &Arc<Self>, kept: &Arc<Kept>, why: End) {
+        let client_id = &kept.session.client_id;
+        self.kept.remove_if(client_id, |_, now| Arc::ptr_eq(now, kept));
+        self.timers.remove(client_id);
+        self.router.forget(&kept.session);
+        kept.session.end();
+        let will = kept.state.lock().will.take();
+        match why {
+            // In the queue before anything of a session that comes after it.
+            End::Over => self.entomb(kept),
+            End::Replaced => kept.state.lock().is_over = true,
+        }
+        kept.detached.notify_waiters();
+        if let Some(will) = will {
+            self.publish(client_id, &will).await;
+        }
+    }
+
+    /// Publishes the will of a session, if it has one.
+    pub(super) async fn publish_will(&self, kept: &Kept) {
+        let will = {
+            let mut state = kept.state.lock();
+            state.changes += u64::from(state.will.is_some());
+            state.will.take()
+        };
+        if let Some(will) = will {
+            self.publish(&kept.session.client_id, &will).await;
+        }
+    }
+
+    /// The same, if its time has come.
+    pub(super) async fn publish_due_will(&self, kept: &Kept) {
+        if kept.state.lock().is_will_due(crate::now_ms()) {
+            self.publish_will(kept).await;
+        }
+    }
+
+    async fn publish(&self, client_id: &Text, will: &super::StoredWill) {
+        let Some(publish) = will.publish() else {
+            tracing::error!(client = %client_id, "a will cannot be read");
+            return;
+        };
+        let topic = publish.topic.clone();
+        let Some(will) = Storable::new(&publish, topic, crate::translate::publisher(client_id)) else { return };
+        if let Err(error) = self.publishing.publish(&will).await {
+            tracing::warn!(client = %client_id, %error, "a will was not published");
+        }
+    }
+
+    /// Another gateway wants a client: its connection here ends, and its session is given up.
+    pub(super) async fn give_up(self: Arc<Self>, client_id: Text) {
+        let _turn = self.turns.take(&client_id).await;
+        let lives = self.lives();
+        if !self.image.lock().is_wanted_elsewhere(&client_id, &lives) {
+            return;
+        }
+        if let Some(kept) = self.kept(&client_id) {
+            // Nobody is left to take what it held of shared messages; they fall free with what this gateway holds.
+            self.disconnect(&kept).await;
+        }
+        let Some(kept) = self.kept(&client_id) else {
+            if self.image.lock().is_claimed(&client_id) {
+                self.unclaim(&client_id);
+            }
+            return;
+        };
+        {
+            let mut state = kept.state.lock();
+            state.is_released = true;
+            state.changes += 1;
+        }
+        while let Err(error) = self.queue.write(vec![Job::Record(kept.clone())]).await {
+            tracing::warn!(client = %client_id, %error, "a session cannot be given up yet");
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
+            }
+        }
+        self.drop_kept(&kept);
+    }
+
+    /// Another gateway has a session that this one looked after, and took it for dead.
+    pub(super) fn lose(&self, client_id: &Text) {
+        let Some(kept) = self.kept(client_id) else { return };
+        let epoch = self.image.lock().record(client_id).map(|known| known.head.epoch);
+        if epoch.is_none_or(|epoch| epoch <= kept.state.lock().epoch) {
+            return;
+        }
+        tracing::warn!(client = %client_id, "another gateway has taken this session over");
+        let connection = {
+            let mut state = kept.state.lock();
+            state.is_over = true;
+            state.will = None;
+            state.connection.clone()
+        };
+        if let Some((_, kick)) = connection {
+            kick.kick();
+        }
+        self.drop_kept(&kept);
+    }
+
+    /// It is not looked after here any more.
+    fn drop_kept(&self, kept: &Arc<Kept>) {
+        let client_id = &kept.session.client_id;
+        kept.state.lock().is_over = true;
+        self.kept.remove_if(client_id, |_, now| Arc::ptr_eq(now, kept));
+        self.timers.remove(client_id);
+        self.router.forget(&kept.session);
+        kept.session.end();
+    }
+}

@@ -1,0 +1,357 @@
+//! Sessions that outlive what they live in: their records in the log, who looks after them, and how they change hands.
+//!
+//! Each client's session has one **keeper**: the gateway in whose memory it is ([`kept`]), with or without a connection. The keeper
+//! writes a record of it into the compacted topic `__mqtt_sessions` when something must be known before something else happens, and
+//! every `checkpoint_interval` otherwise. All gateways read that topic ([`tail`]) into an [`image`], which decides whose a session is.
+//!
+//! ```text
+//! connect ─► open ─┬ kept here: the older connection ends, its session goes on or is discarded
+//!                  ├ nobody's: a new one
+//!                  └ elsewhere: claim ─► its keeper sees it, writes its last record, gives up ─► restore, Router::adopt
+//! keeper dies ─► membership ─► adopt: the others share what it left, by rendezvous hashing
+//! ```
+//!
+//! # What is where after a crash
+//!
+//! A restored session is its last record, and from the log what was published behind the offsets up to which that record says it was
+//! routed. A record that says nothing new is not written; how far the router has come since is said once for the whole gateway
+//! (`p/`): those offsets are read, then all that changed is recorded, and only then they are written, so whatever a session was
+//! routed before them is in a record. While a session still reads what it missed, they do not count for it (`is_catching_up`).
+//!
+//! Exactly once (QoS 2, persistent sessions), by where the gateway dies:
+//!
+//! - *Sent by the client.* The identifier's record (`r/`) is in the same commit as the message: both or neither. Neither: the client
+//!   sends it again, and it is published. Both: it sends it again, and is answered only. Each identifier has its own record, because up to
+//!   eight rounds are in flight: a record of all would say of one round what only the next makes true. The release is recorded before
+//!   PUBCOMP; without its record the client sends PUBREL again. The client uses the identifier again only after PUBCOMP, so records of
+//!   one identifier have an order.
+//! - *Sent to the client.* Before a PUBLISH goes out, a record says which identifier the message has; before a PUBREL goes out, one says
+//!   that it was received. Died before the first: the client never saw it, and gets it under whatever identifier. Between: it gets
+//!   the same identifier again, which it still remembers, because it has no PUBREL. After the second: it gets the PUBREL again. An
+//!   identifier whose PUBCOMP came is used again at once, and a record that says so is written before the new message goes out.
+//! - *Between two gateways.* The old keeper's last record is written when its connection has ended, with all its rounds, and in the same
+//!   batch gives the session up; the new one restores from nothing older. If the old one is dead its rounds are in the log or not,
+//!   each with its identifier. If it is only taken for dead, what it writes bears a lower epoch, and it drops the session when it
+//!   sees the new keeper's record.
+//!
+//! QoS 1 may come twice: what was acknowledged since the last record.
+
+mod adopt;
+mod checkpoint;
+mod close;
+mod image;
+mod kept;
+mod keys;
+mod open;
+mod owner;
+mod tail;
+mod timers;
+mod turns;
+mod writer;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use codec_mqtt::{Text, Version};
+use codec_record::mqtt_message::{MessageParts, Writer as BatchWriter};
+use core_rpc::{AnyCore, Append, PartitionId};
+use dashmap::DashMap;
+use gateway_runtime::Membership;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::image::Image;
+use self::kept::Kept;
+use self::keys::Key;
+use self::timers::Timers;
+use self::turns::Turns;
+use self::writer::{Job, Queue};
+use super::delivery::ShareLease;
+use super::places::Places;
+use super::record::Incarnation;
+use super::session::{ConnectionId, Limits, Resend, Session, SessionKey};
+use crate::state::topics::Own;
+use crate::state::{PublishError, Publishing, Router, Topics};
+use crate::translate;
+
+pub use self::kept::Kicked;
+pub use super::record::StoredWill;
+
+/// What the store needs of the gateway.
+#[derive(Clone)]
+pub struct Parts {
+    pub core: AnyCore,
+    pub topics: Arc<Topics>,
+    pub router: Router,
+    pub publishing: Publishing,
+    pub membership: Membership,
+    pub places: Arc<Places>,
+    pub settings: Settings,
+    pub stop: CancellationToken,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub limits: Limits,
+    /// After what time without a sign of life a gateway is taken for dead.
+    pub session_timeout: Duration,
+    /// How often what changed is recorded that nothing waits for: so much is read again after a crash.
+    pub checkpoint_interval: Duration,
+}
+
+/// What a CONNECT asks for.
+#[derive(Clone, Debug)]
+pub struct OpenRequest {
+    pub client_id: Text,
+    pub clean_start: bool,
+    /// How long it outlives its connection, seconds; 0: not at all; `u32::MAX`: for ever.
+    pub expiry_s: u32,
+    pub version: Version,
+    pub connection: ConnectionId,
+    /// Told when the connection is to end: it finishes its rounds, then calls [`Sessions::close`].
+    pub kick: Kicked,
+    pub will: Option<StoredWill>,
+    /// How many messages may be in flight to the client.
+    pub window: u16,
+}
+
+/// A session with its new connection.
+#[derive(Debug)]
+pub struct Opened {
+    pub session: Arc<Session>,
+    /// It was there before [MQTT-3.2.2-2].
+    pub session_present: bool,
+    /// What to send again first, in order.
+    pub resends: Vec<Resend>,
+    /// Shared messages that an older connection held which did not end in time: others may have them.
+    pub shares: Vec<ShareLease>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// A newer connection of the same client.
+    #[error("the client has connected elsewhere meanwhile")]
+    TakenOver,
+    #[error("the client identifier is too long")]
+    ClientIdTooLong,
+    /// The gateway that has it does not give it up in time.
+    #[error("the session's gateway does not answer")]
+    Busy,
+    #[error("the session could not be recorded: {0}")]
+    Store(#[from] PublishError),
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Closing {
+    /// What DISCONNECT says instead of CONNECT.
+    pub expiry_s: Option<u32>,
+    /// Not after a DISCONNECT that takes it back [MQTT-3.1.2-10].
+    pub send_will: bool,
+}
+
+/// All sessions that this gateway looks after. Cheap to clone; every clone is the same.
+#[derive(Clone)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    core: AnyCore,
+    topics: Arc<Topics>,
+    router: Router,
+    publishing: Publishing,
+    membership: Membership,
+    places: Arc<Places>,
+    settings: Settings,
+    stop: CancellationToken,
+    own: Incarnation,
+    kept: DashMap<Text, Arc<Kept>>,
+    turns: Turns,
+    image: Mutex<Image>,
+    lives: Mutex<Lives>,
+    /// Told after each step of the tail.
+    seen: watch::Sender<()>,
+    queue: Queue,
+    timers: Timers,
+    next_key: AtomicU64,
+    is_stopping: AtomicBool,
+}
+
+/// Which gateways are taken for alive.
+#[derive(Debug, Default)]
+struct Lives {
+    /// That ever were members.
+    known: HashSet<Incarnation>,
+    /// That claimed something and were no members yet, and until when that is believed, ms since the Unix epoch: a membership is
+    /// known a moment later to some than to others.
+    new: Vec<(Incarnation, i64)>,
+}
+
+impl Sessions {
+    /// Reads all records, takes on what is nobody's, and keeps going in tasks that end with `stop`. Waits until the core answers.
+    pub async fn start(parts: Parts) -> Sessions {
+        let Parts { core, topics, router, publishing, membership, places, settings, stop } = parts;
+        let own = Incarnation(membership.own().incarnation);
+        let partitions = topics.own(Own::Sessions).partitions;
+        let shared = Arc::new(Shared {
+            core,
+            topics,
+            router,
+            publishing,
+            membership,
+            places,
+            settings,
+            stop,
+            own,
+            kept: DashMap::new(),
+            turns: Turns::default(),
+            image: Mutex::new(Image::new(own, partitions)),
+            lives: Mutex::default(),
+            seen: watch::channel(()).0,
+            queue: Queue::default(),
+            timers: Timers::default(),
+            next_key: AtomicU64::new(1),
+            is_stopping: AtomicBool::new(false),
+        });
+        tokio::spawn(shared.clone().write_all());
+        shared.read_all().await;
+        tokio::spawn(shared.clone().follow_tail());
+        shared.adopt_orphans().await;
+        tokio::spawn(shared.clone().follow_members());
+        tokio::spawn(shared.clone().follow_timers());
+        tokio::spawn(shared.clone().checkpoint_all());
+        Sessions { shared }
+    }
+
+    /// Makes a session's state durable: what changed before this call, received and released identifiers included. Returns at once
+    /// where nothing did, and for sessions that end with their connection.
+    pub async fn record(&self, session: &Arc<Session>) -> Result<(), PublishError> {
+        if !session.is_persistent() {
+            return Ok(());
+        }
+        let Some(kept) = self.shared.kept_of(session) else { return Err(PublishError::Unavailable) };
+        self.shared.record(kept).await
+    }
+
+    /// Only what was released of what was received (before PUBCOMP): as [`Sessions::record`], but less is written.
+    pub async fn record_released(&self, session: &Arc<Session>) -> Result<(), PublishError> {
+        if !session.is_persistent() {
+            return Ok(());
+        }
+        let Some(kept) = self.shared.kept_of(session) else { return Err(PublishError::Unavailable) };
+        self.shared.queue.write(vec![Job::Released(kept)]).await.map(drop)
+    }
+
+    /// The records of identifiers for which [`Session::begin_receive`] was called since the last such call: to be kept in the same
+    /// commit as their messages. None: there are none, or the session needs no records.
+    pub fn record_append(&self, session: &Session) -> Option<Append> {
+        if !session.is_persistent() {
+            return None;
+        }
+        let kept = self.shared.kept.get(&session.client_id).filter(|kept| kept.session.key == session.key)?;
+        let received = session.received_ids();
+        let mut state = kept.state.lock();
+        let mut writer = BatchWriter::new();
+        let life = kept.life.to_le_bytes();
+        for packet_id in received {
+            if state.told.insert(packet_id) {
+                let key = Key::Received(packet_id, &session.client_id).to_string();
+                writer.append(&MessageParts { topic: key.as_bytes(), payload: &life, ..MessageParts::default() });
+            }
+        }
+        let partition = self.shared.partition(&Key::Session(&session.client_id));
+        Some(Append { partition, batch: writer.take(-1)? })
+    }
+
+    /// Ends the connection of a client, if it has one here. False: it has none.
+    pub fn kick(&self, client_id: &Text) -> bool {
+        let kept = self.shared.kept(client_id);
+        let connection = kept.and_then(|kept| kept.state.lock().connection.clone());
+        connection.inspect(|(_, kick)| kick.kick()).is_some()
+    }
+
+    /// How many sessions there are here, and how many of them have a connection.
+    pub fn counts(&self) -> (usize, usize) {
+        let connected = self.shared.kept.iter().filter(|kept| kept.state.lock().connection.is_some()).count();
+        (self.shared.kept.len(), connected)
+    }
+
+    /// From now on wills stay with their sessions, for whoever looks after them next: connections end because the gateway does.
+    pub fn begin_stop(&self) {
+        self.shared.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Records everything, once connections have ended.
+    pub async fn finish_stop(&self) {
+        if !self.shared.checkpoint().await {
+            tracing::warn!("not all sessions were recorded");
+        }
+    }
+}
+
+impl Shared {
+    fn kept(&self, client_id: &Text) -> Option<Arc<Kept>> {
+        self.kept.get(client_id).map(|kept| kept.clone())
+    }
+
+    /// None: it is not looked after here any more.
+    fn kept_of(&self, session: &Session) -> Option<Arc<Kept>> {
+        self.kept(&session.client_id).filter(|kept| kept.session.key == session.key)
+    }
+
+    fn partition(&self, key: &Key<'_>) -> PartitionId {
+        self.topics.own_partition(Own::Sessions, &key.hashed())
+    }
+
+    async fn record(&self, kept: Arc<Kept>) -> Result<(), PublishError> {
+        if kept.is_dirty() || !kept.write_released().entries.is_empty() {
+            self.queue.write(vec![Job::Record(kept)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a gateway is taken for alive; this one always.
+    fn lives(&self) -> impl Fn(Incarnation) -> bool + use<> {
+        let live: HashSet<Incarnation> = self.live().into_iter().collect();
+        let now_ms = crate::now_ms();
+        let mut lives = self.lives.lock();
+        lives.known.extend(live.iter().copied());
+        let Lives { known, new } = &mut *lives;
+        new.retain(|(gateway, until_ms)| *until_ms > now_ms && !known.contains(gateway));
+        let new: Vec<Incarnation> = new.iter().map(|(gateway, _)| *gateway).collect();
+        move |gateway| live.contains(&gateway) || new.contains(&gateway)
+    }
+
+    /// The members, and this gateway.
+    fn live(&self) -> Vec<Incarnation> {
+        let members = self.membership.live();
+        let others = members.iter().map(|member| Incarnation(member.incarnation)).filter(|other| *other != self.own);
+        others.chain([self.own]).collect()
+    }
+
+    fn new_session(&self, client_id: Text) -> (Session, u64) {
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        // No two sessions of a client have the same, whichever gateway made them.
+        let [high, ..] = [u64::from_le_bytes(self.own.0[..8].try_into().unwrap_or_default())];
+        let publisher = translate::publisher(&client_id);
+        let session = Session::new(SessionKey(key), client_id, publisher, self.places.clone(), self.settings.limits);
+        (session, high.wrapping_add(key))
+    }
+
+    /// Tombstones of all that the log has of a session, and of what was received in it.
+    fn entomb(&self, kept: &Kept) {
+        let received = self.image.lock().received_ever(&kept.session.client_id);
+        let entries = kept.write_end(self.own, received);
+        self.queue.post(entries.into_iter().map(|(key, payload)| Job::Entry(key, payload)).collect());
+    }
+
+    /// Takes back this gateway's claim.
+    fn unclaim(&self, client_id: &Text) {
+        self.queue.post(vec![Job::Entry(Key::Claim(self.own, client_id).to_string(), Bytes::new())]);
+    }
+}
