@@ -23,10 +23,11 @@ class Connection:
     def __init__(self, version):
         self.version = version
         self.packets = asyncio.Queue()
-        self.open, self.accepted, self.websocket = True, False, False
+        self.open, self.accepted, self.websocket = False, False, False
 
     async def connect(self, host, port):
         self.reader, self.writer = await asyncio.wait_for(asyncio.open_connection(host, port), ANSWER_SECONDS_MAX)
+        self.open = True
         self.task = asyncio.create_task(self._read())
 
     async def _read(self):

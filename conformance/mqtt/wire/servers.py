@@ -153,11 +153,27 @@ def write_access(folder):
 
 
 class PolyMQ(Server):
-    """All in one process. A restart is a kill -9."""
+    """`polymq` (all in one process), or `polymq-mqtt` with the `polymq-core` beside it (two). A restart is a kill -9 of both."""
 
     def __init__(self, needs, binary):
         super().__init__(needs)
         self.binary = pathlib.Path(binary).resolve()
+        self.split = self.binary.name == "polymq-mqtt"
+        self.core, self.core_address = None, f"127.0.0.1:{free_port()}"
+
+    def start(self):
+        if self.split:
+            command = [self.binary.parent / "polymq-core", "--data", self.folder / "data", "--listen", self.core_address]
+            with open(self.folder / "log", "ab") as log:
+                self.core = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+                                             env={**os.environ, **self._environment()}, preexec_fn=_dies_with_parent)
+        return super().start()
+
+    def stop(self):
+        super().stop()
+        if self.core and self.core.poll() is None:
+            self.core.terminate()
+            self.core.wait(20)
 
     def _write_settings(self):
         (self.folder / "ready.json").unlink(missing_ok=True)
@@ -165,8 +181,11 @@ class PolyMQ(Server):
             write_access(self.folder)
 
     def _command(self):
-        return [str(self.binary), "serve", "--gateways", "mqtt", "--data", str(self.folder / "data"), "--core-listen", "127.0.0.1:0",
-                "--mqtt-listen", self.address, "--ready-file", str(self.folder / "ready.json")]
+        ready = ["--ready-file", str(self.folder / "ready.json")]
+        if self.split:
+            return [str(self.binary), "--core", self.core_address, "--listen", self.address, *ready]
+        return [str(self.binary), "serve", "--gateways", "mqtt", "--data", str(self.folder / "data"), "--core-listen", self.core_address,
+                "--mqtt-listen", self.address, *ready]
 
     def _environment(self):
         environment = {"POLYMQ_ADMIN_LISTEN": "127.0.0.1:0", "POLYMQ_MQTT_LISTEN_WEBSOCKET": self.websocket_address}
@@ -183,8 +202,9 @@ class PolyMQ(Server):
             return False
 
     def _end_for_restart(self):
-        self.child.kill()
-        self.child.wait()
+        for process in filter(None, (self.child, self.core)):
+            process.kill()
+            process.wait()
 
 
 class External:
