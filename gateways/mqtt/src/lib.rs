@@ -30,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::Peer;
+use crate::state::delayed::Mover;
 use crate::state::sessions::store::{Parts, Settings};
 use crate::state::sessions::{ConnectionId, Limits, Places};
 use crate::state::{Publishing, Router, Sessions, TopicRules, Topics};
@@ -224,6 +225,15 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let router = Router::start(core.clone(), topics.clone(), stop.clone());
     let (connections_max, drain) = (config.connections_max, config.drain);
     let publishing = Publishing::new(core.clone(), topics.clone());
+    let mover = Mover {
+        core: core.clone(),
+        topics: topics.clone(),
+        publishing: publishing.clone(),
+        membership: membership.clone(),
+        lease_session: lease_session.clone(),
+        stop: stop.clone(),
+    };
+    tokio::spawn(mover.run());
     let places: Arc<Places> = Arc::default();
     let sessions = Sessions::start(Parts {
         core: core.clone(),

@@ -1,5 +1,6 @@
 //! What connections share.
 
+pub mod delayed;
 pub mod filter;
 pub mod publishing;
 pub mod router;

@@ -100,6 +100,14 @@ impl Round {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// For whoever appends them together with something else: the messages, and behind them the records.
+    pub(super) fn into_appends(self) -> Vec<Append> {
+        let (batches, records) = (self.batches, self.records);
+        let batch =
+            |(partition, mut writer): (PartitionId, Writer)| Some(Append { partition, batch: writer.take(-1)? });
+        batches.into_iter().filter_map(batch).chain(records).collect()
+    }
 }
 
 /// Appends rounds. Cheap to clone.
