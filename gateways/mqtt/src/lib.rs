@@ -10,6 +10,8 @@
 
 pub mod check;
 pub mod cli;
+pub mod errors;
+mod handlers;
 pub mod session;
 pub mod state;
 pub mod translate;

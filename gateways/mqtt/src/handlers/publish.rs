@@ -1,0 +1,125 @@
+//! PUBLISH (3.3): a message for the log. It joins the round of what was read with it.
+
+use codec_mqtt::{Delivery, Publish, Reason, Text, TopicAlias};
+use core_rpc::PartitionId;
+
+use crate::errors::{Lost, Refusal};
+use crate::session::{Connection, Done, End, Kind, Step};
+use crate::state::publishing::PublishError;
+use crate::translate::Storable;
+
+pub(crate) fn handle(connection: &mut Connection, publish: Publish) -> Result<(), End> {
+    let topic = topic(connection, &publish)?;
+    if let Delivery::AtLeastOnce(_) = publish.delivery {
+        check_window(connection, connection.inbound.unanswered() + 1)?;
+    }
+    if let Some(refused) = refusal(&topic) {
+        refuse(connection, &publish, refused);
+        return Ok(());
+    }
+    match connection.gateway.topics.partition_known(&topic) {
+        Some(partition) => keep(connection, &publish, topic, partition),
+        None => {
+            // It has to be made first; nothing overtakes this message meanwhile.
+            let topics = connection.gateway.topics.clone();
+            let finding = async move {
+                let found = topics.partition(&topic).await;
+                Done::Found(Box::new(publish), topic, found)
+            };
+            connection.step = Some(Step::Runs(Box::pin(finding)));
+            Ok(())
+        }
+    }
+}
+
+/// The topic of a message is there now, or cannot be made.
+pub(crate) fn found(
+    connection: &mut Connection,
+    publish: &Publish,
+    topic: Text,
+    found: Result<PartitionId, PublishError>,
+) -> Result<(), End> {
+    match found.map_err(|error| (error, Lost::from(error))) {
+        Ok(partition) => keep(connection, publish, topic, partition),
+        Err((error, lost)) => {
+            tracing::warn!(%topic, %error, "a message has no topic to go to");
+            match lost {
+                Lost::Told(reason) => {
+                    refuse(connection, publish, reason);
+                    Ok(())
+                }
+                // Of QoS 0 nobody is told.
+                Lost::Again(_) if publish.delivery == Delivery::AtMostOnce => Ok(()),
+                Lost::Again(refusal) => Err(refusal.into()),
+            }
+        }
+    }
+}
+
+fn keep(connection: &mut Connection, publish: &Publish, topic: Text, partition: PartitionId) -> Result<(), End> {
+    let retained = publish.retain.then(|| connection.gateway.publishing.retained_partition(&topic));
+    if let Delivery::ExactlyOnce(packet_id) = publish.delivery {
+        if !connection.session.begin_receive(packet_id) {
+            // It was published before: only the answer was lost [MQTT-4.3.3-10].
+            connection.inbound.reply(Kind::PubrecAlone, packet_id, Reason::Success);
+            return Ok(());
+        }
+        check_window(connection, connection.session.receiving() + connection.inbound.unanswered())?;
+    }
+    let publisher = connection.session.publisher;
+    let message = Storable::new(publish, topic, publisher)
+        .ok_or(Refusal::protocol("a property that does not belong in a PUBLISH"))?;
+    connection.inbound.add(&message, partition, retained);
+    match publish.delivery {
+        Delivery::AtMostOnce => {}
+        Delivery::AtLeastOnce(packet_id) => connection.inbound.reply(Kind::Puback, packet_id, Reason::Success),
+        Delivery::ExactlyOnce(packet_id) => {
+            connection.inbound.needs_received();
+            connection.inbound.reply(Kind::Pubrec, packet_id, Reason::Success);
+        }
+    }
+    Ok(())
+}
+
+/// What the packet names, or what its alias stands for (3.3.2.3.4).
+fn topic(connection: &mut Connection, publish: &Publish) -> Result<Text, End> {
+    let Some(TopicAlias(alias)) = publish.properties.topic_alias() else { return Ok(publish.topic.clone()) };
+    if alias.get() > connection.gateway.config.topic_alias_maximum {
+        return Err(Refusal::new(Reason::TopicAliasInvalid, "a topic alias above the maximum").into());
+    }
+    if publish.topic.is_empty() {
+        let known = connection.inbound.aliases.get(&alias.get()).cloned();
+        return Ok(known.ok_or(Refusal::protocol("a topic alias that stands for nothing"))?);
+    }
+    // A copy: the packet's memory must not stay for it.
+    let topic = crate::session::copy(&publish.topic);
+    connection.inbound.aliases.insert(alias.get(), topic.clone());
+    Ok(topic)
+}
+
+/// Only version 5 knows of a window; older ones are left waiting instead [MQTT-3.3.4-7].
+fn check_window(connection: &Connection, count: usize) -> Result<(), End> {
+    let is_told = connection.client.version == codec_mqtt::Version::Mqtt5;
+    if is_told && count > usize::from(connection.gateway.config.receive_maximum) {
+        return Err(
+            Refusal::new(Reason::ReceiveMaximumExceeded, "more than the receive maximum is unacknowledged").into()
+        );
+    }
+    Ok(())
+}
+
+/// Why a client may not publish to a name. Those that begin with `$` are the server's [MQTT-4.7.2-1].
+fn refusal(topic: &str) -> Option<Reason> {
+    topic.starts_with('$').then_some(Reason::NotAuthorized)
+}
+
+/// A message that is not kept. Version 5 is told why; to older ones it looks as if it had been (4.3, and 3.3.5 of 3.1.1:
+/// "either make a positive acknowledgement, or close").
+fn refuse(connection: &mut Connection, publish: &Publish, reason: Reason) {
+    tracing::debug!(client = %connection.session.client_id, topic = %publish.topic, ?reason, "a message is refused");
+    match publish.delivery {
+        Delivery::AtMostOnce => {}
+        Delivery::AtLeastOnce(packet_id) => connection.inbound.reply(Kind::PubackAlone, packet_id, reason),
+        Delivery::ExactlyOnce(packet_id) => connection.inbound.reply(Kind::PubrecAlone, packet_id, reason),
+    }
+}

@@ -1,0 +1,32 @@
+//! UNSUBSCRIBE (3.10): filters go. What was sent of them already is finished [MQTT-3.10.4-3].
+
+use codec_mqtt::{Reason, Text, Unsuback, Unsubscribe};
+
+use crate::errors::Refusal;
+use crate::session::{Connection, Done, End, Step};
+
+pub(crate) fn handle(connection: &mut Connection, unsubscribe: Unsubscribe) -> Result<(), End> {
+    let (gateway, session) = (connection.gateway.clone(), connection.session.clone());
+    let filters: Vec<Text> = unsubscribe.filters.iter().collect();
+    let packet_id = unsubscribe.packet_id;
+    let unsubscribing = async move {
+        let mut reasons = Vec::with_capacity(filters.len());
+        for filter in &filters {
+            if session.unsubscribe(filter).is_none() {
+                reasons.push(Reason::NoSubscriptionExisted);
+                continue;
+            }
+            gateway.router.unsubscribe(&session, filter);
+            reasons.push(Reason::Success);
+        }
+        if session.is_persistent() {
+            if let Err(error) = gateway.sessions.record(&session).await {
+                return Done::Refused(Refusal::from(error));
+            }
+        }
+        let reasons = reasons.into_iter().collect();
+        Done::Unsubscribed(Unsuback { packet_id, properties: Default::default(), reasons })
+    };
+    connection.step = Some(Step::Waits(Box::pin(unsubscribing)));
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! Whole gateways on the real core, under a client of packets: one binary, so that it is linked once.
+
+mod common;
+mod connect;
+mod deliver;
+mod publish;
+mod sessions;
+mod subscribe;

@@ -1,0 +1,83 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use codec_mqtt::{Packet, Property, QoS, Reason, Subscribe, Subscription, SubscriptionId, Unsubscribe, Version};
+
+use crate::common::{Broker, Client, delivery, id, message, properties, text};
+
+async fn unsubscribe<const N: usize>(client: &mut Client, filters: [&str; N]) -> Vec<Reason> {
+    let packet_id = id(client.id());
+    let filters = filters.map(text).into();
+    client.send(Packet::Unsubscribe(Unsubscribe { packet_id, properties: Default::default(), filters })).await;
+    match client.packet().await {
+        Packet::Unsuback(unsuback) => {
+            assert_eq!(unsuback.packet_id, packet_id);
+            unsuback.reasons.iter().collect()
+        }
+        other => panic!("{other:?} instead of UNSUBACK"),
+    }
+}
+
+/// [MQTT-3.8.4-5], [MQTT-3.10.4-4], [MQTT-3.11.3-1].
+#[tokio::test]
+async fn each_filter_has_its_answer() {
+    let broker = Broker::start().await;
+    let mut client = broker.client(Version::Mqtt5, "filters").await;
+    let filters = [("a/+", QoS::AtMostOnce), ("b/#", QoS::AtLeastOnce), ("c", QoS::ExactlyOnce)];
+    let subscriptions = filters.map(|(filter, qos)| Subscription::new(text(filter), qos));
+    let suback = client.subscribe_with(subscriptions, Default::default()).await;
+    let granted = [Reason::Success, Reason::GrantedQoS1, Reason::GrantedQoS2];
+    assert_eq!(suback.reasons.iter().collect::<Vec<_>>(), granted);
+    client.publish_to("b/x", "1", QoS::AtMostOnce).await;
+    assert_eq!(client.message().await.1, "1");
+    let gone = unsubscribe(&mut client, ["b/#", "d"]).await;
+    assert_eq!(gone, [Reason::Success, Reason::NoSubscriptionExisted]);
+    client.publish_to("b/x", "2", QoS::AtLeastOnce).await;
+    client.publish_to("c", "3", QoS::AtMostOnce).await;
+    assert_eq!(client.message().await.1, "3");
+    let mut client = broker.client(Version::Mqtt311, "older").await;
+    client.subscribe("e", QoS::AtMostOnce).await;
+    assert_eq!(unsubscribe(&mut client, ["e", "f"]).await, []);
+    // Half a shared subscription is a filter to the codec of older versions, and to nobody else.
+    let suback = client.subscribe("$share/half", QoS::AtMostOnce).await;
+    assert_eq!(suback.reasons.iter().collect::<Vec<_>>(), [Reason::Unspecified]);
+    broker.stop().await;
+}
+
+/// A client that does not wait for SUBACK gets what it publishes behind SUBSCRIBE, and nothing behind UNSUBSCRIBE.
+#[tokio::test]
+async fn nothing_overtakes_a_subscription() {
+    let broker = Broker::start().await;
+    let mut client = broker.client(Version::Mqtt311, "hasty").await;
+    let subscriptions = [Subscription::new(text("hasty/+"), QoS::AtLeastOnce)].into();
+    let properties = Default::default();
+    let subscribe = Packet::Subscribe(Subscribe { packet_id: id(1), properties, subscriptions });
+    let filters = [text("hasty/+")].into();
+    let unsubscribe = Packet::Unsubscribe(Unsubscribe { packet_id: id(2), properties: Default::default(), filters });
+    let publish = |payload| Packet::Publish(message("hasty/a", payload, delivery(QoS::AtMostOnce, 0)));
+    client.send_all([publish("before"), subscribe, publish("between"), publish("too")]).await;
+    assert!(matches!(client.packet().await, Packet::Suback(_)));
+    assert_eq!(client.message().await.1, "between");
+    assert_eq!(client.message().await.1, "too");
+    client.send_all([unsubscribe, publish("behind")]).await;
+    assert!(matches!(client.packet().await, Packet::Unsuback(_)));
+    client.silence().await;
+    broker.stop().await;
+}
+
+/// [MQTT-3.3.4-3], [MQTT-3.3.4-4], and 3.3.4: a message comes once, as the best of them wants it.
+#[tokio::test]
+async fn identifiers_of_all_subscriptions_that_match_come() {
+    let broker = Broker::start().await;
+    let mut client = broker.client(Version::Mqtt5, "ids").await;
+    for (filter, subscription_id, qos) in [("a/+", 1, QoS::AtMostOnce), ("a/#", 300, QoS::AtLeastOnce)] {
+        let properties = properties(SubscriptionId::new(subscription_id).map(Property::SubscriptionIdentifier));
+        client.subscribe_with([Subscription::new(text(filter), qos)], properties).await;
+    }
+    client.publish_to("a/b", "x", QoS::AtMostOnce).await;
+    let publish = client.publish().await;
+    let mut ids: Vec<u32> = publish.properties.subscription_ids().map(SubscriptionId::get).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 300]);
+    client.silence().await;
+    broker.stop().await;
+}
