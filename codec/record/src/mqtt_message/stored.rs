@@ -233,7 +233,7 @@ pub struct Stored<'a> {
     pub position: u32,
     pub parts: MessageParts<'a>,
     /// All of it.
-    pub(super) bytes: &'a [u8],
+    pub bytes: &'a [u8],
 }
 
 /// The messages of a payload, borrowed. After an error there are no more.

@@ -61,11 +61,21 @@ impl Storable {
 
 /// A stored message as subscribers get it; None, if it is not one that can be sent.
 pub fn message(header: &BatchHeader, view: MessageView, partition: PartitionId) -> Option<Message> {
+    let place = Place { partition, offset: header.base_offset + u64::from(view.position) };
+    message_at(place, expires_ms(header, view.expiry_s), view)
+}
+
+/// From when on nobody may get a message of a batch, ms since the Unix epoch.
+pub fn expires_ms(header: &BatchHeader, expiry_s: Option<u32>) -> Option<i64> {
+    expiry_s.map(|expiry_s| header.append_time_ms.saturating_add(i64::from(expiry_s) * 1000))
+}
+
+/// The same without its batch: of the view only what it says of itself counts.
+pub fn message_at(place: Place, expires_ms: Option<i64>, view: MessageView) -> Option<Message> {
     let topic = Text::from_bytes(view.topic)?;
     let properties = Properties::from_bytes(view.properties).ok()?;
-    let expires_ms = view.expiry_s.map(|expiry_s| header.append_time_ms.saturating_add(i64::from(expiry_s) * 1000));
     Some(Message {
-        place: Some(Place { partition, offset: header.base_offset + u64::from(view.position) }),
+        place: Some(place),
         qos: QoS::of(view.qos).unwrap_or_default(),
         retain: view.retain,
         publisher: view.publisher,

@@ -16,6 +16,7 @@ use std::task::Waker;
 use codec_mqtt::{PacketId, QoS, Text};
 use core_rpc::{PartitionId, TopicId};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::delivery::{Delivery, Message, Place, ShareLease, SubscriptionIds, Wish};
 use super::places::{IdTable, Places, Reference};
@@ -49,6 +50,8 @@ pub struct Session {
     places: Arc<Places>,
     limits: Limits,
     state: Mutex<State>,
+    /// Less waits here than before, or the connection is gone.
+    room: Notify,
 }
 
 /// A subscription, as the client made it; `$share/…` and `$exclusive/…` included in its filter, which is the key.
@@ -163,7 +166,7 @@ const LOAD_MAX: usize = 128;
 
 impl Session {
     pub fn new(key: SessionKey, client_id: Text, publisher: u64, places: Arc<Places>, limits: Limits) -> Session {
-        Session { key, client_id, publisher, places, limits, state: Mutex::default() }
+        Session { key, client_id, publisher, places, limits, state: Mutex::default(), room: Notify::new() }
     }
 
     /// One that was kept. Nothing of the topics in `held` comes before [`Session::unhold`].
@@ -219,6 +222,36 @@ impl Session {
         self.state.lock().queue(delivery, &self.places, self.limits)
     }
 
+    /// A shared subscription's, which is given back if no connection is there: it is not this session's to keep.
+    pub fn push_shared(&self, delivery: Delivery) -> Result<bool, Delivery> {
+        let mut state = self.state.lock();
+        if state.attached.is_none() || state.is_over {
+            return Err(delivery);
+        }
+        Ok(state.queue(delivery, &self.places, self.limits))
+    }
+
+    /// Waits until more than what is published just now may wait here: for who has many to push. False: no connection is there.
+    pub async fn has_room(&self) -> bool {
+        loop {
+            let mut roomier = std::pin::pin!(self.room.notified());
+            // From here on a change is noticed.
+            roomier.as_mut().enable();
+            {
+                let state = self.state.lock();
+                if state.attached.is_none() || state.is_over {
+                    return false;
+                }
+                let fits = state.here.len() < self.limits.here_messages_max.div_ceil(2)
+                    && state.here_bytes < self.limits.here_bytes_max.div_ceil(2);
+                if fits && state.there.is_empty() {
+                    return true;
+                }
+            }
+            roomier.await;
+        }
+    }
+
     /// From now on messages of this topic come as they are published.
     pub fn unhold(&self, topic: TopicId) {
         self.state.lock().held.retain(|held| *held != topic);
@@ -267,6 +300,7 @@ impl Session {
             return Vec::new();
         }
         state.attached = None;
+        self.room.notify_waiters();
         state.changes += 1;
         let mut shares = Vec::new();
         let here = std::mem::take(&mut state.here);
@@ -347,6 +381,7 @@ impl Session {
             }
             taken.deliveries.push((None, delivery));
         }
+        self.room.notify_waiters();
         if here.is_empty() && taken.deliveries.is_empty() && !there.is_empty() && !attached.is_loading {
             attached.is_loading = true;
             let places = &self.places;
@@ -381,6 +416,7 @@ impl Session {
         attached.is_loading = false;
         let count = loaded.len().min(state.there.len());
         state.there.drain(..count);
+        self.room.notify_waiters();
         for delivery in loaded.into_iter().flatten() {
             state.here_bytes += delivery_bytes(&delivery);
             state.here.push_back(delivery);
@@ -479,6 +515,7 @@ impl Session {
     pub fn end(&self) {
         let mut state = self.state.lock();
         *state = State { is_over: true, changes: state.changes + 1, ..State::default() };
+        self.room.notify_waiters();
     }
 
     /// Messages that wait or are in flight, and how many were dropped.

@@ -1,0 +1,270 @@
+//! The index of all retained messages, as this gateway sees them: read from the log when it starts, and kept by reading on.
+//!
+//! ```text
+//! __mqtt_retained ── fetch, standing ──► tail ──► index ◄── deliver ── a new subscription
+//! ```
+//! The topic is compacted by name, so what is read at the start is about as much as there are retained messages. A subscription waits
+//! until the tail has read what the log holds when it is made: whoever saw a publish acknowledged finds it, at whichever gateway.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use codec_record::mqtt_message::{messages, walk};
+use codec_record::{Batch, FormatId};
+use core_rpc::{
+    AnyCore, Core, FetchError, FetchPartition, FetchRequest, Isolation, OffsetAt, OffsetsRequest, PartitionId,
+};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::index::{Body, Cursor, Retained, RetainedIndex};
+use crate::now_ms;
+use crate::state::sessions::{Delivery, Place, Session, SubscriptionIds, Waiting, Wish, loader};
+use crate::state::topics::{Own, Topics};
+use crate::translate;
+
+/// How long one fetch stands; it is renewed at once.
+const FETCH_WAIT: Duration = Duration::from_secs(30);
+/// Read at once, of all partitions, and of one.
+const FETCH_BYTES_MAX: u32 = 8 << 20;
+const PARTITION_BYTES_MAX: u32 = 1 << 20;
+/// How long to wait before asking a core again that could not answer.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// How long a subscription waits for the tail, before it gets what is known.
+const BEHIND_MAX: Duration = Duration::from_secs(10);
+/// Names of one part of a delivery: so many the lock is held for.
+const CHUNK: usize = 256;
+/// Names that are looked at for being over, each time something was read.
+const SWEEP: usize = 4096;
+/// How often the first reading tells how far it is.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// The retained messages.
+pub struct RetainedStore {
+    core: AnyCore,
+    topics: Arc<Topics>,
+    index: RwLock<RetainedIndex>,
+    /// Up to where each partition is in the index.
+    positions: watch::Sender<Vec<u64>>,
+}
+
+impl RetainedStore {
+    /// Begins to read, in a task that ends with `stop`. Messages of at most `cache_bytes` are kept in memory.
+    pub fn start(
+        core: AnyCore,
+        topics: Arc<Topics>,
+        cache_bytes: usize,
+        stop: CancellationToken,
+    ) -> Arc<RetainedStore> {
+        let partitions = topics.own(Own::Retained).partitions as usize;
+        let store = Arc::new(RetainedStore {
+            core,
+            topics,
+            index: RwLock::new(RetainedIndex::new(cache_bytes)),
+            positions: watch::Sender::new(vec![0; partitions]),
+        });
+        let tail = store.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tail.follow() => {}
+            }
+        });
+        store
+    }
+
+    /// How many names have a retained message, and the bytes of those that are kept in memory.
+    pub fn size(&self) -> (usize, usize) {
+        let index = self.index.read();
+        (index.len(), index.bytes())
+    }
+
+    /// Waits until all is in the index that the log holds now. An error if the core cannot say what that is.
+    pub async fn caught_up(&self) -> Result<(), FetchError> {
+        let queries = self.partitions().map(|partition| (partition, OffsetAt::Latest)).collect();
+        let mut ends = Vec::new();
+        for answer in self.core.offsets(OffsetsRequest { queries }).await {
+            ends.push(answer?.offset.unwrap_or(0));
+        }
+        let mut positions = self.positions.subscribe();
+        // An error would be the end of the store.
+        let _ = positions.wait_for(|positions| positions.iter().zip(&ends).all(|(at, end)| at >= end)).await;
+        Ok(())
+    }
+
+    /// Gives a subscription that was just made what is retained under the names that its filter matches (3.3.1.3), as fast as its
+    /// session takes it; until its connection is gone. `may_read`: of which names.
+    pub async fn deliver(&self, session: &Session, filter: &str, wish: Wish, may_read: impl Fn(&str) -> bool) {
+        match timeout(BEHIND_MAX, self.caught_up()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a new subscription may miss retained messages"),
+            Err(_) => tracing::warn!("retained messages are read slowly: a new subscription may miss some"),
+        }
+        let mut cursor: Option<Cursor> = None;
+        loop {
+            let chunk = self.index.read().matching_after(filter, cursor.as_ref(), CHUNK);
+            let now_ms = now_ms();
+            let found = chunk.found.into_iter();
+            let found = found.filter(|(name, retained)| !retained.is_over(now_ms) && may_read(name));
+            for delivery in self.deliveries(found.map(|(_, retained)| retained), wish).await {
+                let publisher = delivery.message.publisher;
+                if wish.no_local && publisher != 0 && publisher == session.publisher {
+                    continue;
+                }
+                if !session.has_room().await {
+                    return;
+                }
+                if session.push_delivery(delivery) {
+                    session.wake();
+                }
+            }
+            cursor = chunk.next;
+            if cursor.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// What a subscription gets of these, in their order: those that the log has no more are left out.
+    async fn deliveries(&self, found: impl Iterator<Item = Retained>, wish: Wish) -> Vec<Delivery> {
+        let topic = self.topics.own(Own::Retained).id;
+        let subscription_ids = wish.subscription_id.map_or(SubscriptionIds::None, SubscriptionIds::One);
+        let mut deliveries = Vec::new();
+        let mut places = Vec::new();
+        let mut waiting = Vec::new();
+        for retained in found {
+            let partition = PartitionId { topic, index: retained.partition };
+            let place = Place { partition, offset: retained.offset };
+            match retained.body {
+                Body::InMemory(body) => {
+                    deliveries.extend(message_of(body, place, retained.expires_ms).map(|message| {
+                        let (qos, subscription_ids) = (wish.qos.min(message.qos), subscription_ids.clone());
+                        Some(Delivery { message: Arc::new(message), qos, retain: true, subscription_ids, share: None })
+                    }))
+                }
+                Body::InLog => {
+                    places.push(deliveries.len());
+                    deliveries.push(None);
+                    let (qos, subscription_ids) = (wish.qos, subscription_ids.clone());
+                    waiting.push(Waiting { place, qos, retain: true, subscription_ids });
+                }
+            }
+        }
+        if !waiting.is_empty() {
+            let loaded = loop {
+                match loader::load(&self.core, &self.topics, &waiting).await {
+                    Ok(loaded) => break loaded,
+                    Err(error) => {
+                        tracing::debug!(%error, "cannot read retained messages");
+                        tokio::time::sleep(RETRY_AFTER).await;
+                    }
+                }
+            };
+            for (at, delivery) in places.into_iter().zip(loaded) {
+                deliveries[at] =
+                    delivery.map(|delivery| Delivery { qos: wish.qos.min(delivery.message.qos), ..delivery });
+            }
+        }
+        deliveries.into_iter().flatten().collect()
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = PartitionId> {
+        let topic = self.topics.own(Own::Retained);
+        let id = topic.id;
+        (0..topic.partitions).map(move |index| PartitionId { topic: id, index })
+    }
+
+    // The tail.
+
+    async fn follow(&self) {
+        let began = Instant::now();
+        let mut first = Some((began, self.ends().await));
+        let mut sweep = None;
+        loop {
+            let positions = self.positions.borrow().clone();
+            if let Some((told, ends)) = &mut first {
+                if positions.iter().zip(&*ends).all(|(at, end)| at >= end) {
+                    let (names, bytes) = self.size();
+                    tracing::info!(names, bytes, elapsed = ?began.elapsed(), "retained messages are read");
+                    first = None;
+                } else if told.elapsed() >= PROGRESS {
+                    *told = Instant::now();
+                    let (done, all): (u64, u64) = (positions.iter().sum(), ends.iter().sum());
+                    tracing::info!(done, all, "reading retained messages");
+                }
+            }
+            let partitions = self.partitions().zip(&positions);
+            let request = FetchRequest {
+                partitions: partitions
+                    .map(|(partition, offset)| FetchPartition {
+                        partition,
+                        offset: *offset,
+                        bytes_max: PARTITION_BYTES_MAX,
+                    })
+                    .collect(),
+                bytes_min: 1,
+                bytes_max: FETCH_BYTES_MAX,
+                wait: FETCH_WAIT,
+                isolation: Isolation::Committed,
+            };
+            let mut next = positions;
+            let mut failed = None;
+            for ((partition, answer), next) in (0..).zip(self.core.fetch(request).await).zip(&mut next) {
+                match answer {
+                    Ok(fetched) => {
+                        for batch in &fetched.batches {
+                            self.apply(partition, batch);
+                            *next = batch.header.next_offset().max(*next);
+                        }
+                    }
+                    // What is no more there was replaced.
+                    Err(FetchError::OutOfRange(bounds)) => *next = bounds.start_offset,
+                    Err(error) => failed = Some(error),
+                }
+            }
+            self.positions.send_replace(next);
+            sweep = self.index.write().sweep(sweep.as_ref(), SWEEP, now_ms());
+            if let Some(error) = failed {
+                tracing::debug!(%error, "cannot read retained messages");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+
+    /// Where the log ends, of each partition; 0 where nobody knows.
+    async fn ends(&self) -> Vec<u64> {
+        let queries = self.partitions().map(|partition| (partition, OffsetAt::Latest)).collect();
+        let answers = self.core.offsets(OffsetsRequest { queries }).await;
+        answers.into_iter().map(|answer| answer.ok().and_then(|found| found.offset).unwrap_or(0)).collect()
+    }
+
+    fn apply(&self, partition: u32, batch: &Batch) {
+        if batch.header.format != FormatId::MQTT {
+            return;
+        }
+        let now_ms = now_ms();
+        let mut index = self.index.write();
+        for stored in walk(&batch.payload) {
+            let Ok(stored) = stored else {
+                tracing::warn!(partition, offset = batch.header.base_offset, "retained messages cannot be understood");
+                return;
+            };
+            let Ok(name) = std::str::from_utf8(stored.parts.topic) else { continue };
+            let offset = batch.header.base_offset + u64::from(stored.position);
+            let expires_ms = translate::expires_ms(&batch.header, stored.parts.expiry_s);
+            if stored.parts.payload.is_empty() || expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {
+                index.remove(name, partition, offset);
+            } else {
+                index.put(name, partition, offset, expires_ms, stored.bytes);
+            }
+        }
+    }
+}
+
+/// A message that was kept in memory as it is stored.
+fn message_of(body: bytes::Bytes, place: Place, expires_ms: Option<i64>) -> Option<crate::state::sessions::Message> {
+    let view = messages(&body).next()?.ok()?;
+    translate::message_at(place, expires_ms, view)
+}
