@@ -94,6 +94,12 @@ pub struct Flags {
     /// Hours that messages are kept; 0: for ever.
     #[arg(long, env = "POLYMQ_MQTT_RETENTION_HOURS", default_value_t = 168)]
     retention_hours: u64,
+    /// Bytes of retained messages that are kept in memory; those beyond are read when they are wanted.
+    #[arg(long, env = "POLYMQ_MQTT_RETAINED_CACHE_BYTES", default_value_t = 64 << 20)]
+    retained_cache_bytes: usize,
+    /// Seconds that a shared subscription stays, and messages wait for it, when its last member is gone; 0: it goes at once.
+    #[arg(long, env = "POLYMQ_MQTT_SHARE_EXPIRY_SECONDS", default_value_t = 3600)]
+    share_expiry_seconds: u64,
     /// Whether clients may come without a user name.
     #[arg(long, env = "POLYMQ_MQTT_ALLOW_ANONYMOUS", default_value_t = true, action = clap::ArgAction::Set)]
     allow_anonymous: bool,
@@ -158,6 +164,8 @@ impl Flags {
                 there_messages_max: self.max_queued_messages,
             },
             checkpoint_interval: Duration::from_millis(self.checkpoint_interval_ms),
+            retained_cache_bytes: self.retained_cache_bytes,
+            share_expiry: Duration::from_secs(self.share_expiry_seconds),
             allow_anonymous: self.allow_anonymous,
         })
     }

@@ -35,7 +35,7 @@ use crate::session::Peer;
 use crate::state::delayed::Mover;
 use crate::state::sessions::store::{Parts, Settings};
 use crate::state::sessions::{ConnectionId, Limits, Places};
-use crate::state::{Publishing, Router, Sessions, TopicRules, Topics};
+use crate::state::{Publishing, RetainedStore, Router, Sessions, Shares, TopicRules, Topics, shares};
 
 /// How the gateway is set up.
 #[derive(Clone, Debug)]
@@ -75,6 +75,10 @@ pub struct Config {
     pub limits: Limits,
     /// How often sessions are recorded that have changed, but for what must be recorded at once: so much QoS 1 is sent again after a crash.
     pub checkpoint_interval: Duration,
+    /// Retained messages are kept in memory up to so many bytes; of what is more only where it is.
+    pub retained_cache_bytes: usize,
+    /// How long a shared subscription stays without members.
+    pub share_expiry: Duration,
     /// Whether clients may come without a user name.
     pub allow_anonymous: bool,
 }
@@ -115,6 +119,8 @@ impl Default for Config {
             session_expiry_default_s: u32::MAX,
             limits: Limits { here_messages_max: 20_000, here_bytes_max: 16 << 20, there_messages_max: 1_000_000 },
             checkpoint_interval: Duration::from_secs(2),
+            retained_cache_bytes: 64 << 20,
+            share_expiry: Duration::from_secs(3600),
             allow_anonymous: true,
         }
     }
@@ -136,6 +142,8 @@ pub struct Gateway {
     pub router: Router,
     pub places: Arc<Places>,
     pub sessions: Sessions,
+    pub retained: Arc<RetainedStore>,
+    pub shares: Arc<Shares>,
     next_connection: AtomicU64,
     /// Ends the tasks of this gateway.
     pub stop: CancellationToken,
@@ -225,6 +233,17 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let topics = Topics::start(cache, config.topics.clone()).await.context("cannot make the gateway's own topics")?;
     let topics = Arc::new(topics);
     let router = Router::start(core.clone(), topics.clone(), stop.clone());
+    let retained = RetainedStore::start(core.clone(), topics.clone(), config.retained_cache_bytes, stop.clone());
+    let shares = Shares::start(shares::Setup {
+        core: core.clone(),
+        topics: topics.clone(),
+        keys: core_session.clone(),
+        leases: lease_session.clone(),
+        holder_prefix: holder_prefix(&membership),
+        node_id: membership.own().node_id,
+        expiry: config.share_expiry,
+        stop: stop.clone(),
+    });
     let (connections_max, drain) = (config.connections_max, config.drain);
     let publishing = Publishing::new(core.clone(), topics.clone());
     let mover = Mover {
@@ -241,6 +260,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         core: core.clone(),
         topics: topics.clone(),
         router: router.clone(),
+        shares: shares.clone(),
         publishing: publishing.clone(),
         membership: membership.clone(),
         places: places.clone(),
@@ -264,6 +284,8 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         router,
         places,
         sessions: sessions.clone(),
+        retained,
+        shares,
         next_connection: AtomicU64::new(1),
         stop: stop.clone(),
     });
@@ -276,6 +298,12 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     })?;
     tracing::info!(address = %server.address(), "the MQTT gateway listens");
     Ok(Handle { server, tls_server, membership, core_session, lease_session, sessions, stop, drain })
+}
+
+/// Begins the names under which this gateway holds messages: no other gateway, and not this one after a restart, has the same.
+fn holder_prefix(membership: &Membership) -> String {
+    let own = membership.own();
+    format!("mqtt-{}-{:08x}", own.node_id, u128::from_be_bytes(own.incarnation) as u32)
 }
 
 /// How this gateway makes itself known to the others.

@@ -222,13 +222,13 @@ impl Session {
         self.state.lock().queue(delivery, &self.places, self.limits)
     }
 
-    /// A shared subscription's, which is given back if no connection is there: it is not this session's to keep.
-    pub fn push_shared(&self, delivery: Delivery) -> Result<bool, Delivery> {
+    /// A shared subscription's. None: no connection is there, and it is not this session's to keep.
+    pub fn push_shared(&self, delivery: Delivery) -> Option<bool> {
         let mut state = self.state.lock();
         if state.attached.is_none() || state.is_over {
-            return Err(delivery);
+            return None;
         }
-        Ok(state.queue(delivery, &self.places, self.limits))
+        Some(state.queue(delivery, &self.places, self.limits))
     }
 
     /// Waits until more than what is published just now may wait here: for who has many to push. False: no connection is there.
@@ -516,6 +516,11 @@ impl Session {
         let mut state = self.state.lock();
         *state = State { is_over: true, changes: state.changes + 1, ..State::default() };
         self.room.notify_waiters();
+    }
+
+    /// Whether [`Session::end`] was called.
+    pub fn is_over(&self) -> bool {
+        self.state.lock().is_over
     }
 
     /// Messages that wait or are in flight, and how many were dropped.

@@ -122,6 +122,7 @@ impl Shared {
         let routed = adopted.iter().map(|(kept, missed)| (kept.session.clone(), missed.clone())).collect();
         self.router.adopt(routed).await;
         for (kept, _) in adopted {
+            self.shares.adopt(&kept.session);
             self.kept.insert(kept.session.client_id.clone(), kept.clone());
             // A will may be due already.
             self.schedule(&kept);

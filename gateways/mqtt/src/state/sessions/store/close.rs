@@ -78,7 +78,7 @@ impl Shared {
         self.kept.remove_if(client_id, |_, now| Arc::ptr_eq(now, kept));
         self.timers.remove(client_id);
         self.router.forget(&kept.session);
-        kept.session.end();
+        self.shares.end(&kept.session);
         let will = kept.state.lock().will.take();
         match why {
             // In the queue before anything of a session that comes after it.
@@ -181,6 +181,6 @@ impl Shared {
         self.kept.remove_if(client_id, |_, now| Arc::ptr_eq(now, kept));
         self.timers.remove(client_id);
         self.router.forget(&kept.session);
-        kept.session.end();
+        self.shares.end(&kept.session);
     }
 }

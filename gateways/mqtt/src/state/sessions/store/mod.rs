@@ -75,7 +75,7 @@ use super::places::Places;
 use super::record::Incarnation;
 use super::session::{ConnectionId, Limits, Resend, Session, SessionKey};
 use crate::state::topics::Own;
-use crate::state::{PublishError, Publishing, Router, Topics};
+use crate::state::{PublishError, Publishing, Router, Shares, Topics};
 use crate::translate;
 
 pub use self::kept::Kicked;
@@ -87,6 +87,7 @@ pub struct Parts {
     pub core: AnyCore,
     pub topics: Arc<Topics>,
     pub router: Router,
+    pub shares: Arc<Shares>,
     pub publishing: Publishing,
     pub membership: Membership,
     pub places: Arc<Places>,
@@ -164,6 +165,7 @@ struct Shared {
     core: AnyCore,
     topics: Arc<Topics>,
     router: Router,
+    shares: Arc<Shares>,
     publishing: Publishing,
     membership: Membership,
     places: Arc<Places>,
@@ -195,13 +197,14 @@ struct Lives {
 impl Sessions {
     /// Reads all records, takes on what is nobody's, and keeps going in tasks that end with `stop`. Waits until the core answers.
     pub async fn start(parts: Parts) -> Sessions {
-        let Parts { core, topics, router, publishing, membership, places, settings, stop } = parts;
+        let Parts { core, topics, router, shares, publishing, membership, places, settings, stop } = parts;
         let own = Incarnation(membership.own().incarnation);
         let partitions = topics.own(Own::Sessions).partitions;
         let shared = Arc::new(Shared {
             core,
             topics,
             router,
+            shares,
             publishing,
             membership,
             places,
