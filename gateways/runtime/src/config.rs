@@ -8,6 +8,7 @@
 //! [kafka]
 //! listen = "0.0.0.0:9092"
 //! ```
+//! A list gives its flag as many values; a table in a list is the JSON of what it holds.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -93,18 +94,28 @@ fn with_text(mut command: Command, text: &str, section: &str, with_top: bool) ->
         else {
             bail!("unknown key {key}");
         };
-        let value = match value {
-            toml::Value::String(text) => text,
-            toml::Value::Integer(number) => number.to_string(),
-            toml::Value::Float(number) => number.to_string(),
-            toml::Value::Boolean(truth) => truth.to_string(),
-            _ => bail!("the value of {key} is neither a string, a number nor a boolean"),
+        let values = match value {
+            toml::Value::Array(values) => {
+                values.into_iter().map(|value| text_of(&key, value, true)).collect::<anyhow::Result<_>>()?
+            }
+            value => vec![text_of(&key, value, false)?],
         };
         // Defaults live as long as the command, which lives as long as the process; there are a few dozen at most.
-        let value: &'static str = value.leak();
-        command = command.mut_arg(id, |arg| arg.default_value(value).required(false));
+        let values: Vec<&'static str> = values.into_iter().map(|value| &*value.leak()).collect();
+        command = command.mut_arg(id, |arg| arg.default_values(values).required(false));
     }
     Ok(command)
+}
+
+fn text_of(key: &str, value: toml::Value, is_listed: bool) -> anyhow::Result<String> {
+    Ok(match value {
+        toml::Value::String(text) => text,
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Float(number) => number.to_string(),
+        toml::Value::Boolean(truth) => truth.to_string(),
+        toml::Value::Table(table) if is_listed => serde_json::to_string(&table)?,
+        _ => bail!("the value of {key} is neither a string, a number nor a boolean"),
+    })
 }
 
 #[cfg(test)]
@@ -120,6 +131,8 @@ mod tests {
         listen_at: String,
         #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
         auto: bool,
+        #[arg(long)]
+        rule: Vec<String>,
     }
 
     fn parse(text: &str, arguments: &[&str]) -> anyhow::Result<Flags> {
@@ -133,6 +146,17 @@ mod tests {
         let flags = parse(text, &["x", "--listen-at", "c:3"]).unwrap();
         assert_eq!((flags.core.as_str(), flags.listen_at.as_str(), flags.auto), ("c:1", "c:3", false));
         assert_eq!(parse(text, &["x"]).unwrap().listen_at, "b:2");
+    }
+
+    #[test]
+    fn a_list_is_many_values() {
+        let text = "core = 'c'\n[kafka]\nrule = ['a', 'b c']";
+        assert_eq!(parse(text, &["x"]).unwrap().rule, ["a", "b c"]);
+        assert_eq!(parse(text, &["x", "--rule", "d"]).unwrap().rule, ["d"]);
+        assert!(parse("core = 'c'\n[kafka]\nrule = []", &["x"]).unwrap().rule.is_empty());
+        let tables = "core = 'c'\n[[kafka.rule]]\nname = 'a'\nqos = 1\n[[kafka.rule]]\nname = 'b'";
+        assert_eq!(parse(tables, &["x"]).unwrap().rule, [r#"{"name":"a","qos":1}"#, r#"{"name":"b"}"#]);
+        assert!(parse("core = 'c'\n[kafka]\nrule = [['a']]", &["x"]).is_err());
     }
 
     #[test]

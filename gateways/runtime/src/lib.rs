@@ -11,6 +11,7 @@ pub mod marks;
 mod md5;
 pub mod membership;
 pub mod mirror;
+pub mod mosquitto;
 pub mod scram;
 pub mod stream;
 pub mod tls;

@@ -1,7 +1,8 @@
 //! The users: one store for all gateways, in the core's meta at `user/<name>`.
 //!
 //! Of a password only SCRAM verifiers and a salted hash are kept. A password that arrives in the clear (over TLS, one hopes)
-//! is checked against the hash, which may come from a RabbitMQ, where the user has one, and else against the verifiers.
+//! is checked against the hash, which may come from a RabbitMQ or a mosquitto, where the user has one, and else against
+//! the verifiers.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::random_16_bytes;
 use crate::md5;
+use crate::mosquitto::MosquittoHash;
 use crate::scram::{Hash, Verifier};
 
 /// The prefix of the users' keys.
@@ -37,6 +39,9 @@ pub struct User {
     /// Goes before the verifiers where both are there. Whoever changes the one changes or clears the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salted: Option<SaltedHash>,
+    /// As mosquitto keeps it. Goes before the verifiers, behind [`User::salted`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mosquitto: Option<MosquittoHash>,
     /// What the user is (`administrator`, `monitoring` …), for gateways that ask.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
@@ -131,11 +136,12 @@ impl User {
 
     /// Whether this is the user's password. Takes milliseconds: not for a thread that must not wait.
     pub fn accepts(&self, password: &str) -> bool {
-        match (&self.salted, &self.scram_sha_256, &self.scram_sha_512) {
+        match (&self.salted, &self.mosquitto, &self.scram_sha_256, &self.scram_sha_512) {
             (Some(salted), ..) => salted.accepts(password.as_bytes()),
-            (None, Some(verifier), _) => verifier.accepts(Hash::Sha256, password),
-            (None, None, Some(verifier)) => verifier.accepts(Hash::Sha512, password),
-            (None, None, None) => false,
+            (None, Some(hash), ..) => hash.accepts(password.as_bytes()),
+            (None, None, Some(verifier), _) => verifier.accepts(Hash::Sha256, password),
+            (None, None, None, Some(verifier)) => verifier.accepts(Hash::Sha512, password),
+            (None, None, None, None) => false,
         }
     }
 
@@ -162,6 +168,11 @@ impl<C: Core> Users<C> {
     pub fn new(core: C, given: &[(String, String)]) -> std::io::Result<Users<C>> {
         let given = given.iter().map(|(name, password)| Ok((name.clone(), User::of_password(password)?)));
         Ok(Users { core, given: given.collect::<std::io::Result<_>>()? })
+    }
+
+    /// Adds users to those that were given on the command line; they go before the stored ones.
+    pub fn give(&mut self, users: impl IntoIterator<Item = (String, User)>) {
+        self.given.extend(users);
     }
 
     pub async fn get(&self, name: &str) -> Result<Option<User>, MetaError> {
@@ -243,6 +254,16 @@ mod tests {
         }
         let none = SaltedHash { algorithm: HashAlgorithm::Sha256, hash: String::new() };
         assert!(!none.accepts(b"") && !none.accepts(b"x"));
+    }
+
+    #[test]
+    fn a_user_of_mosquittos_keeps_its_password() {
+        let hash = "$7$101$68gsrh5sEvZK9W4Y$4HeKlGiYctjAhtjfJhKdeczpiCMt2TFUa6JeZMz7dIRqK/ih44mpDetJ7ot6GVN81SGyMqhVuXE9Lm/Q6etnnA==";
+        let user = User { mosquitto: MosquittoHash::parse(hash).ok(), ..User::default() };
+        assert!(user.accepts("secret") && !user.accepts("Secret"));
+        let stored = serde_json::to_string(&user).unwrap();
+        assert_eq!(stored, format!("{{\"mosquitto\":\"{hash}\"}}"));
+        assert_eq!(serde_json::from_str::<User>(&stored).unwrap(), user);
     }
 
     #[test]

@@ -108,6 +108,7 @@ async fn alter<C: Core>(
         // A new password: the hash of the old one must not open the door any longer.
         if changes.iter().any(|(_, verifier)| verifier.is_some()) {
             user.salted = None;
+            user.mosquitto = None;
         }
     };
     users.change(name, change).await.map_err(unavailable)
