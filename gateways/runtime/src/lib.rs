@@ -25,5 +25,5 @@ pub use identity::Identity;
 pub use marks::Marks;
 pub use membership::{Member, Members, Membership, NodeId, Registration};
 pub use mirror::Mirror;
-pub use stream::Stream;
+pub use stream::{Carried, Stream};
 pub use topic_cache::{CachedTopic, TopicCache, TopicView};

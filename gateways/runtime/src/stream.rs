@@ -1,4 +1,4 @@
-//! A client's connection: plain or encrypted, read and written alike.
+//! A client's connection: plain, encrypted, or inside another protocol, read and written alike.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,6 +14,14 @@ pub enum Stream {
     Plain(TcpStream),
     /// Boxed: its buffers would make every plain connection larger.
     Tls(Box<TlsStream<TcpStream>>),
+    /// What another protocol carries, over one of those.
+    Carried(Box<dyn Carried>),
+}
+
+/// A stream of bytes within another protocol.
+pub trait Carried: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {
+    /// Ready when a read may find something; see [`Stream::poll_read_ready`].
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
 impl Stream {
@@ -23,6 +31,7 @@ impl Stream {
         match self {
             Stream::Plain(stream) => stream.poll_read_ready(context),
             Stream::Tls(_) => Poll::Ready(Ok(())),
+            Stream::Carried(stream) => stream.poll_read_ready(context),
         }
     }
 }
@@ -32,6 +41,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Carried(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -41,6 +51,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Carried(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -52,6 +63,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Carried(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         }
     }
 
@@ -59,6 +71,7 @@ impl AsyncWrite for Stream {
         match self {
             Stream::Plain(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
+            Stream::Carried(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -66,6 +79,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Carried(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
@@ -73,6 +87,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Carried(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

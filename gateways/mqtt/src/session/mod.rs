@@ -23,6 +23,7 @@ mod handshake;
 mod outgoing;
 mod publish;
 mod serve;
+pub mod websocket;
 mod wire;
 
 use std::future::Future;
