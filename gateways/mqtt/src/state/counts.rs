@@ -1,0 +1,118 @@
+//! What this gateway has done, in numbers: what `$SYS` tells.
+//!
+//! Atomics, added to from all connections. Whoever has many to add adds them once for all that one read or write brought.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that rises and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub fn add(&self, more: u64) -> u64 {
+        self.0.fetch_add(more, Ordering::Relaxed).wrapping_add(more)
+    }
+
+    pub fn subtract(&self, less: u64) {
+        self.0.fetch_sub(less, Ordering::Relaxed);
+    }
+
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Less than nothing, for the moment in which one is taken away before it was added, is nothing.
+    pub fn get(&self) -> u64 {
+        u64::try_from(self.0.load(Ordering::Relaxed).cast_signed()).unwrap_or(0)
+    }
+}
+
+/// All of them, since the gateway started.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Bytes of packets, both ways.
+    pub bytes_received: Counter,
+    pub bytes_sent: Counter,
+    /// Packets of every kind.
+    pub packets_received: Counter,
+    pub packets_sent: Counter,
+    /// PUBLISH packets.
+    pub publishes_received: Counter,
+    pub publishes_sent: Counter,
+    /// Messages that were not sent on: their receiver was too slow, or they were too large for it.
+    pub publishes_dropped: Counter,
+    /// Bytes of payloads.
+    pub payload_bytes_received: Counter,
+    pub payload_bytes_sent: Counter,
+    /// TCP connections, whether or not they became clients.
+    pub sockets_opened: Counter,
+    /// CONNECT packets.
+    pub connects_received: Counter,
+    /// Clients that are connected. [`Counts::client_connects`] and [`Counts::client_disconnects`] keep it.
+    clients_connected: Gauge,
+    /// The most that there were at once.
+    clients_maximum: AtomicU64,
+    /// Sessions kept here, connected or not.
+    pub sessions: Gauge,
+    /// Sessions that came to their end while nobody was connected.
+    pub sessions_expired: Counter,
+    pub subscriptions: Gauge,
+    pub shared_subscriptions: Gauge,
+    pub retained_messages: Gauge,
+    /// Messages that wait for sessions kept here, and retained ones.
+    pub stored_messages: Gauge,
+    pub stored_payload_bytes: Gauge,
+}
+
+impl Counts {
+    pub fn client_connects(&self) {
+        let connected = self.clients_connected.add(1);
+        self.clients_maximum.fetch_max(connected, Ordering::Relaxed);
+    }
+
+    pub fn client_disconnects(&self) {
+        self.clients_connected.subtract(1);
+    }
+
+    pub fn clients_connected(&self) -> u64 {
+        self.clients_connected.get()
+    }
+
+    pub fn clients_maximum(&self) -> u64 {
+        self.clients_maximum.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_clients_are_remembered() {
+        let counts = Counts::default();
+        counts.client_connects();
+        counts.client_connects();
+        counts.client_disconnects();
+        counts.client_connects();
+        assert_eq!((counts.clients_connected(), counts.clients_maximum()), (2, 2));
+        let gauge = Gauge::default();
+        gauge.subtract(1);
+        assert_eq!(gauge.get(), 0);
+        gauge.add(3);
+        assert_eq!(gauge.get(), 2);
+    }
+}
