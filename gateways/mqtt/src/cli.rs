@@ -12,6 +12,9 @@ use gateway_runtime::tls::TlsFiles;
 use gateway_runtime::{NodeId, ready, signals};
 
 use crate::state::TopicRules;
+use crate::state::access::{AccessConfig, CertificateIdentity};
+use crate::state::auto_subscribe::AutoSubscribe;
+use crate::state::rewrite::RewriteRule;
 use crate::state::sessions::Limits;
 use crate::{Config, TlsConfig, check, start};
 
@@ -103,6 +106,33 @@ pub struct Flags {
     /// Whether clients may come without a user name.
     #[arg(long, env = "POLYMQ_MQTT_ALLOW_ANONYMOUS", default_value_t = true, action = clap::ArgAction::Set)]
     allow_anonymous: bool,
+    /// mosquitto's password file: its users may log in with their passwords, beside those that are stored.
+    #[arg(long, env = "POLYMQ_MQTT_PASSWORD_FILE")]
+    password_file: Option<PathBuf>,
+    /// mosquitto's ACL file. Without it, the access rules are those that are stored (mqtt/acl).
+    #[arg(long, env = "POLYMQ_MQTT_ACL_FILE")]
+    acl_file: Option<PathBuf>,
+    /// What of a TLS client's certificate is its user name: none, common-name or subject. A client that has one needs no password.
+    #[arg(long, env = "POLYMQ_MQTT_IDENTITY_FROM_CERTIFICATE", default_value = "none")]
+    identity_from_certificate: CertificateIdentity,
+    /// Topics that clients name become others: JSON, as often as wanted; in the file, tables with action, source_topic, re, dest_topic.
+    #[arg(long, env = "POLYMQ_MQTT_REWRITE")]
+    rewrite: Vec<RewriteRule>,
+    /// What every client is subscribed to: JSON, as often as wanted; in the file, tables with topic, qos, nl, rap, rh.
+    #[arg(long, env = "POLYMQ_MQTT_AUTO_SUBSCRIBE")]
+    auto_subscribe: Vec<AutoSubscribe>,
+    /// Seconds between the values under $SYS; 0: there are none.
+    #[arg(long, env = "POLYMQ_MQTT_SYS_INTERVAL_SECONDS", default_value_t = 10)]
+    sys_interval_seconds: u64,
+    /// Where to listen for WebSockets; port 0 is picked.
+    #[arg(long, env = "POLYMQ_MQTT_LISTEN_WEBSOCKET")]
+    listen_websocket: Option<SocketAddr>,
+    /// The path that WebSockets have to ask for; *: any.
+    #[arg(long, env = "POLYMQ_MQTT_WEBSOCKET_PATH", default_value = "/mqtt")]
+    websocket_path: String,
+    /// Where to listen for WebSockets with TLS; port 0 is picked. Needs --tls-certificate and --tls-key.
+    #[arg(long, env = "POLYMQ_MQTT_LISTEN_WEBSOCKET_TLS", requires = "tls_certificate", requires = "tls_key")]
+    listen_websocket_tls: Option<SocketAddr>,
     /// Where to listen with TLS; port 0 is picked. Needs --tls-certificate and --tls-key.
     #[arg(long, env = "POLYMQ_MQTT_LISTEN_TLS", requires = "tls_certificate", requires = "tls_key")]
     listen_tls: Option<SocketAddr>,
@@ -135,7 +165,8 @@ impl Flags {
         let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3600));
         Ok(Config {
             listen: self.listen,
-            websocket_listen: None,
+            websocket_listen: self.listen_websocket,
+            websocket_path: Some(self.websocket_path.clone()).filter(|path| path != "*"),
             advertised: self.advertised.clone(),
             node_id: self.node_id,
             session_timeout: Duration::from_millis(u64::from(self.session_timeout_ms)),
@@ -166,13 +197,23 @@ impl Flags {
             checkpoint_interval: Duration::from_millis(self.checkpoint_interval_ms),
             retained_cache_bytes: self.retained_cache_bytes,
             share_expiry: Duration::from_secs(self.share_expiry_seconds),
-            allow_anonymous: self.allow_anonymous,
+            access: AccessConfig {
+                allow_anonymous: self.allow_anonymous,
+                password_file: self.password_file.clone(),
+                acl_file: self.acl_file.clone(),
+                identity_from_certificate: self.identity_from_certificate,
+            },
+            rewrite: self.rewrite.clone(),
+            auto_subscribe: self.auto_subscribe.clone(),
+            sys_interval: (self.sys_interval_seconds > 0).then(|| Duration::from_secs(self.sys_interval_seconds)),
         })
     }
 
     fn tls(&self) -> Option<TlsConfig> {
+        self.listen_tls.or(self.listen_websocket_tls)?;
         Some(TlsConfig {
-            listen: self.listen_tls?,
+            listen: self.listen_tls,
+            websocket_listen: self.listen_websocket_tls,
             files: TlsFiles {
                 certificate: self.tls_certificate.clone()?,
                 key: self.tls_key.clone()?,
@@ -237,6 +278,25 @@ fn in_memory(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn listeners_and_lists_are_read() {
+        let of = |more: &[&str]| {
+            let flags = Flags::try_parse_from([&["polymq-mqtt"], more].concat());
+            flags.map(|flags| flags.to_config().unwrap())
+        };
+        let config = of(&["--listen-websocket", "127.0.0.1:0", "--websocket-path", "*"]).unwrap();
+        assert!(config.websocket_listen.is_some() && config.websocket_path.is_none() && config.tls.is_none());
+        let tls = ["--listen-websocket-tls", "127.0.0.1:0", "--tls-certificate", "c", "--tls-key", "k"];
+        let config = of(&tls).unwrap();
+        assert_eq!(config.tls.map(|tls| (tls.listen.is_some(), tls.websocket_listen.is_some())), Some((false, true)));
+        assert!(of(&tls[..2]).is_err());
+        let rewrite = r#"{"source_topic":"a","re":"^a$","dest_topic":"b"}"#;
+        let config = of(&["--rewrite", rewrite, "--auto-subscribe", r#"{"topic":"a/%c"}"#]).unwrap();
+        assert_eq!((config.rewrite.len(), config.auto_subscribe.len()), (1, 1));
+        assert!(of(&["--rewrite", "{}"]).is_err() && of(&["--identity-from-certificate", "cn"]).is_err());
+        assert!(of(&["--sys-interval-seconds", "0"]).unwrap().sys_interval.is_none());
+    }
 
     #[test]
     fn rules_and_durability_are_read() {

@@ -29,20 +29,28 @@ use gateway_runtime::listener::{self, Server};
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
 use gateway_runtime::{CoreSession, Identity, Membership, NodeId, Purpose, Registration, Stream, TopicCache};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::Peer;
+use crate::session::websocket::WebSocket;
+use crate::state::access::{Access, AccessConfig};
+use crate::state::auto_subscribe::AutoSubscribe;
 use crate::state::delayed::Mover;
+use crate::state::rewrite::{Rewrite, RewriteRule};
 use crate::state::sessions::store::{Parts, Settings};
 use crate::state::sessions::{ConnectionId, Limits, Places};
-use crate::state::{Publishing, RetainedStore, Router, Sessions, Shares, TopicRules, Topics, shares};
+use crate::state::sys::SysMessage;
+use crate::state::{Counts, Publishing, RetainedStore, Router, Sessions, Shares, Sys, TopicRules, Topics, shares};
 
 /// How the gateway is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: SocketAddr,
-    /// Where WebSockets are listened for, at the path `/mqtt`. None: nowhere.
+    /// Where WebSockets are listened for. None: nowhere.
     pub websocket_listen: Option<SocketAddr>,
+    /// The path that they have to ask for. None: any.
+    pub websocket_path: Option<String>,
     /// The host and port that other gateways tell of this one. None: what is listened on.
     pub advertised: Option<(String, u16)>,
     pub node_id: NodeId,
@@ -79,14 +87,23 @@ pub struct Config {
     pub retained_cache_bytes: usize,
     /// How long a shared subscription stays without members.
     pub share_expiry: Duration,
-    /// Whether clients may come without a user name.
-    pub allow_anonymous: bool,
+    /// Who is let in, and what it may do.
+    pub access: AccessConfig,
+    /// Topics that clients name become others.
+    pub rewrite: Vec<RewriteRule>,
+    /// What every client is subscribed to when it connects.
+    pub auto_subscribe: Vec<AutoSubscribe>,
+    /// How often the values under `$SYS` are made. None: never.
+    pub sys_interval: Option<Duration>,
 }
 
 /// The listener with TLS.
 #[derive(Clone, Debug)]
 pub struct TlsConfig {
-    pub listen: SocketAddr,
+    /// None: for WebSockets only.
+    pub listen: Option<SocketAddr>,
+    /// Where WebSockets over TLS are listened for. None: nowhere.
+    pub websocket_listen: Option<SocketAddr>,
     pub files: TlsFiles,
 }
 
@@ -95,6 +112,7 @@ impl Default for Config {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
             websocket_listen: None,
+            websocket_path: Some("/mqtt".into()),
             advertised: None,
             node_id: NodeId::Lowest,
             session_timeout: Duration::from_secs(6),
@@ -121,7 +139,10 @@ impl Default for Config {
             checkpoint_interval: Duration::from_secs(2),
             retained_cache_bytes: 64 << 20,
             share_expiry: Duration::from_secs(3600),
-            allow_anonymous: true,
+            access: AccessConfig::default(),
+            rewrite: Vec::new(),
+            auto_subscribe: Vec::new(),
+            sys_interval: Some(Duration::from_secs(10)),
         }
     }
 }
@@ -144,6 +165,10 @@ pub struct Gateway {
     pub sessions: Sessions,
     pub retained: Arc<RetainedStore>,
     pub shares: Arc<Shares>,
+    pub access: Access<AnyCore>,
+    pub rewrite: Rewrite,
+    pub counts: Arc<Counts>,
+    pub sys: Sys,
     next_connection: AtomicU64,
     /// Ends the tasks of this gateway.
     pub stop: CancellationToken,
@@ -159,7 +184,8 @@ impl Gateway {
 /// A running gateway.
 pub struct Handle {
     server: Server,
-    tls_server: Option<Server>,
+    /// The other listeners, by their names.
+    servers: Vec<(&'static str, Server)>,
     membership: Membership,
     core_session: CoreSession,
     lease_session: CoreSession,
@@ -182,21 +208,17 @@ impl Handle {
 
     /// Everything that listens, by its name.
     pub fn addresses(&self) -> BTreeMap<String, String> {
-        let mut addresses = BTreeMap::from([("mqtt".to_owned(), self.address().to_string())]);
-        let tls = self.tls_server.as_ref().map(|server| ("mqtt-tls".to_owned(), server.address().to_string()));
-        addresses.extend(tls);
-        addresses
+        let others = self.servers.iter().map(|(name, server)| (*name, server.address()));
+        let all = others.chain([("mqtt", self.address())]);
+        all.map(|(name, address)| (name.to_owned(), address.to_string())).collect()
     }
 
     /// Tells all clients goodbye, and ends.
     pub async fn stop(self) {
         self.sessions.begin_stop();
-        let tls_stops = async {
-            if let Some(server) = self.tls_server {
-                server.stop(self.drain).await;
-            }
-        };
-        tokio::join!(self.server.stop(self.drain), tls_stops);
+        let servers = self.servers.into_iter().map(|(_, server)| server).chain([self.server]);
+        let mut stopping: JoinSet<()> = servers.map(|server| server.stop(self.drain)).collect();
+        while stopping.join_next().await.is_some() {}
         self.sessions.finish_stop().await;
         self.membership.leave().await;
         let left = async { tokio::join!(self.lease_session.leave(), self.core_session.leave()) };
@@ -223,7 +245,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     // Bound before it is registered: whoever was registered at this address lives no more.
     let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     config.listen = listener.local_addr()?;
-    let tls = config.tls.as_mut().map(bind_tls).transpose()?;
+    let bound = bind_others(&config)?;
     let membership = Membership::start(core.clone(), registration(&config), stop.clone()).await?;
     let identity =
         Identity::establish(&core, membership.own().node_id).await.context("cannot learn the cluster's id")?;
@@ -244,6 +266,14 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         expiry: config.share_expiry,
         stop: stop.clone(),
     });
+    let access = Access::start(core.clone(), config.access.clone(), stop.clone()).await?;
+    let rewrite = Rewrite::new(&config.rewrite).context("cannot read the rewrite rules")?;
+    let counts = Arc::new(Counts::default());
+    let told = router.clone();
+    let tell = move |messages: Vec<SysMessage>| {
+        messages.iter().filter_map(SysMessage::to_message).for_each(|message| told.push_local(message));
+    };
+    let sys = Sys::start(counts.clone(), config.sys_interval, tell, stop.clone());
     let (connections_max, drain) = (config.connections_max, config.drain);
     let publishing = Publishing::new(core.clone(), topics.clone());
     let mover = Mover {
@@ -286,10 +316,15 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         sessions: sessions.clone(),
         retained,
         shares,
+        access,
+        rewrite,
+        counts,
+        sys,
         next_connection: AtomicU64::new(1),
         stop: stop.clone(),
     });
-    let tls_server = tls.map(|tls| serve_tls(gateway.clone(), tls)).transpose()?;
+    let served = bound.into_iter().map(|bound| Ok((bound.name, serve_bound(gateway.clone(), bound)?)));
+    let servers = served.collect::<std::io::Result<_>>()?;
     let serving = gateway.clone();
     let server = listener::serve(listener, connections_max, move |stream, address, draining| {
         let gateway = serving.clone();
@@ -297,7 +332,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         async move { session::run(gateway, Stream::Plain(stream), peer, draining).await }
     })?;
     tracing::info!(address = %server.address(), "the MQTT gateway listens");
-    Ok(Handle { server, tls_server, membership, core_session, lease_session, sessions, stop, drain })
+    Ok(Handle { server, servers, membership, core_session, lease_session, sessions, stop, drain })
 }
 
 /// Begins the names under which this gateway holds messages: no other gateway, and not this one after a restart, has the same.
@@ -326,33 +361,62 @@ fn registration(config: &Config) -> Registration {
     }
 }
 
-/// The listener with TLS before it is served.
-struct BoundTls {
+/// A listener before it is served.
+struct Bound {
+    name: &'static str,
     listener: TcpListener,
-    tls: Tls,
+    tls: Option<Tls>,
+    is_websocket: bool,
 }
 
-fn bind_tls(config: &mut TlsConfig) -> anyhow::Result<BoundTls> {
-    let tls = Tls::load(&config.files)?;
-    let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    config.listen = listener.local_addr()?;
-    Ok(BoundTls { listener, tls })
+/// All but the plain one.
+fn bind_others(config: &Config) -> anyhow::Result<Vec<Bound>> {
+    let tls = config.tls.as_ref().map(|tls| Tls::load(&tls.files)).transpose()?;
+    let listens = [
+        ("mqtt-tls", config.tls.as_ref().and_then(|tls| tls.listen), tls.clone(), false),
+        ("mqtt-ws", config.websocket_listen, None, true),
+        ("mqtt-wss", config.tls.as_ref().and_then(|tls| tls.websocket_listen), tls, true),
+    ];
+    let bound = listens.into_iter().filter_map(|(name, listen, tls, is_websocket)| {
+        let address = listen?;
+        let listener = listener::bind(address).with_context(|| format!("cannot listen on {address}"));
+        Some(listener.map(|listener| Bound { name, listener, tls, is_websocket }))
+    });
+    bound.collect()
 }
 
-fn serve_tls(gateway: Arc<Gateway>, bound: BoundTls) -> std::io::Result<Server> {
+fn serve_bound(gateway: Arc<Gateway>, bound: Bound) -> std::io::Result<Server> {
+    let Bound { listener, tls, is_websocket, .. } = bound;
     let connections_max = gateway.config.connections_max;
-    listener::serve(bound.listener, connections_max, move |stream, address, draining| {
-        let (gateway, tls) = (gateway.clone(), bound.tls.clone());
+    listener::serve(listener, connections_max, move |stream, address, draining| {
+        let (gateway, tls) = (gateway.clone(), tls.clone());
         async move {
-            match tls.accept(stream).await {
-                Ok(stream) => {
-                    let peer = Peer { address, is_tls: true, subject: client_subject(&stream) };
-                    session::run(gateway, Stream::Tls(stream), peer, draining).await;
+            let mut peer = Peer { address, is_tls: tls.is_some(), subject: None };
+            let mut stream = match tls {
+                None => Stream::Plain(stream),
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => {
+                        peer.subject = client_subject(&stream);
+                        Stream::Tls(stream)
+                    }
+                    Err(error) => return tracing::info!(peer = %address, reason = %error, "no TLS with a client"),
+                },
+            };
+            if is_websocket {
+                match Box::pin(upgraded(&gateway, stream)).await {
+                    Ok(carried) => stream = carried,
+                    Err(error) => return tracing::info!(peer = %address, reason = %error, "no WebSocket with a client"),
                 }
-                Err(error) => tracing::info!(peer = %address, reason = %error, "no TLS with a client"),
             }
+            session::run(gateway, stream, peer, draining).await;
         }
     })
+}
+
+async fn upgraded(gateway: &Gateway, stream: Stream) -> std::io::Result<Stream> {
+    let accepting = WebSocket::accept(stream, gateway.config.websocket_path.as_deref());
+    let accepted = tokio::time::timeout(gateway.config.handshake_max, accepting).await;
+    Ok(Stream::Carried(Box::new(accepted.map_err(std::io::Error::from)??)))
 }
 
 /// Milliseconds since 1970; 0 where the clock is before it.
