@@ -16,6 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 START_SECONDS_MAX = 60
@@ -52,6 +53,10 @@ def listens(address):
         return True
     except OSError:
         return False
+
+
+class Unable(Exception):
+    """This server cannot have those settings, and why."""
 
 
 class Server:
@@ -160,14 +165,29 @@ class PolyMQ(Server):
         self.binary = pathlib.Path(binary).resolve()
         self.split = self.binary.name == "polymq-mqtt"
         self.core, self.core_address = None, f"127.0.0.1:{free_port()}"
+        self.management_address = f"127.0.0.1:{free_port()}"
 
     def start(self):
+        if self.split and self.needs == "scram":
+            raise Unable("it takes the AMQP gateway too to make the user: polymq, all in one")
         if self.split:
             command = [self.binary.parent / "polymq-core", "--data", self.folder / "data", "--listen", self.core_address]
             with open(self.folder / "log", "ab") as log:
                 self.core = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                                              env={**os.environ, **self._environment()}, preexec_fn=_dies_with_parent)
-        return super().start()
+        super().start()
+        if self.needs == "scram":
+            self._make_user()
+        return self
+
+    def _make_user(self):
+        """Users are the core's, whichever gateway makes them; AMQP's management has a way in for the first."""
+        request = urllib.request.Request(f"http://{self.management_address}/api/users/user", method="PUT", data=b'{"password": "pencil", "tags": ""}',
+                                         headers={"Authorization": "Basic Z3Vlc3Q6Z3Vlc3Q=", "Content-Type": "application/json"})
+        try:
+            urllib.request.urlopen(request, timeout=10).close()
+        except OSError as fault:
+            raise RuntimeError(f"the user could not be made: {fault}") from fault
 
     def stop(self):
         super().stop()
@@ -184,13 +204,16 @@ class PolyMQ(Server):
         ready = ["--ready-file", str(self.folder / "ready.json")]
         if self.split:
             return [str(self.binary), "--core", self.core_address, "--listen", self.address, *ready]
-        return [str(self.binary), "serve", "--gateways", "mqtt", "--data", str(self.folder / "data"), "--core-listen", self.core_address,
-                "--mqtt-listen", self.address, *ready]
+        amqp = ["--amqp-listen", "127.0.0.1:0", "--amqp-management-listen", self.management_address] if self.needs == "scram" else []
+        return [str(self.binary), "serve", "--gateways", "mqtt,amqp" if amqp else "mqtt", "--data", str(self.folder / "data"),
+                "--core-listen", self.core_address, "--mqtt-listen", self.address, *amqp, *ready]
 
     def _environment(self):
         environment = {"POLYMQ_ADMIN_LISTEN": "127.0.0.1:0", "POLYMQ_MQTT_LISTEN_WEBSOCKET": self.websocket_address}
         if self.needs in ("auth", "scram"):
             environment |= {"POLYMQ_MQTT_ALLOW_ANONYMOUS": "false"}
+        if self.needs == "auth":
+            environment |= {"POLYMQ_MQTT_PASSWORD_FILE": str(self.folder / "passwords"), "POLYMQ_MQTT_ACL_FILE": str(self.folder / "access")}
         if self.needs == "limits":
             environment |= {"POLYMQ_MQTT_MAXIMUM_PACKET_SIZE": "2000", "POLYMQ_MQTT_RECEIVE_MAXIMUM": "3", "POLYMQ_MQTT_MAX_KEEPALIVE_SECONDS": "60"}
         return environment
