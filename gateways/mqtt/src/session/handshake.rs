@@ -78,9 +78,10 @@ pub(super) async fn run(
     };
     let version = connect.version;
     let wants_reasons = connect.properties.request_problem_information().unwrap_or(true);
+    let packet_bytes_max = packet_bytes_max(&connect);
     match open(gateway, wire, peer, connect, draining).await {
         Err(HandshakeError::Refused(refusal)) => {
-            put_refusal(wire, version, refusal, wants_reasons);
+            put_refusal(wire, version, refusal, wants_reasons, packet_bytes_max);
             let _ = wire.send().await;
             Err(HandshakeError::Refused(refusal))
         }
@@ -107,7 +108,7 @@ fn read_connect(wire: &mut Wire, frame: Frame) -> Result<Connect, HandshakeError
             // [3.1.1: MQTT-3.1.2-2].
             let is_connect = frame.first >> 4 == 1;
             if is_connect && error.reason == Reason::UnsupportedProtocolVersion && error.statement != "MQTT-3.1.2-1" {
-                put_refusal(wire, Version::Mqtt311, error.into(), false);
+                put_refusal(wire, Version::Mqtt311, error.into(), false, usize::MAX);
             }
             return Err(error.into());
         }
@@ -115,23 +116,32 @@ fn read_connect(wire: &mut Wire, frame: Frame) -> Result<Connect, HandshakeError
     let is_connect = frame.first >> 4 == 1;
     Connect::decode(frame).map_err(|error| {
         if is_connect {
-            put_refusal(wire, version, error.into(), true);
+            put_refusal(wire, version, error.into(), true, usize::MAX);
         }
         error.into()
     })
 }
 
+/// The largest packet that the client takes [MQTT-3.1.2-24].
+fn packet_bytes_max(connect: &Connect) -> usize {
+    connect.properties.maximum_packet_size_bytes().map_or(usize::MAX, |bytes| bytes.get() as usize)
+}
+
 /// CONNACK with a refusal, where the version has one for it.
-fn put_refusal(wire: &mut Wire, version: Version, refusal: Refusal, wants_reasons: bool) {
+fn put_refusal(wire: &mut Wire, version: Version, refusal: Refusal, wants_reasons: bool, packet_bytes_max: usize) {
     let reason = match version {
         Version::Mqtt5 if !refusal.reason.may_stand_in(Place::Connack, Sender::Server) => Reason::Unspecified,
         _ => refusal.reason,
     };
     let told =
         Text::new(refusal.what).filter(|_| wants_reasons && version == Version::Mqtt5).map(Property::ReasonString);
-    let properties = Properties::new(told).unwrap_or_default();
-    // What has no return code is answered with the end of the connection alone.
-    let _ = wire.out.put(&Packet::Connack(Connack { session_present: false, reason, properties }), version, usize::MAX);
+    let connack = |properties| Packet::Connack(Connack { session_present: false, reason, properties });
+    let with_reason = connack(Properties::new(told).unwrap_or_default());
+    if wire.out.put(&with_reason, version, packet_bytes_max).is_err() {
+        // Without the string it may be small enough. What has no return code, or is still too large, is answered with the end of
+        // the connection alone.
+        let _ = wire.out.put(&connack(Properties::default()), version, packet_bytes_max);
+    }
 }
 
 async fn open(
@@ -170,7 +180,7 @@ async fn open(
     }
     let client = Client {
         version,
-        packet_bytes_max: asked.maximum_packet_size_bytes().map_or(usize::MAX, |bytes| bytes.get() as usize),
+        packet_bytes_max: packet_bytes_max(&connect),
         topic_alias_max: asked.topic_alias_maximum().unwrap_or(0).min(config.topic_alias_maximum),
         window,
         wants_reasons: asked.request_problem_information().unwrap_or(true),

@@ -18,6 +18,6 @@ pub mod store;
 pub use delivery::{Delivery, Message, Place, ShareLease, SubscriptionIds, Wish};
 pub use places::Places;
 pub use session::{
-    ConnectionId, Held, Limits, Resend, Session, SessionKey, Snapshot, Subscribed, Taken, UnknownPacketId, Waiting,
+    ConnectionId, Held, Limits, Resend, Session, SessionKey, Snapshot, Subscribed, Taken, Unfit, Waiting,
 };
 pub use store::{Closing, Kicked, OpenError, OpenRequest, Opened, Sessions, StoredWill};

@@ -141,10 +141,16 @@ pub enum Resend {
     Release { packet_id: PacketId },
 }
 
-/// An answer of the client to an identifier that it was not asked about.
+/// An answer of the client that does not fit what it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no such packet identifier is in use")]
-pub struct UnknownPacketId;
+pub enum Unfit {
+    /// Late, or twice: nothing is sent under it.
+    #[error("no such packet identifier is in use")]
+    Unknown,
+    /// What it was sent asks for another packet (4.3).
+    #[error("another answer is due for this packet identifier")]
+    Another,
+}
 
 /// What is kept of a session in the log.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -426,21 +432,21 @@ impl Session {
     // What the client answers.
 
     /// PUBACK, or a PUBREC with a failure: the message is done with.
-    pub fn acknowledged(&self, packet_id: PacketId, qos: QoS) -> Result<Option<ShareLease>, UnknownPacketId> {
+    pub fn acknowledged(&self, packet_id: PacketId, qos: QoS) -> Result<Option<ShareLease>, Unfit> {
         let mut state = self.state.lock();
-        let flight = state.flights.get(&packet_id).ok_or(UnknownPacketId)?;
+        let flight = state.flights.get(&packet_id).ok_or(Unfit::Unknown)?;
         if flight.is_released || flight.what.qos() != qos {
-            return Err(UnknownPacketId);
+            return Err(Unfit::Another);
         }
         state.finish(packet_id)
     }
 
     /// PUBREC. PUBREL follows, for a persistent session when its record is kept.
-    pub fn received(&self, packet_id: PacketId) -> Result<(), UnknownPacketId> {
+    pub fn received(&self, packet_id: PacketId) -> Result<(), Unfit> {
         let mut state = self.state.lock();
-        let flight = state.flights.get_mut(&packet_id).ok_or(UnknownPacketId)?;
+        let flight = state.flights.get_mut(&packet_id).ok_or(Unfit::Unknown)?;
         if flight.what.qos() != QoS::ExactlyOnce {
-            return Err(UnknownPacketId);
+            return Err(Unfit::Another);
         }
         flight.is_released = true;
         state.changes += 1;
@@ -448,10 +454,10 @@ impl Session {
     }
 
     /// PUBCOMP.
-    pub fn completed(&self, packet_id: PacketId) -> Result<Option<ShareLease>, UnknownPacketId> {
+    pub fn completed(&self, packet_id: PacketId) -> Result<Option<ShareLease>, Unfit> {
         let mut state = self.state.lock();
-        if !state.flights.get(&packet_id).is_some_and(|flight| flight.is_released) {
-            return Err(UnknownPacketId);
+        if !state.flights.get(&packet_id).ok_or(Unfit::Unknown)?.is_released {
+            return Err(Unfit::Another);
         }
         state.finish(packet_id)
     }
@@ -653,8 +659,8 @@ impl State {
         None
     }
 
-    fn finish(&mut self, packet_id: PacketId) -> Result<Option<ShareLease>, UnknownPacketId> {
-        let flight = self.flights.remove(&packet_id).ok_or(UnknownPacketId)?;
+    fn finish(&mut self, packet_id: PacketId) -> Result<Option<ShareLease>, Unfit> {
+        let flight = self.flights.remove(&packet_id).ok_or(Unfit::Unknown)?;
         self.changes += 1;
         Ok(match flight.what {
             Held::Here(delivery) => delivery.share,

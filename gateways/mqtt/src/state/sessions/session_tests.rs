@@ -74,8 +74,8 @@ fn a_window_holds_back_what_is_to_be_acknowledged() {
     let taken = take(&session);
     assert_eq!((offsets(&taken), ids(&taken)), (vec![0, 1], vec![1, 2]));
     assert!(take(&session).deliveries.is_empty());
-    assert_eq!(session.acknowledged(id(3), QoS::AtLeastOnce), Err(UnknownPacketId));
-    assert_eq!(session.acknowledged(id(2), QoS::ExactlyOnce), Err(UnknownPacketId));
+    assert_eq!(session.acknowledged(id(3), QoS::AtLeastOnce), Err(Unfit::Unknown));
+    assert_eq!(session.acknowledged(id(2), QoS::ExactlyOnce), Err(Unfit::Another));
     assert_eq!(session.acknowledged(id(2), QoS::AtLeastOnce), Ok(None));
     let taken = take(&session);
     assert_eq!((offsets(&taken), ids(&taken)), (vec![2], vec![3]));
@@ -87,13 +87,13 @@ fn exactly_once_ends_with_pubcomp() {
     session.attach(CONNECTION, 10, true);
     session.push(&message(0, QoS::ExactlyOnce), &[wish(QoS::ExactlyOnce)]);
     assert!(take(&session).must_record);
-    assert_eq!(session.completed(id(1)), Err(UnknownPacketId));
+    assert_eq!(session.completed(id(1)), Err(Unfit::Another));
     assert_eq!(session.received(id(1)), Ok(()));
     // Repeated by a client that has not seen our PUBREL.
     assert_eq!(session.received(id(1)), Ok(()));
-    assert_eq!(session.acknowledged(id(1), QoS::ExactlyOnce), Err(UnknownPacketId));
+    assert_eq!(session.acknowledged(id(1), QoS::ExactlyOnce), Err(Unfit::Another));
     assert_eq!(session.completed(id(1)), Ok(None));
-    assert_eq!(session.completed(id(1)), Err(UnknownPacketId));
+    assert_eq!(session.completed(id(1)), Err(Unfit::Unknown));
 }
 
 #[test]
