@@ -38,9 +38,7 @@ pub async fn run(options: &Options, retained: &Retained) -> Result<()> {
             ensure!(frame.kind() == PUBACK && frame.reason() < 0x80, "a retained message was not acknowledged");
             acknowledged += 1;
         }
-        if acknowledged < sent && sent - acknowledged >= retained.window
-            || sent == retained.count && acknowledged < sent
-        {
+        if acknowledged < sent && (sent == retained.count || sent - acknowledged >= retained.window) {
             timeout(SILENCE_MAX, client.inbox.fill(&mut client.stream)).await.context("no acknowledgements")??;
         }
     }
