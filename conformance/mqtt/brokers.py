@@ -39,13 +39,15 @@ class Broker(base.Broker):
 
 class Mosquitto(Broker):
     """Debian's package, unpacked (conformance/setup mosquitto). `settings`: more lines for mosquitto.conf, before its listeners;
-    `listeners`: lines after them, for listeners of one's own; `anonymous`: whether who shows no password comes in."""
+    `listeners`: lines after them, for listeners of one's own; `anonymous`: whether who shows no password comes in; `autosave`: whether
+    its file is written after each change, so that it survives kill -9 as far as it can."""
 
     name = "mosquitto"
 
-    def __init__(self, settings=(), listeners=(), anonymous=True):
+    def __init__(self, settings=(), listeners=(), anonymous=True, autosave=True):
         super().__init__()
         self.settings, self.listeners, self.anonymous = list(settings), list(listeners), anonymous
+        self.saving = ["autosave_on_changes true", "autosave_interval 1", "sys_interval 1"] if autosave else []
         self.also = []  # addresses of those listeners
 
     def launch(self, part):
@@ -53,8 +55,7 @@ class Mosquitto(Broker):
         (self.folder / "mosquitto.conf").write_text("\n".join([
             # As root it would become another user, who may not write here.
             "user root", f"allow_anonymous {str(self.anonymous).lower()}", "persistence true", f"persistence_location {self.folder}/data/",
-            # Its file is written after each change, so that it survives kill -9 as far as it can.
-            "autosave_on_changes true", "autosave_interval 1", "sys_interval 1", "log_dest stderr", "log_type error", "log_type warning", "log_type notice",
+            *self.saving, "log_dest stderr", "log_type error", "log_type warning", "log_type notice",
             *self.settings, listener(self.address), listener(self.websocket), "protocol websockets", *self.listeners, ""]))
         self.spawn(part, [tool("mosquitto"), "-c", self.folder / "mosquitto.conf"], {})
 

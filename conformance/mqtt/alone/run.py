@@ -515,7 +515,7 @@ def scram_sha_256():
 
 @case
 def server_keep_alive():
-    with Own(settings=["max_keepalive 30"], POLYMQ_MQTT_KEEP_ALIVE_SECONDS_MAX="30") as own:
+    with Own(settings=["max_keepalive 30"], POLYMQ_MQTT_MAX_KEEPALIVE_SECONDS="30") as own:
         kit = own.kit()
         same(30, kit.wire("long", keepalive=1000).connack.properties.get("server_keep_alive"), "server keep alive")
         same(None, kit.wire("short", keepalive=20).connack.properties.get("server_keep_alive"), "for one that asks for less")
@@ -523,7 +523,7 @@ def server_keep_alive():
 
 @case
 def maximum_packet_size_of_the_server():
-    with Own(settings=["max_packet_size 2000"], POLYMQ_MQTT_PACKET_BYTES_MAX="2000") as own:
+    with Own(settings=["max_packet_size 2000"], POLYMQ_MQTT_MAXIMUM_PACKET_SIZE="2000") as own:
         kit = own.kit()
         wire = kit.wire()
         same(2000, wire.connack.properties.get("maximum_packet_size"), "CONNACK says it")
