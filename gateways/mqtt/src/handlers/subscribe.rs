@@ -3,27 +3,40 @@
 
 use std::sync::Arc;
 
-use codec_mqtt::{QoS, Reason, Suback, Subscribe, Subscription, Text, Version, topic};
+use codec_mqtt::{QoS, Reason, RetainHandling, Suback, Subscribe, Subscription, Text, Version, topic};
 
 use crate::Gateway;
 use crate::errors::Refusal;
 use crate::session::{Client, Connection, Done, End, Step, copy};
+use crate::state::router::routed_filter;
 use crate::state::sessions::{Session, Subscribed, Wish};
 
 pub(crate) fn handle(connection: &mut Connection, subscribe: Subscribe) -> Result<(), End> {
     let (gateway, session) = (connection.gateway.clone(), connection.session.clone());
-    let asked: Vec<(Text, Wish)> = {
+    let asked: Vec<(Text, Wish, RetainHandling)> = {
         let id = subscribe.properties.subscription_id();
         let wish = |one: &Subscription| wish(one, id, &connection.client);
         // Copies: the packet's memory must not stay for them.
-        subscribe.subscriptions.iter().map(|one| (copy(&one.filter), wish(&one))).collect()
+        subscribe.subscriptions.iter().map(|one| (copy(&one.filter), wish(&one), one.retain_handling)).collect()
     };
-    let packet_id = subscribe.packet_id;
+    let (packet_id, window) = (subscribe.packet_id, connection.client.window);
     let subscribing = async move {
         let mut reasons = Vec::with_capacity(asked.len());
-        for (filter, wish) in asked {
-            match one(&gateway, &session, &filter, wish).await {
-                Ok(_) => reasons.push(granted(wish.qos)),
+        let mut retained = Vec::new();
+        for (filter, wish, handling) in asked {
+            match one(&gateway, &session, &filter, wish, window).await {
+                Ok(is_new) => {
+                    let wants = match handling {
+                        RetainHandling::Always => true,
+                        RetainHandling::IfNew => is_new,
+                        RetainHandling::Never => false,
+                    };
+                    // Shared ones get none (4.8.2).
+                    if wants && let Some(filter) = routed_filter(&filter) {
+                        retained.push((filter.to_owned(), wish));
+                    }
+                    reasons.push(granted(wish.qos));
+                }
                 Err(reason) => reasons.push(reason),
             }
         }
@@ -33,7 +46,12 @@ pub(crate) fn handle(connection: &mut Connection, subscribe: Subscribe) -> Resul
             }
         }
         let suback = Suback { packet_id, properties: Default::default(), reasons: reasons.into_iter().collect() };
-        Done::Subscribed(suback, None)
+        let deliver = async move {
+            for (filter, wish) in retained {
+                gateway.retained.deliver(&session, &filter, wish, |_| true).await;
+            }
+        };
+        Done::Subscribed(suback, Some(Box::pin(deliver)))
     };
     connection.step = Some(Step::Waits(Box::pin(subscribing)));
     Ok(())
@@ -51,15 +69,27 @@ fn wish(subscription: &Subscription, id: Option<codec_mqtt::SubscriptionId>, cli
 }
 
 /// One filter. True: the session did not have it before.
-async fn one(gateway: &Gateway, session: &Arc<Session>, filter: &Text, wish: Wish) -> Result<bool, Reason> {
-    match topic::shared(filter) {
-        // Only older versions get here with half a shared subscription, which has no code of its own there.
-        Err(_) => return Err(Reason::TopicFilterInvalid),
-        Ok(Some(_)) => return Err(Reason::SharedSubscriptionsNotSupported),
-        Ok(None) => {}
-    }
+async fn one(
+    gateway: &Gateway,
+    session: &Arc<Session>,
+    filter: &Text,
+    wish: Wish,
+    window: u16,
+) -> Result<bool, Reason> {
+    // Only older versions get here with half a shared subscription, which has no code of its own there.
+    let shared = topic::shared(filter).map_err(|_| Reason::TopicFilterInvalid)?;
     let old = session.subscribe(filter.clone(), Subscribed { wish });
-    gateway.router.subscribe(session, filter, wish).await;
+    let Some((group, shared)) = shared else {
+        gateway.router.subscribe(session, filter, wish).await;
+        return Ok(old.is_none());
+    };
+    if let Err(error) = gateway.shares.join(group, shared, session, wish, window).await {
+        tracing::warn!(client = %session.client_id, %filter, %error, "a shared subscription is refused");
+        if old.is_none() {
+            session.unsubscribe(filter);
+        }
+        return Err(Reason::Unspecified);
+    }
     Ok(old.is_none())
 }
 

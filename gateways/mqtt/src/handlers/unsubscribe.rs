@@ -1,9 +1,10 @@
 //! UNSUBSCRIBE (3.10): filters go. What was sent of them already is finished [MQTT-3.10.4-3].
 
-use codec_mqtt::{Reason, Text, Unsuback, Unsubscribe};
+use codec_mqtt::{Reason, Text, Unsuback, Unsubscribe, topic};
 
 use crate::errors::Refusal;
 use crate::session::{Connection, Done, End, Step};
+use crate::state::shares::Leaving;
 
 pub(crate) fn handle(connection: &mut Connection, unsubscribe: Unsubscribe) -> Result<(), End> {
     let (gateway, session) = (connection.gateway.clone(), connection.session.clone());
@@ -16,7 +17,12 @@ pub(crate) fn handle(connection: &mut Connection, unsubscribe: Unsubscribe) -> R
                 reasons.push(Reason::NoSubscriptionExisted);
                 continue;
             }
-            gateway.router.unsubscribe(&session, filter);
+            match topic::shared(filter) {
+                Ok(Some((group, filter))) => {
+                    gateway.shares.leave(group, filter, session.key, Leaving::Unsubscribed).await;
+                }
+                _ => gateway.router.unsubscribe(&session, filter),
+            }
             reasons.push(Reason::Success);
         }
         if session.is_persistent() {

@@ -33,7 +33,7 @@ pub(super) async fn run(mut connection: Connection, end: End) {
     let closing = Closing { expiry_s, send_will: sends_will };
     // A gateway that stops keeps wills for whoever comes next ([`Sessions::begin_stop`](crate::state::Sessions::begin_stop)).
     let shares = connection.gateway.sessions.close(&connection.session, connection.id, closing).await;
-    drop(shares);
+    connection.gateway.shares.detached(&connection.session, &shares);
     match end {
         End::Refused(refusal) => {
             connection.put_disconnect(refusal);

@@ -201,6 +201,10 @@ async fn open(
         window,
     };
     let opened = gateway.sessions.open(request).await.map_err(Refusal::from)?;
+    gateway.shares.release(&opened.shares);
+    if let Err(error) = gateway.shares.attached(&opened.session, window).await {
+        tracing::warn!(client = %opened.session.client_id, %error, "a client gets nothing of some shared subscription");
+    }
 
     let told = told.into_iter().chain(limits(gateway));
     let told = told.chain(is_assigned.then(|| Property::AssignedClientIdentifier(client_id)));

@@ -102,8 +102,8 @@ pub(crate) enum Step {
 
 /// What came of it.
 pub(crate) enum Done {
-    /// SUBACK, and then (retained messages) the next step.
-    Subscribed(Suback, Option<Pin<Box<dyn Future<Output = Done> + Send>>>),
+    /// SUBACK, and what gives the session what is retained, which goes on beside all else.
+    Subscribed(Suback, Option<Pin<Box<dyn Future<Output = ()> + Send>>>),
     Unsubscribed(Unsuback),
     /// Where a message goes whose topic was not known.
     Found(Box<Publish>, Text, Result<PartitionId, PublishError>),
@@ -181,6 +181,6 @@ impl Connection {
 
     /// A message of a shared subscription is done with.
     fn settle(&self, share: &ShareLease) {
-        tracing::error!(?share, "a shared message, and no shared subscriptions");
+        self.gateway.shares.settle(share);
     }
 }

@@ -139,9 +139,10 @@ impl Connection {
 
     fn finish_step(&mut self, done: Done) -> Result<(), End> {
         match done {
-            Done::Subscribed(suback, next) => {
+            Done::Subscribed(suback, retained) => {
                 self.write(&Packet::Suback(suback));
-                self.step = next.map(Step::Runs);
+                // It ends with the connection: there is no room then.
+                retained.map(tokio::spawn);
             }
             Done::Unsubscribed(unsuback) => self.write(&Packet::Unsuback(unsuback)),
             Done::Found(publish, topic, found) => {

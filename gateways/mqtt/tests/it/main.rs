@@ -4,5 +4,7 @@ mod common;
 mod connect;
 mod deliver;
 mod publish;
+mod retained;
 mod sessions;
+mod shared;
 mod subscribe;

@@ -524,6 +524,16 @@ impl Session {
         self.room.notify_waiters();
     }
 
+    /// The shared messages that it finishes itself, however long its client is away.
+    pub fn shares_in_flight(&self) -> Vec<ShareLease> {
+        let state = self.state.lock();
+        let share = |flight: &Flight| match &flight.what {
+            Held::Here(delivery) => delivery.share.clone(),
+            Held::There(_) => None,
+        };
+        state.flights.values().filter_map(share).collect()
+    }
+
     /// Whether [`Session::end`] was called.
     pub fn is_over(&self) -> bool {
         self.state.lock().is_over

@@ -110,9 +110,10 @@ impl<K: Copy + Eq, T> Dealer<K, T> {
         true
     }
 
-    /// All that somebody has, in order, taken from it.
-    pub fn take_from(&mut self, key: K) -> Vec<At> {
-        let mut taken: Vec<At> = self.held.iter().filter(|(_, held)| held.key == key).map(|(at, _)| *at).collect();
+    /// All that somebody has, in order, taken from it; but for what it keeps.
+    pub fn take_from(&mut self, key: K, keeps: &[At]) -> Vec<At> {
+        let is_taken = |(at, held): &(&At, &Held<K>)| held.key == key && !keeps.contains(at);
+        let mut taken: Vec<At> = self.held.iter().filter(is_taken).map(|(at, _)| *at).collect();
         taken.sort_unstable();
         for at in &taken {
             self.held.remove(at);
@@ -184,7 +185,7 @@ mod tests {
     fn a_late_word_settles_nothing() {
         let mut dealer = dealer(&[(1, 5)]);
         deal(&mut dealer, 0..1);
-        assert_eq!(dealer.take_from(1), [at(0)]);
+        assert_eq!(dealer.take_from(1, &[]), [at(0)]);
         deal(&mut dealer, 0..1);
         assert!(!dealer.finish(at(0), 1));
         assert!(dealer.finish(at(0), 2));
@@ -200,7 +201,8 @@ mod tests {
         dealer.leave(2);
         assert!(dealer.deal(at(3)).is_none());
         assert_eq!((dealer.is_empty(), dealer.demand()), (false, 0));
-        assert_eq!(dealer.take_from(2), [at(0), at(1)]);
+        assert_eq!(dealer.take_from(2, &[at(1)]), [at(0)]);
+        assert_eq!(dealer.take_from(2, &[]), [at(1)]);
         dealer.join(1, 1, 5);
         assert_eq!(deal(&mut dealer, 0..2), [1, 1]);
         assert!(dealer.leave(1) && !dealer.leave(1) && dealer.is_empty() && dealer.holds());

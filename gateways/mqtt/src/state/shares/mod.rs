@@ -122,7 +122,11 @@ impl Shares {
         window: u16,
     ) -> Result<(), MetaError> {
         let window = usize::from(window).min(WINDOW_MAX);
-        self.enter(group, filter, session, wish, move |share, member| share.join(member, window)).await
+        self.enter(group, filter, session, wish, move |share, member| {
+            share.join(member, window);
+            false
+        })
+        .await
     }
 
     /// A session that is not connected is a member: its connection went away, or it was kept from an earlier run.
@@ -136,14 +140,15 @@ impl Shares {
         self.enter(group, filter, session, wish, |share, member| share.away(member)).await
     }
 
-    /// Done whether or not the caller waits for it: who is half a member would be one for ever.
+    /// Done whether or not the caller waits for it: who is half a member would be one for ever. `and` says whether the settler is to
+    /// be told.
     async fn enter(
         self: &Arc<Self>,
         group: &str,
         filter: &str,
         session: &Arc<Session>,
         wish: Wish,
-        and: impl FnOnce(&Share, Member) + Send + 'static,
+        and: impl FnOnce(&Share, Member) -> bool + Send + 'static,
     ) -> Result<(), MetaError> {
         let (group, filter) = (group.to_owned(), filter.to_owned());
         let (shares, member) = (self.clone(), Member { session: session.clone(), wish });
@@ -166,7 +171,7 @@ impl Shares {
         let mut seat = gate.share.lock().await;
         let Some(share) = seat.clone() else { return };
         let unsubscribed = why == Leaving::Unsubscribed;
-        let Some((is_empty, must_settle)) = share.leave(key, unsubscribed) else { return };
+        let (is_empty, must_settle) = share.leave(key, unsubscribed);
         if must_settle {
             self.settler.push(share.clone());
         }
@@ -264,13 +269,15 @@ impl Shares {
         self: &Arc<Self>,
         group: &str,
         filter: &str,
-        and: impl FnOnce(&Share),
+        and: impl FnOnce(&Share) -> bool,
     ) -> Result<(), MetaError> {
         let name = Name { group: group.into(), filter: filter.into() };
         let gate = self.names.lock().entry(name.clone()).or_default().clone();
         let mut seat = gate.share.lock().await;
         if let Some(share) = &*seat {
-            and(share);
+            if and(share) {
+                self.settler.push(share.clone());
+            }
             return Ok(());
         }
         let begin = |group: GroupName| -> Begin {

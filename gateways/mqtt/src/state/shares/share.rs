@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::dealer::Dealer;
+use super::dealer::{At, Dealer};
 use crate::state::filter;
 use crate::state::sessions::{Delivery, Message, Place, Session, SessionKey, ShareLease, SubscriptionIds, Wish};
 use crate::state::topics::{Known, Topics};
@@ -51,6 +51,20 @@ struct Dealing {
     is_starved: bool,
 }
 
+impl Dealing {
+    /// What somebody has is for others, but for what it keeps. True: the settler is to be told.
+    fn release_from(&mut self, key: SessionKey, keeps: &[At]) -> bool {
+        let given_back = self.dealer.take_from(key, keeps);
+        if given_back.is_empty() {
+            return false;
+        }
+        for (partition, offset) in given_back {
+            self.marks.entry(partition).or_default().push(offset, Settlement::Release);
+        }
+        !std::mem::replace(&mut self.is_listed, true)
+    }
+}
+
 /// What is to be settled, and under which session it is held.
 pub(super) type ToSettle = (SessionId, Vec<(PartitionId, Vec<SettleRange>)>);
 
@@ -86,33 +100,34 @@ impl Share {
         self.changed.notify_one();
     }
 
-    /// A member is not there, if it has not come back meanwhile.
-    pub fn away(&self, member: Member) {
+    /// A member is not there, if it has not come back meanwhile. What it has goes to others, but for what its session finishes
+    /// itself. True: the settler is to be told.
+    pub fn away(&self, member: Member) -> bool {
         let mut dealing = self.dealing.lock();
         // Whoever comes back joins when it is attached.
-        if !member.session.is_attached() {
-            dealing.dealer.away(member.session.key, || member.clone());
-            drop(dealing);
-            self.changed.notify_one();
+        if member.session.is_attached() {
+            return false;
         }
+        let key = member.session.key;
+        let keeps = member.session.shares_in_flight();
+        let keeps: Vec<_> = keeps.iter().map(|share| (share.place.partition, share.place.offset)).collect();
+        dealing.dealer.away(key, || member);
+        let must_settle = dealing.release_from(key, &keeps);
+        drop(dealing);
+        self.changed.notify_one();
+        must_settle
     }
 
-    /// A member leaves. What it has goes to others, or, with `keeps`, is still its to settle. None: it was none. Else whether
-    /// nobody is left, and whether the settler is to be told.
-    pub fn leave(&self, key: SessionKey, keeps: bool) -> Option<(bool, bool)> {
+    /// A member leaves. What it has goes to others, or, with `keeps`, is still its to settle. Whether nobody is left, and
+    /// whether the settler is to be told.
+    pub fn leave(&self, key: SessionKey, keeps: bool) -> (bool, bool) {
         let mut dealing = self.dealing.lock();
-        let was = dealing.dealer.leave(key);
-        let given_back = if keeps { Vec::new() } else { dealing.dealer.take_from(key) };
-        let must_settle = !given_back.is_empty() && {
-            given_back.into_iter().for_each(|(partition, offset)| {
-                dealing.marks.entry(partition).or_default().push(offset, Settlement::Release);
-            });
-            !std::mem::replace(&mut dealing.is_listed, true)
-        };
+        dealing.dealer.leave(key);
+        let must_settle = !keeps && dealing.release_from(key, &[]);
         let is_empty = dealing.dealer.is_empty();
         drop(dealing);
         self.changed.notify_one();
-        (was || must_settle).then_some((is_empty, must_settle))
+        (is_empty, must_settle)
     }
 
     /// A delivery is done with, or is given back. True: the settler is to be told.

@@ -66,6 +66,27 @@ impl Broker {
         client
     }
 
+    /// Gateway and core are stopped, and others started on what they have left.
+    pub async fn restart(self, config: Config) -> Broker {
+        let Broker { directory, core, gateway } = self;
+        gateway.stop().await;
+        core.stop();
+        drop(core);
+        let core = within(async {
+            loop {
+                let formats = codec_record::Formats::all();
+                match LocalCore::open_directory(core_log::Config::default(), directory.path(), formats) {
+                    Ok(core) => break core,
+                    // Tasks that end have it still.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        })
+        .await;
+        let gateway = mqtt_gateway::start(core.clone(), config).await.expect("a gateway");
+        Broker { directory, core, gateway }
+    }
+
     pub async fn stop(self) {
         self.gateway.stop().await;
         self.core.stop();
