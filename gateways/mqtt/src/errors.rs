@@ -5,6 +5,7 @@
 
 use codec_mqtt::{Error, Reason};
 
+use crate::state::access::Denied;
 use crate::state::publishing::PublishError;
 use crate::state::sessions::OpenError;
 
@@ -83,5 +84,17 @@ impl From<OpenError> for Refusal {
             OpenError::Busy => Refusal::new(Reason::ServerUnavailable, "the session's gateway does not answer"),
             OpenError::Store(_) => Refusal::new(Reason::ServerUnavailable, "the session cannot be recorded"),
         }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Refusal {
+        let what = match denied {
+            Denied::BadCredentials => "the user name or the password is wrong",
+            Denied::NotAuthorized => "the client is not authorized",
+            Denied::BadMethod => "the authentication method is not known",
+            Denied::Unavailable => "the users cannot be read",
+        };
+        Refusal::new(denied.reason(), what)
     }
 }

@@ -1,21 +1,29 @@
 //! PUBLISH (3.3): a message for the log. It joins the round of what was read with it.
 
-use codec_mqtt::{Delivery, Publish, Reason, Text, TopicAlias};
+use codec_mqtt::{Delivery, Publish, Reason, SharedPublish, Text, TopicAlias};
 use core_rpc::PartitionId;
 
 use crate::errors::{Lost, Refusal};
 use crate::session::{Connection, Done, End, Kind, Step};
+use crate::state::delayed;
 use crate::state::publishing::PublishError;
+use crate::state::sessions::Message;
 use crate::translate::Storable;
 
 pub(crate) fn handle(connection: &mut Connection, publish: Publish) -> Result<(), End> {
+    connection.tally.publishes_received += 1;
+    connection.tally.payload_bytes_received += publish.payload.len() as u64;
     let topic = topic(connection, &publish)?;
     if let Delivery::AtLeastOnce(_) = publish.delivery {
         check_window(connection, connection.inbound.unanswered() + 1)?;
     }
-    if let Some(refused) = refusal(&topic) {
-        refuse(connection, &publish, refused);
+    if !connection.gateway.access.may_publish(&connection.client.who, &topic) {
+        refuse(connection, &publish, Reason::NotAuthorized);
         return Ok(());
+    }
+    let topic = rewritten(connection, topic);
+    if topic.starts_with('$') {
+        return server_name(connection, &publish, topic);
     }
     match connection.gateway.topics.partition_known(&topic) {
         Some(partition) => keep(connection, &publish, topic, partition),
@@ -58,18 +66,77 @@ pub(crate) fn found(
 
 fn keep(connection: &mut Connection, publish: &Publish, topic: Text, partition: PartitionId) -> Result<(), End> {
     let retained = publish.retain.then(|| connection.gateway.publishing.retained_partition(&topic));
+    if let Some(message) = begin(connection, publish, topic)? {
+        connection.inbound.add(&message, partition, retained);
+        promise(connection, publish);
+    }
+    Ok(())
+}
+
+/// Names that begin with `$` are the server's [MQTT-4.7.2-1], and mean something to it or nothing.
+fn server_name(connection: &mut Connection, publish: &Publish, topic: Text) -> Result<(), End> {
+    match delayed::parse(&topic, crate::now_ms()) {
+        Some(Ok(delay)) => {
+            let (name, due_ms) = (Text::new(delay.name).unwrap_or_default(), delay.due_ms);
+            if let Some(message) = begin(connection, publish, name)? {
+                let held = delayed::hold_back(&connection.gateway.topics, &message.parts(), due_ms);
+                connection.inbound.hold(held);
+                promise(connection, publish);
+            }
+        }
+        Some(Err(error)) => {
+            tracing::debug!(%topic, %error, "a message cannot be delayed");
+            refuse(connection, publish, Reason::TopicNameInvalid);
+        }
+        // What bridges say of themselves.
+        None if connection.gateway.sys.keep_state(&topic, &publish.payload) => tell_state(connection, publish, topic),
+        None => refuse(connection, publish, Reason::NotAuthorized),
+    }
+    Ok(())
+}
+
+/// The state of a bridge goes to who is there now, and is kept in this gateway for who comes later.
+fn tell_state(connection: &mut Connection, publish: &Publish, topic: Text) {
+    if let Ok(shared) = SharedPublish::new(topic, &publish.properties, publish.payload.clone()) {
+        let (qos, publisher) = (publish.delivery.qos(), connection.session.publisher);
+        let message = Message { place: None, qos, retain: false, publisher, expires_ms: None, publish: shared };
+        connection.gateway.router.push_local(message);
+    }
+    match publish.delivery {
+        Delivery::AtMostOnce => {}
+        Delivery::AtLeastOnce(packet_id) => connection.inbound.reply(Kind::PubackAlone, packet_id, Reason::Success),
+        Delivery::ExactlyOnce(packet_id) => {
+            connection.session.begin_receive(packet_id);
+            connection.inbound.reply(Kind::PubrecAlone, packet_id, Reason::Success);
+        }
+    }
+}
+
+/// The name that a rule makes of a name.
+fn rewritten(connection: &Connection, topic: Text) -> Text {
+    if connection.gateway.rewrite.is_empty() {
+        return topic;
+    }
+    let made = connection.gateway.rewrite.published(&connection.client.who, &topic);
+    made.and_then(Text::new).unwrap_or(topic)
+}
+
+/// What is to be kept. None: it was, before.
+fn begin(connection: &mut Connection, publish: &Publish, topic: Text) -> Result<Option<Storable>, End> {
     if let Delivery::ExactlyOnce(packet_id) = publish.delivery {
         if !connection.session.begin_receive(packet_id) {
-            // It was published before: only the answer was lost [MQTT-4.3.3-10].
+            // Only the answer was lost [MQTT-4.3.3-10].
             connection.inbound.reply(Kind::PubrecAlone, packet_id, Reason::Success);
-            return Ok(());
+            return Ok(None);
         }
         check_window(connection, connection.session.receiving() + connection.inbound.unanswered())?;
     }
-    let publisher = connection.session.publisher;
-    let message = Storable::new(publish, topic, publisher)
-        .ok_or(Refusal::protocol("a property that does not belong in a PUBLISH"))?;
-    connection.inbound.add(&message, partition, retained);
+    let message = Storable::new(publish, topic, connection.session.publisher);
+    Ok(Some(message.ok_or(Refusal::protocol("a property that does not belong in a PUBLISH"))?))
+}
+
+/// The answer, when the round is kept.
+fn promise(connection: &mut Connection, publish: &Publish) {
     match publish.delivery {
         Delivery::AtMostOnce => {}
         Delivery::AtLeastOnce(packet_id) => connection.inbound.reply(Kind::Puback, packet_id, Reason::Success),
@@ -78,7 +145,6 @@ fn keep(connection: &mut Connection, publish: &Publish, topic: Text, partition: 
             connection.inbound.reply(Kind::Pubrec, packet_id, Reason::Success);
         }
     }
-    Ok(())
 }
 
 /// What the packet names, or what its alias stands for (3.3.2.3.4).
@@ -106,11 +172,6 @@ fn check_window(connection: &Connection, count: usize) -> Result<(), End> {
         );
     }
     Ok(())
-}
-
-/// Why a client may not publish to a name. Those that begin with `$` are the server's [MQTT-4.7.2-1].
-fn refusal(topic: &str) -> Option<Reason> {
-    topic.starts_with('$').then_some(Reason::NotAuthorized)
 }
 
 /// A message that is not kept. Version 5 is told why; to older ones it looks as if it had been (4.3, and 3.3.5 of 3.1.1:

@@ -222,8 +222,12 @@ impl Connection {
             head.topic_alias = self.outbound.alias(publish.topic(), self.client.topic_alias_max);
         }
         let packet_bytes_max = self.client.packet_bytes_max;
-        let fits = packet_bytes_max == usize::MAX || publish.packet_bytes(version, &head) <= packet_bytes_max;
+        let may_read = self.gateway.access.may_read(&self.client.who, publish.topic());
+        let fits =
+            may_read && (packet_bytes_max == usize::MAX || publish.packet_bytes(version, &head) <= packet_bytes_max);
         if fits && self.wire.out.put_publish(publish, version, &head).is_ok() {
+            self.tally.publishes_sent += 1;
+            self.tally.payload_bytes_sent += publish.payload().len() as u64;
             if let TopicAliasUse::Sets(alias) = head.topic_alias {
                 // A copy: the name is a part of a batch, which must not stay for it.
                 self.outbound.aliases.extend(Text::new(publish.topic().as_str()).map(|topic| (topic, alias)));
@@ -235,6 +239,7 @@ impl Connection {
             return;
         }
         // As if its application had dropped it [MQTT-3.1.2-25].
+        self.tally.publishes_dropped += 1;
         self.drop_delivery(packet_id, delivery.qos);
         if packet_id.is_none() {
             share.iter().for_each(|share| self.settle(share));

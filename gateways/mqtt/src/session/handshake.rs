@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec_mqtt::packet::connect;
-use codec_mqtt::{Connack, Connect, Frame, Packet, Place, Properties, Property, Reason, Sender, Text, Version};
+use codec_mqtt::{
+    Auth, Binary, Connack, Connect, Frame, Packet, Place, Properties, Property, Reason, Sender, Text, Version,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::wire::Wire;
 use super::{Client, End, Peer, Step};
 use crate::Gateway;
 use crate::errors::{Refusal, SHUTTING_DOWN, TAKEN_OVER};
+use crate::state::access::{Enhanced, Origin, Step as Exchanged, Who};
 use crate::state::sessions::{Closing, ConnectionId, Kicked, OpenRequest, Resend, Session, StoredWill};
 
 /// A CONNECT that is larger is none: everything in it but the will's payload is short.
@@ -76,6 +79,7 @@ pub(super) async fn run(
             return Err(error);
         }
     };
+    gateway.counts.connects_received.add(1);
     let version = connect.version;
     let wants_reasons = connect.properties.request_problem_information().unwrap_or(true);
     let packet_bytes_max = packet_bytes_max(&connect);
@@ -152,10 +156,11 @@ async fn open(
     draining: CancellationToken,
 ) -> Result<Opened, HandshakeError> {
     let (config, version, asked) = (&gateway.config, connect.version, &connect.properties);
-    if asked.authentication_method().is_some() {
-        return Err(Refusal::new(Reason::BadAuthenticationMethod, "the authentication method is not known").into());
-    }
-    let mut told = Vec::new();
+    let origin = Origin { address: peer.address.ip(), is_tls: peer.is_tls, subject: peer.subject.clone() };
+    // Boxed: an exchange is large, and most clients have none.
+    let authenticating = Box::pin(authenticate(gateway, wire, &connect, &origin));
+    let (user, mut told) =
+        tokio::time::timeout(config.handshake_max, authenticating).await.map_err(|_| HandshakeError::Slow)??;
     let is_assigned = connect.client_id.is_empty();
     // A copy: the packet's memory must not stay for it.
     let client_id = if is_assigned { assign_id(gateway) } else { copy(&connect.client_id) };
@@ -186,6 +191,10 @@ async fn open(
         wants_reasons: asked.request_problem_information().unwrap_or(true),
         is_bridge: connect.bridge,
         expiry_s,
+        who: Arc::new(Who::new(client_id.as_str(), user)),
+        origin,
+        method: asked.authentication_method().as_ref().map(copy),
+        exchange: None,
     };
 
     let kick = Kicked::default();
@@ -216,7 +225,9 @@ async fn open(
     let packet_bytes_max = client.packet_bytes_max;
     if wire.out.put(&Packet::Connack(connack), version, packet_bytes_max).is_err() {
         // The client takes less than it has to be told.
-        gateway.sessions.close(&opened.session, id, Closing { expiry_s: Some(0), send_will: false }).await;
+        let closing = Closing { expiry_s: Some(0), send_will: false };
+        let shares = gateway.sessions.close(&opened.session, id, closing).await;
+        gateway.shares.detached(&opened.session, &shares);
         return Err(Refusal::new(Reason::PacketTooLarge, "the answer is larger than the client takes").into());
     }
     tracing::debug!(client = %opened.session.client_id, peer = %peer.address, ?version, "a client is let in");
@@ -236,6 +247,65 @@ async fn open(
         signals,
         first: None,
     })
+}
+
+/// Who the client is, and what CONNACK has to say of that.
+async fn authenticate(
+    gateway: &Gateway,
+    wire: &mut Wire,
+    connect: &Connect,
+    origin: &Origin,
+) -> Result<(Option<Arc<str>>, Vec<Property>), HandshakeError> {
+    let asked = &connect.properties;
+    let Some(method) = asked.authentication_method() else {
+        let (name, password) = (connect.user_name.as_deref(), connect.password.as_deref());
+        let user = gateway.access.authenticate(name, password, origin).await.map_err(Refusal::from)?;
+        return Ok((user, Vec::new()));
+    };
+    let mut exchange = Enhanced::begin(&method).map_err(Refusal::from)?;
+    let mut data = asked.authentication_data();
+    loop {
+        let step = gateway.access.step(&mut exchange, data.as_deref(), origin).await.map_err(Refusal::from)?;
+        match step {
+            Exchanged::Done { user, data } => {
+                let told = [Property::AuthenticationMethod(copy(&method))].into_iter();
+                let told = told.chain(Binary::new(data).map(Property::AuthenticationData));
+                return Ok((Some(user), told.collect()));
+            }
+            Exchanged::Continue(answer) => {
+                let auth = auth_packet(Reason::ContinueAuthentication, &method, answer);
+                if wire.out.put(&auth, connect.version, packet_bytes_max(connect)).is_err() {
+                    return Err(Refusal::new(Reason::PacketTooLarge, "an AUTH is larger than the client takes").into());
+                }
+                data = next_data(wire, &method).await?;
+            }
+        }
+    }
+}
+
+/// What the client says next in its exchange.
+async fn next_data(wire: &mut Wire, method: &Text) -> Result<Option<Binary>, HandshakeError> {
+    let frame = first_frame(wire).await?;
+    match Packet::decode(frame, Version::Mqtt5, Sender::Client)? {
+        Packet::Auth(auth) if auth.reason != Reason::ContinueAuthentication => {
+            Err(Refusal::protocol("an AUTH that does not continue the exchange").into())
+        }
+        Packet::Auth(auth) if auth.properties.authentication_method().as_ref() != Some(method) => {
+            Err(Refusal::protocol("an AUTH with another method than CONNECT's").into())
+        }
+        Packet::Auth(auth) => Ok(auth.properties.authentication_data()),
+        Packet::Disconnect(_) => Err(HandshakeError::Gone),
+        // [MQTT-3.1.2-30]
+        _ => Err(Refusal::protocol("a packet other than AUTH or DISCONNECT before CONNACK").into()),
+    }
+}
+
+/// A step of ours in an exchange.
+pub(crate) fn auth_packet(reason: Reason, method: &Text, data: Vec<u8>) -> Packet {
+    let method = Property::AuthenticationMethod(method.clone());
+    let data = Binary::new(data).filter(|data| !data.is_empty()).map(Property::AuthenticationData);
+    let properties = Properties::new([method].into_iter().chain(data)).unwrap_or_default();
+    Packet::Auth(Auth { reason, properties })
 }
 
 /// What this gateway allows, for CONNACK.

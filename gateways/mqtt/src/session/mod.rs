@@ -40,12 +40,13 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::deliver::Outbound;
-pub(crate) use self::handshake::copy;
+pub(crate) use self::handshake::{auth_packet, copy};
 use self::publish::Inbound;
 pub(crate) use self::publish::Kind;
 use self::wire::Wire;
 use crate::Gateway;
 use crate::errors::Refusal;
+use crate::state::access::{Denied, Enhanced, Origin, Step as Exchanged, Who};
 use crate::state::publishing::PublishError;
 use crate::state::sessions::{ConnectionId, Session, ShareLease};
 
@@ -74,6 +75,12 @@ pub(crate) struct Client {
     pub(crate) is_bridge: bool,
     /// The session expiry that CONNECT has asked for and got.
     pub(crate) expiry_s: u32,
+    pub(crate) who: Arc<Who>,
+    pub(crate) origin: Origin,
+    /// How it has authenticated, if not by a password.
+    pub(crate) method: Option<Text>,
+    /// It authenticates again.
+    pub(crate) exchange: Option<Box<Enhanced>>,
 }
 
 /// A connection that was let in.
@@ -90,7 +97,19 @@ pub(crate) struct Connection {
     /// Packets may lie in the input that were not looked at.
     has_input: bool,
     keep_alive: Option<KeepAlive>,
+    pub(crate) tally: Tally,
     signals: Pin<Box<dyn Future<Output = End> + Send>>,
+}
+
+/// What was not counted yet for all to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    packets_received: u64,
+    pub(crate) publishes_received: u64,
+    pub(crate) payload_bytes_received: u64,
+    publishes_sent: u64,
+    payload_bytes_sent: u64,
+    publishes_dropped: u64,
 }
 
 /// Work that takes its time. No packet overtakes it; deliveries and replies go on.
@@ -107,6 +126,8 @@ pub(crate) enum Done {
     Unsubscribed(Unsuback),
     /// Where a message goes whose topic was not known.
     Found(Box<Publish>, Text, Result<PartitionId, PublishError>),
+    /// A step of an exchange.
+    Authenticated(Box<Enhanced>, Result<Exchanged, Denied>),
     Refused(Refusal),
 }
 
@@ -147,6 +168,7 @@ impl From<codec_mqtt::Error> for End {
 
 /// Serves a connection until the peer or `draining` ends it.
 pub async fn run(gateway: Arc<Gateway>, stream: Stream, peer: Peer, draining: CancellationToken) {
+    gateway.counts.sockets_opened.add(1);
     let mut wire = Wire::new(stream);
     // Boxed: it is large, and a connection lives long after it.
     let opened = match Box::pin(handshake::run(&gateway, &mut wire, &peer, draining)).await {
@@ -156,8 +178,12 @@ pub async fn run(gateway: Arc<Gateway>, stream: Stream, peer: Peer, draining: Ca
             return Box::pin(goodbye::linger(&mut wire)).await;
         }
     };
+    gateway.counts.client_connects();
+    let counts = gateway.counts.clone();
     let mut connection = Connection::new(gateway, wire, opened);
     let end = connection.serve().await;
+    connection.count();
+    counts.client_disconnects();
     Box::pin(goodbye::run(connection, end)).await;
 }
 
@@ -171,6 +197,31 @@ impl Connection {
 
     fn try_write(&mut self, packet: &Packet) -> bool {
         self.wire.out.put(packet, self.client.version, self.client.packet_bytes_max).is_ok()
+    }
+
+    /// Shows others what was read and written.
+    fn count(&mut self) {
+        let counts = &self.gateway.counts;
+        let (received_bytes, sent_bytes) = self.wire.take_bytes();
+        if received_bytes > 0 {
+            counts.bytes_received.add(received_bytes);
+        }
+        if sent_bytes > 0 {
+            counts.bytes_sent.add(sent_bytes);
+        }
+        let tally = std::mem::take(&mut self.tally);
+        if tally.packets_received > 0 {
+            counts.packets_received.add(tally.packets_received);
+            counts.publishes_received.add(tally.publishes_received);
+            counts.payload_bytes_received.add(tally.payload_bytes_received);
+        }
+        if tally.publishes_sent > 0 {
+            counts.publishes_sent.add(tally.publishes_sent);
+            counts.payload_bytes_sent.add(tally.payload_bytes_sent);
+        }
+        if tally.publishes_dropped > 0 {
+            counts.publishes_dropped.add(tally.publishes_dropped);
+        }
     }
 
     /// The client has a message.

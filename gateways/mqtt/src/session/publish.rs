@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use codec_mqtt::{Acknowledgement, Packet, PacketId, Reason, Text, Version};
-use core_rpc::PartitionId;
+use core_rpc::{Append, PartitionId};
 
 use super::{Connection, End};
 use crate::errors::{Lost, Refusal};
@@ -121,6 +121,11 @@ impl Inbound {
         if let Some(retained) = retained {
             self.round.add(retained, &parts);
         }
+    }
+
+    /// A message that waits until it is due.
+    pub(crate) fn hold(&mut self, held: Append) {
+        self.round.record(held);
     }
 
     /// A reply that is written when what is before it is kept.

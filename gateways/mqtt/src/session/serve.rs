@@ -36,6 +36,7 @@ impl Connection {
             // Packets may have come behind CONNECT.
             has_input: true,
             keep_alive,
+            tally: Default::default(),
             signals: opened.signals,
         }
     }
@@ -60,6 +61,7 @@ impl Connection {
                 self.has_input = false;
                 break;
             };
+            self.tally.packets_received += 1;
             let handled = Packet::decode(frame, version, Sender::Client)
                 .map_err(End::from)
                 .and_then(|packet| handlers::handle(self, packet));
@@ -109,6 +111,7 @@ impl Connection {
             }
         }
         self.poll_keep_alive(context)?;
+        self.count();
         self.wire.rest();
         Poll::Pending
     }
@@ -150,6 +153,7 @@ impl Connection {
                 self.has_input = true;
                 self.send_round();
             }
+            Done::Authenticated(exchange, step) => handlers::auth::stepped(self, exchange, step)?,
             Done::Refused(refusal) => return Err(End::Refused(refusal)),
         }
         Ok(())

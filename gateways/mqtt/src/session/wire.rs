@@ -32,6 +32,9 @@ pub(crate) struct Wire {
     /// All that was written is with the operating system.
     flushed: bool,
     pub(crate) last_received: Instant,
+    /// Not counted yet.
+    received_bytes: u64,
+    sent_bytes: u64,
 }
 
 impl Wire {
@@ -43,12 +46,19 @@ impl Wire {
             read_bytes: READ_BYTES_MIN,
             flushed: true,
             last_received: Instant::now(),
+            received_bytes: 0,
+            sent_bytes: 0,
         }
     }
 
     /// The next packet that has come whole.
     pub(crate) fn frame(&mut self, packet_bytes_max: usize) -> Result<Option<Frame>, Error> {
         split(&mut self.input, packet_bytes_max)
+    }
+
+    /// The bytes that were received and sent since the last call.
+    pub(crate) fn take_bytes(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.received_bytes), std::mem::take(&mut self.sent_bytes))
     }
 
     /// Whether all is sent.
@@ -66,8 +76,9 @@ impl Wire {
             let Poll::Ready(written) = poll_write_buf(Pin::new(&mut self.stream), context, &mut self.out) else {
                 break;
             };
-            if written? == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            match written? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => self.sent_bytes += count as u64,
             }
             sent = true;
         }
@@ -95,6 +106,7 @@ impl Wire {
             return Poll::Pending;
         };
         let count = read?;
+        self.received_bytes += count as u64;
         self.last_received = Instant::now();
         if count == room {
             self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);

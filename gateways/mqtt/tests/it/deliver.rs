@@ -56,6 +56,27 @@ async fn a_message_may_be_refused() {
     broker.stop().await;
 }
 
+/// 4.3: an acknowledgement of another QoS than its message's.
+#[tokio::test]
+async fn another_acknowledgement_than_awaited_is_the_end() {
+    let broker = Broker::start().await;
+    let mut publisher = broker.client(Version::Mqtt5, "from").await;
+    for (qos, answer) in [
+        (QoS::AtLeastOnce, Packet::Pubrec as fn(Acknowledgement) -> Packet),
+        (QoS::AtLeastOnce, Packet::Pubcomp),
+        (QoS::ExactlyOnce, Packet::Puback),
+        (QoS::ExactlyOnce, Packet::Pubcomp),
+    ] {
+        let mut client = broker.client(Version::Mqtt5, "to").await;
+        client.subscribe("awaited", qos).await;
+        publisher.publish_to("awaited", "x", qos).await;
+        let packet_id = client.publish().await.delivery.packet_id().unwrap();
+        client.send(answer(Acknowledgement::success(packet_id))).await;
+        assert_eq!(client.end().await.map(|told| told.reason), Some(Reason::ProtocolError));
+    }
+    broker.stop().await;
+}
+
 /// [MQTT-3.3.2-6] and the properties that a receiver gets as they were [MQTT-3.3.2-17], [MQTT-3.3.2-20].
 #[tokio::test]
 async fn properties_come_as_they_were() {

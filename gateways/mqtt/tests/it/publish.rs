@@ -174,6 +174,29 @@ async fn packets_have_a_maximum_both_ways() {
     broker.stop().await;
 }
 
+/// [MQTT-3.2.2-19]: an answer without its string, where that is too large; without any, where nothing is small enough.
+#[tokio::test]
+async fn an_answer_is_as_small_as_the_client_wants() {
+    let broker = Broker::start().await;
+    for (maximum, is_answered) in [(30, true), (5, true), (4, false)] {
+        let maximum = Property::MaximumPacketSize(maximum.try_into().unwrap());
+        let method = Property::AuthenticationMethod(text("none"));
+        let mut client = broker.raw(Version::Mqtt5).await;
+        let asked = Connect { properties: properties([maximum, method]), ..connect(Version::Mqtt5, "small") };
+        client.send(Packet::Connect(Box::new(asked))).await;
+        match client.next().await {
+            Some(Packet::Connack(connack)) if is_answered => {
+                assert_eq!(connack.reason, Reason::BadAuthenticationMethod);
+                assert!(connack.properties.is_empty());
+                assert_eq!(client.next().await, None);
+            }
+            None if !is_answered => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    broker.stop().await;
+}
+
 /// [MQTT-4.7.2-1]: the server's own names. Older versions cannot be told (3.3.5 of 3.1.1).
 #[tokio::test]
 async fn names_of_the_server_are_refused() {
@@ -227,5 +250,26 @@ async fn own_messages_come_back_unless_they_are_not_wanted() {
     bridge.subscribe("local/#", QoS::AtLeastOnce).await;
     bridge.publish_to("local/bridged", "x", QoS::AtMostOnce).await;
     bridge.silence().await;
+    broker.stop().await;
+}
+
+/// EMQX's `$delayed/SECONDS/NAME`.
+#[tokio::test]
+async fn a_delayed_message_comes_when_it_is_due() {
+    let broker = Broker::start().await;
+    let mut subscriber = broker.client(Version::Mqtt5, "to").await;
+    subscriber.subscribe("later", QoS::ExactlyOnce).await;
+    let mut publisher = broker.client(Version::Mqtt5, "from").await;
+    let begun = std::time::Instant::now();
+    for qos in QOS {
+        publisher.publish_to("$delayed/1/later", "x", qos).await;
+    }
+    for _ in QOS {
+        assert_eq!(subscriber.message().await, ("later".to_owned(), "x".to_owned()));
+    }
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
+    publisher.send(Packet::Publish(message("$delayed/soon/later", "x", delivery(QoS::AtLeastOnce, 9)))).await;
+    let refused = Acknowledgement::of(id(9), Reason::TopicNameInvalid);
+    assert_eq!(publisher.packet().await, Packet::Puback(refused));
     broker.stop().await;
 }
