@@ -55,7 +55,8 @@ class Mosquitto(Broker):
         (self.folder / "mosquitto.conf").write_text("\n".join([
             # As root it would become another user, who may not write here.
             "user root", f"allow_anonymous {str(self.anonymous).lower()}", "persistence true", f"persistence_location {self.folder}/data/",
-            *self.saving, "log_dest stderr", "log_type error", "log_type warning", "log_type notice",
+            # Room for bursts, as PolyMQ has it.
+            "max_inflight_messages 2000", "max_queued_messages 100000", *self.saving, "log_dest stderr", "log_type error", "log_type warning", "log_type notice",
             *self.settings, listener(self.address), listener(self.websocket), "protocol websockets", *self.listeners, ""]))
         self.spawn(part, [tool("mosquitto"), "-c", self.folder / "mosquitto.conf"], {})
 
