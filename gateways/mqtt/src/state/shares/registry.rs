@@ -197,21 +197,27 @@ impl Registry {
     /// There are no members here any more. If there are none anywhere, the share is removed now or in time.
     pub async fn leave(&self, name: &Name, unsubscribed: bool) -> Result<(), MetaError> {
         self.core.meta_delete(self.at_key(name), MetaCondition::Always).await?;
-        let Some(entry) = self.core.meta_get(name.made_key()).await? else { return Ok(()) };
-        let Some(made) = made(&entry) else { return Ok(()) };
-        let prefix = name.at_prefix();
-        let there = self.core.meta_list(prefix.clone()).await?.entries;
-        if there.iter().any(|entry| entry.key.strip_prefix(&prefix).is_some_and(is_gateway)) {
-            return Ok(());
+        for _ in 0..TRIES {
+            let Some(entry) = self.core.meta_get(name.made_key()).await? else { return Ok(()) };
+            let Some(made) = made(&entry) else { return Ok(()) };
+            let prefix = name.at_prefix();
+            let there = self.core.meta_list(prefix.clone()).await?.entries;
+            if there.iter().any(|entry| entry.key.strip_prefix(&prefix).is_some_and(is_gateway)) {
+                return Ok(());
+            }
+            let left = if unsubscribed || self.expiry.is_zero() {
+                self.remove(name, &made, entry.version).await
+            } else {
+                let gone = Made { gone_since_ms: made.gone_since_ms.or(Some(now_ms())), ..made };
+                self.put(name, &gone, MetaCondition::Version(entry.version)).await
+            };
+            match left {
+                // Somebody has come, or has only noted that nobody is there.
+                Err(MetaError::Conflict(_)) => {}
+                left => return left,
+            }
         }
-        if unsubscribed || self.expiry.is_zero() {
-            return self.remove(name, &made, entry.version).await;
-        }
-        let gone = Made { gone_since_ms: Some(now_ms()), ..made };
-        match self.put(name, &gone, MetaCondition::Version(entry.version)).await {
-            Ok(()) | Err(MetaError::Conflict(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
+        Err(MetaError::Unavailable)
     }
 
     async fn put(&self, name: &Name, made: &Made, condition: MetaCondition) -> Result<(), MetaError> {
@@ -219,13 +225,9 @@ impl Registry {
         self.core.meta_put(MetaPut { key: name.made_key(), value, condition, session: None }).await.map(drop)
     }
 
-    /// Removes a share that nobody has come to since its entry was read.
+    /// Removes a share that nobody has come to since its entry was read; else it is a conflict.
     async fn remove(&self, name: &Name, made: &Made, version: u64) -> Result<(), MetaError> {
-        match self.core.meta_delete(name.made_key(), MetaCondition::Version(version)).await {
-            Ok(()) => {}
-            Err(MetaError::Conflict(_)) => return Ok(()),
-            Err(error) => return Err(error),
-        }
+        self.core.meta_delete(name.made_key(), MetaCondition::Version(version)).await?;
         if let Err(error) = self.core.lease_forget(self.lease_group(name, made.life), None).await {
             tracing::warn!(group = %name.group, filter = %name.filter, %error, "a share's lease maps were not removed");
         }
