@@ -190,6 +190,7 @@ pub struct Handle {
     core_session: CoreSession,
     lease_session: CoreSession,
     sessions: Sessions,
+    shares: Arc<Shares>,
     stop: CancellationToken,
     drain: Duration,
 }
@@ -221,6 +222,10 @@ impl Handle {
         while stopping.join_next().await.is_some() {}
         self.sessions.finish_stop().await;
         self.membership.leave().await;
+        // What was acknowledged must not be delivered again.
+        if tokio::time::timeout(FAREWELL, self.shares.settled()).await.is_err() {
+            tracing::warn!("the core was not told which shared messages are done with");
+        }
         let left = async { tokio::join!(self.lease_session.leave(), self.core_session.leave()) };
         if tokio::time::timeout(FAREWELL, left).await.is_err() {
             tracing::warn!("the core was not told that this gateway leaves");
@@ -315,7 +320,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         places,
         sessions: sessions.clone(),
         retained,
-        shares,
+        shares: shares.clone(),
         access,
         rewrite,
         counts,
@@ -332,7 +337,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         async move { session::run(gateway, Stream::Plain(stream), peer, draining).await }
     })?;
     tracing::info!(address = %server.address(), "the MQTT gateway listens");
-    Ok(Handle { server, servers, membership, core_session, lease_session, sessions, stop, drain })
+    Ok(Handle { server, servers, membership, core_session, lease_session, sessions, shares, stop, drain })
 }
 
 /// Begins the names under which this gateway holds messages: no other gateway, and not this one after a restart, has the same.

@@ -248,6 +248,11 @@ impl Shares {
         leases.iter().for_each(|lease| self.finish(lease, Settlement::Release));
     }
 
+    /// Waits until the core knows what was settled before: for a gateway that stops.
+    pub async fn settled(&self) {
+        self.settler.settled().await;
+    }
+
     fn finish(&self, lease: &ShareLease, settlement: Settlement) {
         let Some(share) = self.by_id.read().get(&lease.share).cloned() else { return };
         if share.finish(lease, settlement) {

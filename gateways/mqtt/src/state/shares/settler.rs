@@ -3,12 +3,13 @@
 //! takes back is delivered again, as the protocol allows.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use core_rpc::{AnyCore, Core, LeaseError, SessionId, SettleRequest};
 use gateway_runtime::CoreSession;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::share::Share;
@@ -23,6 +24,9 @@ pub(super) struct Settler {
 struct Shared {
     dirty: Mutex<Vec<Arc<Share>>>,
     wake: Notify,
+    /// Counts rounds; changed under the lock of `dirty`: what lies there belongs to the next.
+    begun: AtomicU64,
+    done: watch::Sender<u64>,
 }
 
 /// The name under which this gateway holds messages under a session.
@@ -42,14 +46,28 @@ impl Settler {
                     () = shared.wake.notified() => false,
                     () = stop.cancelled() => true,
                 };
-                let dirty = std::mem::take(&mut *shared.dirty.lock());
+                let (round, dirty) = {
+                    let mut dirty = shared.dirty.lock();
+                    (shared.begun.fetch_add(1, Ordering::SeqCst) + 1, std::mem::take(&mut *dirty))
+                };
                 settle(&core, &leases, &holder_prefix, dirty).await;
+                shared.done.send_replace(round);
                 if stopping && shared.dirty.lock().is_empty() {
                     return;
                 }
             }
         });
         settler
+    }
+
+    /// Waits until all is settled that was said before.
+    pub async fn settled(&self) {
+        let round = {
+            let dirty = self.shared.dirty.lock();
+            self.shared.begun.load(Ordering::SeqCst) + u64::from(!dirty.is_empty())
+        };
+        // An error would be the end of all clones.
+        let _ = self.shared.done.subscribe().wait_for(|done| *done >= round).await;
     }
 
     /// A share has something to settle that had nothing.
