@@ -54,6 +54,9 @@ struct Shared {
     stop: CancellationToken,
 }
 
+/// A session that was kept in the log, and from where on it has missed messages, by partition.
+pub type Adopted = (Arc<Session>, Vec<(PartitionId, u64)>);
+
 /// What others know of a tail.
 struct Handle {
     missed: mpsc::UnboundedSender<Missed>,
@@ -140,8 +143,8 @@ impl Router {
     /// Sessions that were kept in the log, each with the offsets from which on it has missed messages (a partition that is
     /// not among them: from its start). They must hold ([`Session::restore`]) the topics that their filters may match. Returns
     /// when their filters are known; what they missed comes then, before anything new of its topic.
-    pub async fn adopt(&self, sessions: Vec<(Arc<Session>, Vec<(PartitionId, u64)>)>) {
-        let mut missed: HashMap<TopicId, Vec<(Arc<Session>, Vec<(PartitionId, u64)>)>> = HashMap::new();
+    pub async fn adopt(&self, sessions: Vec<Adopted>) {
+        let mut missed: HashMap<TopicId, Vec<Adopted>> = HashMap::new();
         for (session, positions) in sessions {
             let subscriptions = session.subscriptions();
             let topics = self.topics_matching(subscriptions.iter().map(|(filter, _)| filter.as_str()));

@@ -12,7 +12,7 @@ use core_rpc::{Core, FetchError, FetchPartition, FetchRequest, Fetched, Isolatio
 use tokio::sync::{mpsc, watch};
 
 use super::targets::{self, Target};
-use super::{RETRY_AFTER, Shared, routed_filter};
+use super::{Adopted, RETRY_AFTER, Shared, routed_filter};
 use crate::state::sessions::{Session, SessionKey, Wish};
 use crate::state::topics::Known;
 use crate::state::trie::Trie;
@@ -29,7 +29,7 @@ const REMEMBERED_MAX: usize = 10_000;
 
 /// Sessions that get what they missed, each from these offsets on.
 pub struct Missed {
-    pub sessions: Vec<(Arc<Session>, Vec<(PartitionId, u64)>)>,
+    pub sessions: Vec<Adopted>,
 }
 
 pub struct Tail {
