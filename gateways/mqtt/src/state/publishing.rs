@@ -10,7 +10,9 @@ use core_rpc::{
     TransferRequest,
 };
 
+use super::delayed;
 use super::topics::{Own, Topics};
+use crate::now_ms;
 use crate::translate::Storable;
 
 /// Why something was not kept, or nobody knows whether it was.
@@ -67,7 +69,7 @@ impl From<TopicError> for PublishError {
 #[derive(Debug, Default)]
 pub struct Round {
     batches: Vec<(PartitionId, Writer)>,
-    /// Records of sessions, which are kept with the messages or not at all.
+    /// Records of sessions, which are kept with the messages or not at all, and messages that are held back.
     records: Vec<Append>,
     bytes: usize,
 }
@@ -87,7 +89,7 @@ impl Round {
         }
     }
 
-    /// What a session's record says from now on.
+    /// What a session's record says from now on, or a message that is held back.
     pub fn record(&mut self, record: Append) {
         self.bytes += record.batch.payload.len();
         self.records.push(record);
@@ -166,13 +168,19 @@ impl Publishing {
         }
     }
 
-    /// One message: a will, or one that was delayed. Retained if it says so.
+    /// One message, a will. Retained if it says so; if its name says that it is delayed, it is.
     pub async fn publish(&self, message: &Storable) -> Result<(), PublishError> {
         let parts = message.parts();
         // It was a topic name when it came.
         let name = std::str::from_utf8(parts.topic).map_err(|_| PublishError::TopicInvalid)?;
-        let partition = self.topics.partition(name).await?;
         let mut round = Round::default();
+        if let Some(delay) = delayed::parse(name, now_ms()) {
+            let delay = delay.map_err(|_| PublishError::TopicInvalid)?;
+            let parts = MessageParts { topic: delay.name.as_bytes(), ..parts };
+            round.record(delayed::hold_back(&self.topics, &parts, delay.due_ms));
+            return self.send(round).await;
+        }
+        let partition = self.topics.partition(name).await?;
         round.add(partition, &parts);
         if parts.retain {
             round.add(self.retained_partition(name), &parts);

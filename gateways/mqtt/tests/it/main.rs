@@ -2,6 +2,7 @@
 
 mod common;
 mod connect;
+mod delayed;
 mod deliver;
 mod publish;
 mod retained;
