@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "python")]
@@ -427,7 +428,7 @@ def client_certificates_are_who_one_is():
             own.broker.settings.append(f"acl_file {own.broker.folder}/acl")
         else:
             (own.broker.folder / "acl").write_text("pattern readwrite users/%u/#\ntopic readwrite other\n")
-            own.broker.environment["POLYMQ_MQTT_ACL_FILE"] = str(own.broker.folder / "acl")
+            own.broker.environment.update(POLYMQ_MQTT_ACL_FILE=str(own.broker.folder / "acl"), POLYMQ_MQTT_IDENTITY_FROM_CERTIFICATE="common-name")
         own.again(crash=False)
         kit = own.kit()
         anna = kit.client("anna", address=own.tls, tls=context(own, True))
@@ -482,21 +483,18 @@ def scram_connect(kit, user, password, method="SCRAM-SHA-256"):
 def scram_sha_256():
     if ORACLE:
         raise Skip("no oracle: it needs a plugin for AUTH")
-    own = Own(anonymous=False)
-    path = own.broker.folder / "scram"
-    salt = os.urandom(16)
-    salted = hashlib.pbkdf2_hmac("sha256", b"pencil", salt, 4096)
-    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Server Key", "sha256")
-    encode = lambda data: base64.b64encode(data).decode()  # noqa: E731
-    path.write_text(f"anna:SCRAM-SHA-256$4096:{encode(salt)}${encode(stored)}:{encode(server)}\n")
-    own.broker.environment.update(POLYMQ_MQTT_SCRAM_FILE=str(path), POLYMQ_MQTT_ALLOW_ANONYMOUS="false")
+    # Users are the core's, whichever gateway makes them: AMQP's management has a way in for the first.
+    management = f"127.0.0.1:{brokers.free_port()}"
+    own = Own(shape="all-in-one", POLYMQ_MQTT_ALLOW_ANONYMOUS="false", POLYMQ_AMQP_LISTEN="127.0.0.1:0", POLYMQ_AMQP_MANAGEMENT_LISTEN=management)
+    own.broker.gateways = "mqtt,amqp"
     with own:
+        urllib.request.urlopen(urllib.request.Request(f"http://{management}/api/users/anna", method="PUT", data=b'{"password": "pencil", "tags": ""}', headers={"Authorization": "Basic Z3Vlc3Q6Z3Vlc3Q="}), timeout=20).close()
         kit = own.kit()
         wire, got, scram = scram_connect(kit, "anna", "pencil")
         same((packets.CONNACK, 0), (got.kind, got.reason), f"CONNACK ({got})")
         same(scram.verifier, got.properties.get("authentication_data"), "the server's proof")
-        same([1], wire.subscribe(kit.topic(), qos=1), "it may work")
+        wire.send(packets.PING)
+        wire.expect(packets.PINGRESP)
         # Again, on the same connection (MQTT 5, 4.12.1).
         scram = Scram("anna", "pencil")
         wire.send(packets.auth(0x19, authentication_method="SCRAM-SHA-256", authentication_data=scram.first))
@@ -539,7 +537,8 @@ def nobody_is_told_to_the_publisher():
         kit = own.kit()
         giver = kit.client("giver")
         for qos in (1, 2):
-            same(0x10, giver.publish(kit.topic("nobody"), "x", qos), "reason with no subscriber")
+            # A server may say that nobody subscribes (0x10); mosquitto does, of QoS 1.
+            assert giver.publish(kit.topic("nobody"), "x", qos) in (0x00, 0x10), "reason with no subscriber"
         kit.client("taker").subscribe(kit.topic("somebody"))
         for qos in (1, 2):
             same(0x00, giver.publish(kit.topic("somebody"), "x", qos), "reason with a subscriber")
@@ -554,17 +553,25 @@ def connections_max():
         for number in range(3):
             kit.wire(f"c{number}")
         try:
-            wire = kit.wire("more")
-            assert wire.connack.reason in (0x97, 0x89, 0x88, 0x9F), wire.connack
+            wire = kit.wire("more", seconds=2, connect=False)
+            wire.send(packets.connect(5, kit.id("more")))
+            answer = wire.read(2)
+            assert answer.kind == packets.CONNACK and answer.reason in (0x97, 0x89, 0x88, 0x9F), answer
         except (Closed, OSError):
             pass
+        except AssertionError as error:
+            # Or it waits until there is room.
+            if "nothing came" not in str(error):
+                raise
+            kit.wires[0].disconnect()
+            same(0, wire.expect(packets.CONNACK).reason, "reason once there is room")
 
 
 @case
 def topic_rewrite():
     if ORACLE:
         raise Skip("no oracle: an extension")
-    with Own(POLYMQ_MQTT_REWRITE="all y/+/z/# ^y/(.+)/z/(.+)$ y/z/$2") as own:
+    with Own(POLYMQ_MQTT_REWRITE='{"action":"all","source_topic":"y/+/z/#","re":"^y/(.+)/z/(.+)$","dest_topic":"y/z/$2"}') as own:
         kit = own.kit()
         taker = kit.client("taker")
         taker.subscribe("y/z/#", qos=1)
@@ -576,7 +583,7 @@ def topic_rewrite():
 def auto_subscribe():
     if ORACLE:
         raise Skip("no oracle: an extension")
-    with Own(POLYMQ_MQTT_AUTO_SUBSCRIBE="inbox/%c:1") as own:
+    with Own(POLYMQ_MQTT_AUTO_SUBSCRIBE='{"topic":"inbox/%c","qos":1}') as own:
         kit = own.kit()
         taker = kit.client("taker")
         kit.client("giver").publish(f"inbox/{taker.id}", "x", 1)

@@ -152,7 +152,8 @@ class Client:
             self.writer.write(packets.acknowledge(packets.PUBCOMP, got.identifier))
         elif got.kind == packets.PUBACK or got.kind == packets.PUBCOMP:
             message = self.sent.pop(got.identifier, None)
-            if message and got.reason < 0x80:
+            # PUBCOMP may say 0x92 to a PUBREL that was sent again: it was released before (MQTT 5, 3.7.2.1).
+            if message and (got.reason < 0x80 or got.kind == packets.PUBCOMP):
                 self.confirmed.append((message[1], message[2]))
             elif message:
                 self.refuse(message, got.reason)

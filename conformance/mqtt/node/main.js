@@ -122,7 +122,7 @@ cases.topic_aliases = async topic => {
 
 cases.shared = async topic => {
   const members = await Promise.all([connect(), connect(), connect()])
-  for (const member of members) await member.subscribeAsync(`$share/${topic}/${topic}/#`, { qos: 1 })
+  for (const member of members) await member.subscribeAsync(`$share/${topic.replaceAll('/', '-')}/${topic}/#`, { qos: 1 })
   const giver = await connect()
   await Promise.all(Array.from({ length: 150 }, (_, number) => giver.publishAsync(`${topic}/${number % 20}`, `${number}`, { qos: 1 })))
   await until('all of them', () => members.reduce((sum, member) => sum + member.got.length, 0) === 150)

@@ -138,8 +138,8 @@ def takeover(tools):
     name = f"{tools.topic}-same"
     old = tools.listener("-i", name, "-t", tools.topic)
     new = tools.listener("-i", name, "-t", tools.topic, "-C", 1)
-    # It comes back by itself, and is the last again, and so on: with -C only one can get the message.
-    until("the old one is told", lambda: "sending CONNECT" in old.text().split("received CONNACK", 1)[1], 20)
+    # Told by a DISCONNECT it ends; without, it comes back by itself, and takes over in its turn.
+    until("the old one is told", lambda: old.child.poll() is not None or "sending CONNECT" in old.text().split("received CONNACK", 1)[1] or "received DISCONNECT" in old.text(), 20)
     old.child.kill()
     old.child.wait()
     new.child.kill()
