@@ -17,7 +17,7 @@ pub(crate) fn handle(connection: &mut Connection, auth: &Auth) -> Result<(), End
     let exchange = match (auth.reason, connection.client.exchange.take()) {
         (Reason::Reauthenticate, None) => {
             let user = connection.client.who.user.clone();
-            Enhanced::again(&method, user).map(Box::new).map_err(|denied| denied_again(denied))?
+            Enhanced::again(&method, user).map(Box::new).map_err(denied_again)?
         }
         (Reason::ContinueAuthentication, Some(exchange)) => exchange,
         _ => return Err(Refusal::protocol("an AUTH that is not the next of its exchange").into()),

@@ -40,10 +40,9 @@ pub(crate) fn handle(connection: &mut Connection, subscribe: Subscribe) -> Resul
                 Err(reason) => reasons.push(reason),
             }
         }
-        if session.is_persistent() {
-            if let Err(error) = gateway.sessions.record(&session).await {
-                return Done::Refused(Refusal::from(error));
-            }
+        // Returns at once where nothing has to survive.
+        if let Err(error) = gateway.sessions.record(&session).await {
+            return Done::Refused(Refusal::from(error));
         }
         let suback = Suback { packet_id, properties: Default::default(), reasons: reasons.into_iter().collect() };
         let deliver = async move {

@@ -25,10 +25,9 @@ pub(crate) fn handle(connection: &mut Connection, unsubscribe: Unsubscribe) -> R
             }
             reasons.push(Reason::Success);
         }
-        if session.is_persistent() {
-            if let Err(error) = gateway.sessions.record(&session).await {
-                return Done::Refused(Refusal::from(error));
-            }
+        // Returns at once where nothing has to survive.
+        if let Err(error) = gateway.sessions.record(&session).await {
+            return Done::Refused(Refusal::from(error));
         }
         let reasons = reasons.into_iter().collect();
         Done::Unsubscribed(Unsuback { packet_id, properties: Default::default(), reasons })

@@ -235,3 +235,18 @@ impl Connection {
         self.gateway.shares.settle(share);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<F>(_: impl FnOnce(Arc<Gateway>, Stream, Peer, CancellationToken) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// An idle connection is little more than this.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(future_bytes(run) <= 4096, "{} bytes", future_bytes(run));
+    }
+}

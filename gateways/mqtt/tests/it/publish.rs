@@ -44,7 +44,7 @@ async fn order_is_kept() {
     // The one before makes the topic.
     publisher.publish_to("ordered/a", "first", QoS::AtLeastOnce).await;
     assert_eq!(subscriber.message().await.1, "first");
-    let payload = |index: u16| format!("{index} {}", "x".repeat(if index % 50 == 0 { 20_000 } else { 10 }));
+    let payload = |index: u16| format!("{index} {}", "x".repeat(if index.is_multiple_of(50) { 20_000 } else { 10 }));
     let qos = |index: u16| QOS[usize::from(index % 3)];
     let all = (1..=600).map(|index| Packet::Publish(message("ordered/a", payload(index), delivery(qos(index), index))));
     publisher.send_all(all).await;

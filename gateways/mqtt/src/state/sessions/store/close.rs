@@ -52,7 +52,8 @@ impl Shared {
             }
             state.changes += 1;
             // A will that nobody has published keeps its session, for whoever comes next.
-            let ends = !state.is_persistent() && !(is_stopping && state.will.is_some());
+            let waits = is_stopping && state.will.is_some();
+            let ends = !state.is_persistent() && !waits;
             // Nobody can be back before its delay is over, if there is none.
             let is_due = !ends && !is_stopping && state.is_will_due(state.disconnected_ms);
             (shares, ends, if is_due { state.will.take() } else { None })
