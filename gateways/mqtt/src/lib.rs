@@ -274,11 +274,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let access = Access::start(core.clone(), config.access.clone(), stop.clone()).await?;
     let rewrite = Rewrite::new(&config.rewrite).context("cannot read the rewrite rules")?;
     let counts = Arc::new(Counts::default());
-    let told = router.clone();
-    let tell = move |messages: Vec<SysMessage>| {
-        messages.iter().filter_map(SysMessage::to_message).for_each(|message| told.push_local(message));
-    };
-    let sys = Sys::start(counts.clone(), config.sys_interval, tell, stop.clone());
+    let sys = Sys::default();
     let (connections_max, drain) = (config.connections_max, config.drain);
     let publishing = Publishing::new(core.clone(), topics.clone());
     let mover = Mover {
@@ -299,6 +295,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         publishing: publishing.clone(),
         membership: membership.clone(),
         places: places.clone(),
+        sys: sys.clone(),
         settings: Settings {
             limits: config.limits,
             session_timeout: config.session_timeout,
@@ -307,6 +304,19 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         stop: stop.clone(),
     })
     .await;
+    let told = router.clone();
+    let tell = move |messages: Vec<SysMessage>| {
+        messages.iter().filter_map(SysMessage::to_message).for_each(|message| told.push_local(message));
+    };
+    let (sized, stored, kept) = (router.clone(), retained.clone(), sessions.clone());
+    let count = move |counts: &Counts| {
+        counts.subscriptions.set(sized.subscription_count() as u64);
+        counts.retained_messages.set(stored.size().0 as u64);
+        counts.sessions.set(kept.counts().0 as u64);
+    };
+    if let Some(interval) = config.sys_interval {
+        sys.start(counts.clone(), interval, count, tell, stop.clone());
+    }
     let gateway = Arc::new(Gateway {
         publishing,
         core,

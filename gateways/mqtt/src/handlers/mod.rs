@@ -3,6 +3,7 @@
 //! A handler does what can be done at once: it adds to the round that is gathered, or begins a step where something must be
 //! waited for. What it returns as an error ends the connection.
 
+pub(crate) mod admission;
 pub(crate) mod auth;
 pub(crate) mod connect;
 pub(crate) mod disconnect;

@@ -7,12 +7,16 @@ use codec_mqtt::{QoS, Reason, RetainHandling, Suback, Subscribe, Subscription, T
 
 use crate::Gateway;
 use crate::errors::Refusal;
+use crate::handlers::admission;
 use crate::session::{Client, Connection, Done, End, Step, copy};
+use crate::state::access::Who;
+use crate::state::auto_subscribe;
 use crate::state::router::routed_filter;
 use crate::state::sessions::{Session, Subscribed, Wish};
 
 pub(crate) fn handle(connection: &mut Connection, subscribe: Subscribe) -> Result<(), End> {
     let (gateway, session) = (connection.gateway.clone(), connection.session.clone());
+    let who = connection.client.who.clone();
     let asked: Vec<(Text, Wish, RetainHandling)> = {
         let id = subscribe.properties.subscription_id();
         let wish = |one: &Subscription| wish(one, id, &connection.client);
@@ -24,15 +28,18 @@ pub(crate) fn handle(connection: &mut Connection, subscribe: Subscribe) -> Resul
         let mut reasons = Vec::with_capacity(asked.len());
         let mut retained = Vec::new();
         for (filter, wish, handling) in asked {
-            match one(&gateway, &session, &filter, wish, window).await {
+            let admitted = admission::subscribe(&gateway, &who, &filter).await;
+            let subscribed = match &admitted {
+                Ok(filter) => one(&gateway, &session, filter, wish, window).await,
+                Err(reason) => Err(*reason),
+            };
+            let filter = admitted.unwrap_or(filter);
+            match subscribed {
                 Ok(is_new) => {
-                    let wants = match handling {
-                        RetainHandling::Always => true,
-                        RetainHandling::IfNew => is_new,
-                        RetainHandling::Never => false,
-                    };
                     // Shared ones get none (4.8.2).
-                    if wants && let Some(filter) = routed_filter(&filter) {
+                    if is_wanted(handling, is_new)
+                        && let Some(filter) = routed_filter(&filter)
+                    {
                         retained.push((filter.to_owned(), wish));
                     }
                     reasons.push(granted(wish.qos));
@@ -45,15 +52,60 @@ pub(crate) fn handle(connection: &mut Connection, subscribe: Subscribe) -> Resul
             return Done::Refused(Refusal::from(error));
         }
         let suback = Suback { packet_id, properties: Default::default(), reasons: reasons.into_iter().collect() };
-        let deliver = async move {
-            for (filter, wish) in retained {
-                gateway.retained.deliver(&session, &filter, wish, |_| true).await;
-            }
-        };
-        Done::Subscribed(suback, Some(Box::pin(deliver)))
+        Done::Subscribed(suback, Some(Box::pin(deliver_retained(gateway, session, who, retained))))
     };
     connection.step = Some(Step::Waits(Box::pin(subscribing)));
     Ok(())
+}
+
+/// What every client is subscribed to, with what is retained of it.
+pub(crate) async fn automatically(gateway: &Arc<Gateway>, session: &Arc<Session>, who: &Arc<Who>, window: u16) {
+    let mut retained = Vec::new();
+    for subscription in auto_subscribe::subscriptions(&gateway.config.auto_subscribe, who) {
+        let wish = Wish {
+            qos: subscription.qos,
+            no_local: subscription.no_local,
+            retain_as_published: subscription.retain_as_published,
+            subscription_id: None,
+        };
+        let subscribed = match admission::subscribe(gateway, who, &subscription.filter).await {
+            Ok(filter) => one(gateway, session, &filter, wish, window).await.map(|is_new| (filter, is_new)),
+            Err(reason) => Err(reason),
+        };
+        match subscribed {
+            Ok((filter, is_new)) if is_wanted(subscription.retain_handling, is_new) => {
+                retained.extend(routed_filter(&filter).map(|filter| (filter.to_owned(), wish)));
+            }
+            Ok(_) => {}
+            Err(reason) => {
+                let (client, filter) = (&who.client_id, &subscription.filter);
+                tracing::warn!(%client, %filter, ?reason, "a client does not get a subscription that all should get");
+            }
+        }
+    }
+    if session.is_persistent()
+        && let Err(error) = gateway.sessions.record(session).await
+    {
+        tracing::warn!(client = %who.client_id, %error, "subscriptions that all clients get were not recorded");
+    }
+    tokio::spawn(deliver_retained(gateway.clone(), session.clone(), who.clone(), retained));
+}
+
+/// What new subscriptions get of what was said before.
+async fn deliver_retained(gateway: Arc<Gateway>, session: Arc<Session>, who: Arc<Who>, retained: Vec<(String, Wish)>) {
+    let may_read = |name: &str| gateway.access.may_read(&who, name);
+    for (filter, wish) in retained {
+        gateway.sys.deliver(&session, &filter, wish, may_read);
+        gateway.retained.deliver(&session, &filter, wish, may_read).await;
+    }
+}
+
+fn is_wanted(handling: RetainHandling, is_new: bool) -> bool {
+    match handling {
+        RetainHandling::Always => true,
+        RetainHandling::IfNew => is_new,
+        RetainHandling::Never => false,
+    }
 }
 
 /// How the client wants what matches.

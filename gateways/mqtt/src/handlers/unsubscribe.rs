@@ -3,12 +3,15 @@
 use codec_mqtt::{Reason, Text, Unsuback, Unsubscribe, topic};
 
 use crate::errors::Refusal;
+use crate::handlers::admission;
 use crate::session::{Connection, Done, End, Step};
 use crate::state::shares::Leaving;
 
 pub(crate) fn handle(connection: &mut Connection, unsubscribe: Unsubscribe) -> Result<(), End> {
     let (gateway, session) = (connection.gateway.clone(), connection.session.clone());
-    let filters: Vec<Text> = unsubscribe.filters.iter().collect();
+    let who = connection.client.who.clone();
+    let named = |filter: Text| admission::named(&gateway, &who, &filter);
+    let filters: Vec<Text> = unsubscribe.filters.iter().map(named).collect();
     let packet_id = unsubscribe.packet_id;
     let unsubscribing = async move {
         let mut reasons = Vec::with_capacity(filters.len());
@@ -23,6 +26,7 @@ pub(crate) fn handle(connection: &mut Connection, unsubscribe: Unsubscribe) -> R
                 }
                 _ => gateway.router.unsubscribe(&session, filter),
             }
+            admission::unsubscribed(&gateway, &who, filter).await;
             reasons.push(Reason::Success);
         }
         // Returns at once where nothing has to survive.

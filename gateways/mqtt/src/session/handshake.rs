@@ -15,10 +15,12 @@ use codec_mqtt::{
 use tokio_util::sync::CancellationToken;
 
 use super::wire::Wire;
-use super::{Client, End, Peer, Step};
+use super::{Client, Done, End, Peer, Step};
 use crate::Gateway;
 use crate::errors::{Refusal, SHUTTING_DOWN, TAKEN_OVER};
+use crate::handlers::{admission, subscribe};
 use crate::state::access::{Enhanced, Origin, Step as Exchanged, Who};
+use crate::state::exclusive;
 use crate::state::sessions::{Closing, ConnectionId, Kicked, OpenRequest, Resend, Session, StoredWill};
 
 /// A CONNECT that is larger is none: everything in it but the will's payload is short.
@@ -164,6 +166,10 @@ async fn open(
     let is_assigned = connect.client_id.is_empty();
     // A copy: the packet's memory must not stay for it.
     let client_id = if is_assigned { assign_id(gateway) } else { copy(&connect.client_id) };
+    let who = Arc::new(Who::new(client_id.as_str(), user));
+    if let Some(will) = &connect.will {
+        check_will(gateway, &who, &will.topic)?;
+    }
     let id = gateway.next_connection();
 
     let wanted_s = match version {
@@ -191,7 +197,7 @@ async fn open(
         wants_reasons: asked.request_problem_information().unwrap_or(true),
         is_bridge: connect.bridge,
         expiry_s,
-        who: Arc::new(Who::new(client_id.as_str(), user)),
+        who: who.clone(),
         origin,
         method: asked.authentication_method().as_ref().map(copy),
         exchange: None,
@@ -237,6 +243,7 @@ async fn open(
             () = draining.cancelled() => End::Refused(SHUTTING_DOWN),
         }
     });
+    let first = first(gateway, who, &opened.session, opened.session_present, window);
     let keep_alive = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()));
     Ok(Opened {
         session: opened.session,
@@ -245,7 +252,7 @@ async fn open(
         resends: opened.resends,
         keep_alive,
         signals,
-        first: None,
+        first,
     })
 }
 
@@ -306,6 +313,34 @@ pub(crate) fn auth_packet(reason: Reason, method: &Text, data: Vec<u8>) -> Packe
     let data = Binary::new(data).filter(|data| !data.is_empty()).map(Property::AuthenticationData);
     let properties = Properties::new([method].into_iter().chain(data)).unwrap_or_default();
     Packet::Auth(Auth { reason, properties })
+}
+
+/// A will goes where its client may publish; names that begin with `$` are the server's, but for delays
+/// and what bridges say of themselves.
+fn check_will(gateway: &Gateway, who: &Who, topic: &str) -> Result<(), Refusal> {
+    let is_known = |prefix: &&str| topic.starts_with(prefix);
+    let is_servers = topic.starts_with('$') && !["$SYS/", "$delayed/"].iter().any(is_known);
+    if is_servers || !gateway.access.may_publish(who, topic) {
+        return Err(Refusal::new(Reason::NotAuthorized, "the client may not publish to the topic of its will"));
+    }
+    Ok(())
+}
+
+/// What is done before the first packet: exclusive subscriptions of a session that was there before, and those that every
+/// client gets.
+fn first(gateway: &Arc<Gateway>, who: Arc<Who>, session: &Arc<Session>, is_resumed: bool, window: u16) -> Option<Step> {
+    let resumes = is_resumed && session.subscriptions().iter().any(|(filter, _)| exclusive::filter(filter).is_some());
+    if !resumes && gateway.config.auto_subscribe.is_empty() {
+        return None;
+    }
+    let (gateway, session) = (gateway.clone(), session.clone());
+    Some(Step::Runs(Box::pin(async move {
+        if resumes {
+            admission::resumed(&gateway, &who, &session).await;
+        }
+        subscribe::automatically(&gateway, &session, &who, window).await;
+        Done::Began
+    })))
 }
 
 /// What this gateway allows, for CONNACK.

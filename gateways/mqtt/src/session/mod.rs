@@ -129,6 +129,8 @@ pub(crate) enum Done {
     /// A step of an exchange.
     Authenticated(Box<Enhanced>, Result<Exchanged, Denied>),
     Refused(Refusal),
+    /// What comes before the first packet.
+    Began,
 }
 
 struct KeepAlive {

@@ -153,6 +153,7 @@ impl Connection {
                 self.has_input = true;
                 self.send_round();
             }
+            Done::Began => {}
             Done::Authenticated(exchange, step) => handlers::auth::stepped(self, exchange, step)?,
             Done::Refused(refusal) => return Err(End::Refused(refusal)),
         }

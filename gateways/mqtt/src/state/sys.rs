@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::state::counts::Counts;
 use crate::state::filter::matches;
-use crate::state::sessions::Message;
+use crate::state::router::Router;
+use crate::state::sessions::{Delivery, Message, Session, SubscriptionIds, Wish};
 
 /// Names that are held, at most: bridges are few.
 const STATES_MAX: usize = 1_000;
@@ -48,27 +49,32 @@ pub struct Sys {
 }
 
 impl Sys {
-    /// Makes the values at once and then every `interval`, until `stop`; `None`: never. `deliver` gets those that changed.
+    /// Makes the values at once and then every `interval`, in a task that ends with `stop`. `count` is asked before for what is
+    /// counted by looking; `deliver` gets what changed.
     pub fn start(
+        &self,
         counts: Arc<Counts>,
-        interval: Option<Duration>,
+        interval: Duration,
+        count: impl Fn(&Counts) + Send + 'static,
         deliver: impl Fn(Vec<SysMessage>) + Send + 'static,
         stop: CancellationToken,
-    ) -> Sys {
-        let sys = Sys::default();
-        if let Some(interval) = interval {
-            let kept = sys.clone();
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = kept.keep(&counts, interval, deliver) => {}
-                }
-            });
-        }
-        sys
+    ) {
+        let kept = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = kept.keep(&counts, interval, count, deliver) => {}
+            }
+        });
     }
 
-    async fn keep(&self, counts: &Counts, interval: Duration, deliver: impl Fn(Vec<SysMessage>)) {
+    async fn keep(
+        &self,
+        counts: &Counts,
+        interval: Duration,
+        count: impl Fn(&Counts),
+        deliver: impl Fn(Vec<SysMessage>),
+    ) {
         let started = Instant::now();
         let mut loads = Loads::default();
         let mut last = started;
@@ -76,6 +82,7 @@ impl Sys {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = ticks.tick().await;
+            count(counts);
             let changed = self.renew(counts, &mut loads, now - started, now - last);
             last = now;
             if !changed.is_empty() {
@@ -124,6 +131,29 @@ impl Sys {
             held.insert(name.to_string(), SysMessage { name: kept, payload });
             true
         })
+    }
+
+    /// The same, and who is subscribed gets it.
+    pub fn tell_state(&self, router: &Router, name: &Text, payload: &Bytes) -> bool {
+        let is_kept = self.keep_state(name, payload);
+        if is_kept {
+            let message = SysMessage { name: name.clone(), payload: payload.clone() };
+            message.to_message().into_iter().for_each(|message| router.push_local(message));
+        }
+        is_kept
+    }
+
+    /// Gives a subscription that was just made the values that its filter matches.
+    pub fn deliver(&self, session: &Session, filter: &str, wish: Wish, may_read: impl Fn(&str) -> bool) {
+        let subscription_ids = wish.subscription_id.map_or(SubscriptionIds::None, SubscriptionIds::One);
+        for message in self.retained(filter).iter().filter(|message| may_read(&message.name)) {
+            let Some(message) = message.to_message() else { continue };
+            let (message, qos) = (Arc::new(message), QoS::AtMostOnce);
+            let subscription_ids = subscription_ids.clone();
+            if session.push_delivery(Delivery { message, qos, retain: true, subscription_ids, share: None }) {
+                session.wake();
+            }
+        }
     }
 
     /// What a new subscriber of `filter` gets, in the order of the names.
@@ -267,21 +297,16 @@ mod tests {
         let (sender, mut delivered) = tokio::sync::mpsc::unbounded_channel();
         let (counts, stop) = (Arc::new(Counts::default()), CancellationToken::new());
         let deliver = move |messages| sender.send(messages).unwrap();
-        let sys = Sys::start(counts.clone(), Some(Duration::from_millis(1)), deliver, stop.clone());
+        let (sys, count) = (Sys::default(), |counts: &Counts| counts.sessions.set(7));
+        sys.start(counts.clone(), Duration::from_millis(1), count, deliver, stop.clone());
         assert!(!delivered.recv().await.unwrap().is_empty());
+        assert_eq!(payload(&sys, "clients/total").as_deref(), Some("7"));
         counts.bytes_sent.add(1);
         while payload(&sys, "bytes/sent").as_deref() != Some("1") {
             assert!(delivered.recv().await.is_some());
         }
         stop.cancel();
         while delivered.recv().await.is_some() {}
-    }
-
-    #[tokio::test]
-    async fn they_can_be_left_out() {
-        let sys = Sys::start(Arc::default(), None, |_| panic!("nothing to deliver"), CancellationToken::new());
-        tokio::task::yield_now().await;
-        assert!(sys.retained("$SYS/#").is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Whole gateways on the real core, under a client of packets: one binary, so that it is linked once.
 
+mod access;
 mod common;
 mod connect;
 mod delayed;

@@ -7,8 +7,9 @@ use codec_mqtt::Text;
 use super::kept::Kept;
 use super::writer::Job;
 use super::{Closing, Sessions, Shared};
+use crate::state::exclusive;
 use crate::state::sessions::delivery::ShareLease;
-use crate::state::sessions::session::{ConnectionId, Session};
+use crate::state::sessions::session::{ConnectionId, Session, Subscribed};
 use crate::translate::Storable;
 
 /// Why a session ends.
@@ -79,7 +80,9 @@ impl Shared {
         self.kept.remove_if(client_id, |_, now| Arc::ptr_eq(now, kept));
         self.timers.remove(client_id);
         self.router.forget(&kept.session);
+        let subscriptions = kept.session.subscriptions();
         self.shares.end(&kept.session);
+        self.free_exclusive(client_id, &subscriptions).await;
         let will = kept.state.lock().will.take();
         match why {
             // In the queue before anything of a session that comes after it.
@@ -89,6 +92,17 @@ impl Shared {
         kept.detached.notify_waiters();
         if let Some(will) = will {
             self.publish(client_id, &will).await;
+        }
+    }
+
+    /// What the session had for itself is anybody's.
+    async fn free_exclusive(&self, client_id: &Text, subscriptions: &[(Text, Subscribed)]) {
+        for (filter, _) in subscriptions {
+            if let Some(filter) = exclusive::filter(filter)
+                && let Err(error) = exclusive::free(&self.core, filter, client_id).await
+            {
+                tracing::warn!(%filter, %error, "an exclusive subscription was not given back");
+            }
         }
     }
 
@@ -117,6 +131,9 @@ impl Shared {
             return;
         };
         let topic = publish.topic.clone();
+        if self.sys.tell_state(&self.router, &topic, &publish.payload) {
+            return;
+        }
         let Some(will) = Storable::new(&publish, topic, crate::translate::publisher(client_id)) else { return };
         if let Err(error) = self.publishing.publish(&will).await {
             tracing::warn!(client = %client_id, %error, "a will was not published");

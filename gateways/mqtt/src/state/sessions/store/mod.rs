@@ -75,7 +75,7 @@ use super::places::Places;
 use super::record::Incarnation;
 use super::session::{ConnectionId, Limits, Resend, Session, SessionKey};
 use crate::state::topics::Own;
-use crate::state::{PublishError, Publishing, Router, Shares, Topics};
+use crate::state::{PublishError, Publishing, Router, Shares, Sys, Topics};
 use crate::translate;
 
 pub use self::kept::Kicked;
@@ -91,6 +91,7 @@ pub struct Parts {
     pub publishing: Publishing,
     pub membership: Membership,
     pub places: Arc<Places>,
+    pub sys: Sys,
     pub settings: Settings,
     pub stop: CancellationToken,
 }
@@ -169,6 +170,7 @@ struct Shared {
     publishing: Publishing,
     membership: Membership,
     places: Arc<Places>,
+    sys: Sys,
     settings: Settings,
     stop: CancellationToken,
     own: Incarnation,
@@ -197,7 +199,7 @@ struct Lives {
 impl Sessions {
     /// Reads all records, takes on what is nobody's, and keeps going in tasks that end with `stop`. Waits until the core answers.
     pub async fn start(parts: Parts) -> Sessions {
-        let Parts { core, topics, router, shares, publishing, membership, places, settings, stop } = parts;
+        let Parts { core, topics, router, shares, publishing, membership, places, sys, settings, stop } = parts;
         let own = Incarnation(membership.own().incarnation);
         let partitions = topics.own(Own::Sessions).partitions;
         let shared = Arc::new(Shared {
@@ -208,6 +210,7 @@ impl Sessions {
             publishing,
             membership,
             places,
+            sys,
             settings,
             stop,
             own,
