@@ -326,12 +326,12 @@ impl Session {
             }
         }
         shares.reverse();
-        let State { flights, is_persistent, .. } = &mut *state;
-        flights.retain(|_, flight| {
+        state.flights.retain(|_, flight| {
             let Held::Here(delivery) = &mut flight.what else { return true };
             match delivery.share.take() {
-                // What was received must be finished with this client [MQTT-4.8.2-4]; of what was not, another may do better.
-                Some(share) if delivery.qos < QoS::ExactlyOnce || !*is_persistent => {
+                // What may have been received is finished with this client, or with nobody [MQTT-4.8.2-4, MQTT-4.8.2-5]; of QoS 1
+                // another may do better.
+                Some(share) if delivery.qos < QoS::ExactlyOnce => {
                     shares.push(share);
                     false
                 }

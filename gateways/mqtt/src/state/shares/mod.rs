@@ -223,10 +223,13 @@ impl Shares {
         });
     }
 
-    /// Ends a session, here at least: others get what it had, in a moment.
+    /// Ends a session without a connection, here at least: others get what it had, in a moment, but for what it was sent with
+    /// QoS 2 and may have received [MQTT-4.8.2-5].
     pub fn end(self: &Arc<Self>, session: &Session) {
         let subscriptions = shared_subscriptions(session);
+        let sent = session.shares_in_flight();
         session.end();
+        sent.iter().for_each(|lease| self.settle(lease));
         if subscriptions.is_empty() {
             return;
         }
