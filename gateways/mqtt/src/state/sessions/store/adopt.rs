@@ -89,8 +89,8 @@ impl Shared {
             }
         }
         let mut adopted = Vec::new();
+        // Not who lives now: who died meanwhile may have written what is not read yet.
         for (client_id, _) in &turns {
-            let lives = self.lives();
             let known = {
                 let image = self.image.lock();
                 let is_own = image.standing(client_id, &lives) == Standing::Own;

@@ -152,14 +152,16 @@ impl Shared {
     /// Claims a client, and waits until its session is this gateway's.
     async fn claim(&self, client_id: &Text) -> Result<(), OpenError> {
         let key = Key::Claim(self.own, client_id).to_string();
-        let ends = self.queue.write(vec![Job::Entry(key, Why::Connect.encode())]).await?;
-        self.passed(&ends).await;
+        // Who lives is looked at before what they wrote: who is dead by then has written all that he ever will.
+        let mut lives = self.lives();
+        let mut ends = self.queue.write(vec![Job::Entry(key, Why::Connect.encode())]).await?;
         let mut seen = self.seen.subscribe();
         let mut members = self.membership.changes();
         // Who dies meanwhile is known to be dead by then.
         let deadline = Instant::now() + self.settings.session_timeout * 2 + DETACH_MAX;
         loop {
-            let lives = self.lives();
+            self.passed(&ends).await;
+            seen.mark_unchanged();
             let standing = self.image.lock().standing(client_id, &lives);
             match standing {
                 Standing::Own => return Ok(()),
@@ -179,6 +181,10 @@ impl Shared {
                 _ = seen.changed() => {}
                 _ = members.changed() => {}
                 () = sleep_until(look_again) => {}
+            }
+            let now = self.lives();
+            if let Some(end) = self.ends().await {
+                (lives, ends) = (now, Arc::new(end));
             }
         }
     }

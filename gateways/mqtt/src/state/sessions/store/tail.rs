@@ -163,7 +163,7 @@ impl Shared {
     }
 
     /// None: the core cannot say.
-    async fn ends(&self) -> Option<Vec<(PartitionId, u64)>> {
+    pub(super) async fn ends(&self) -> Option<Vec<(PartitionId, u64)>> {
         let topic = self.topics.own(Own::Sessions);
         let partitions: Vec<PartitionId> =
             (0..topic.partitions).map(|index| PartitionId { topic: topic.id, index }).collect();
