@@ -7,7 +7,8 @@ use crate::session::{Connection, End, Kind};
 
 pub(crate) fn handle(connection: &mut Connection, pubrel: &Acknowledgement) -> Result<(), End> {
     let is_known = connection.session.end_receive(pubrel.packet_id);
-    if is_known && connection.session.is_persistent() {
+    // One that is not known may be in the log still: the record of its release may have failed on an earlier connection.
+    if connection.session.is_persistent() {
         connection.inbound.needs_released();
     }
     let reason = if is_known { Reason::Success } else { Reason::PacketIdNotFound };

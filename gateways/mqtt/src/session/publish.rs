@@ -228,10 +228,9 @@ impl Connection {
         tracing::warn!(client = %self.session.client_id, %error, "published messages were not kept");
         let is_new = |kind| matches!(kind, Kind::Puback | Kind::Pubrec);
         let lost = Lost::from(error);
-        for reply in flight.replies.iter().filter(|reply| reply.kind == Kind::Pubrec) {
-            // It is as if it had not come: sent again it is published.
-            self.session.end_receive(reply.packet_id);
-        }
+        let received = flight.replies.iter().filter(|reply| reply.kind == Kind::Pubrec);
+        let received: Vec<PacketId> = received.map(|reply| reply.packet_id).collect();
+        self.gateway.sessions.not_received(&self.session, &received, error);
         let is_told = |reply: &Reply| !matches!(reply.kind, Kind::Pubrel | Kind::Pubcomp);
         match lost {
             // What was to be recorded is not a matter of one message.

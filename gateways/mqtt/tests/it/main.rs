@@ -1,6 +1,7 @@
 //! Whole gateways on the real core, under a client of packets: one binary, so that it is linked once.
 
 mod access;
+mod chaos;
 mod common;
 mod connect;
 mod delayed;

@@ -60,6 +60,8 @@ pub(super) struct State {
     pub recorded: Option<(u64, u64)>,
     /// What was received and has a record that says so, or is about to.
     pub told: BTreeSet<PacketId>,
+    /// Of those: nobody knows whether they were kept.
+    pub doubted: BTreeSet<PacketId>,
     /// What it missed was still being read when it was recorded.
     pub was_catching_up: bool,
 }
@@ -92,6 +94,7 @@ impl State {
             changes: 1,
             recorded: None,
             told: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             was_catching_up: false,
         }
     }

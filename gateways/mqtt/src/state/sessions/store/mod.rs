@@ -60,7 +60,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use codec_mqtt::{Text, Version};
+use codec_mqtt::{PacketId, Text, Version};
 use codec_record::mqtt_message::{MessageParts, Writer as BatchWriter};
 use core_rpc::{AnyCore, Append, PartitionId};
 use dashmap::DashMap;
@@ -277,6 +277,26 @@ impl Sessions {
         }
         let partition = self.shared.partition(&Key::Session(&session.client_id));
         Some(Append { partition, batch: writer.take(-1)? })
+    }
+
+    /// Messages of QoS 2 whose round was not kept, or nobody knows (`error`). It is as if they had not come: sent again they are
+    /// published. Where nobody knows, the session's next connection waits until the log has told.
+    pub fn not_received(&self, session: &Session, packet_ids: &[PacketId], error: PublishError) {
+        let kept = self.shared.kept_of(session).filter(|_| session.is_persistent());
+        let Some(kept) = kept else {
+            packet_ids.iter().for_each(|packet_id| drop(session.end_receive(*packet_id)));
+            return;
+        };
+        let is_certain = !matches!(error, PublishError::Unavailable | PublishError::StorageFailed);
+        let mut state = kept.state.lock();
+        for packet_id in packet_ids {
+            if is_certain {
+                session.end_receive(*packet_id);
+                state.told.remove(packet_id);
+            } else {
+                state.doubted.insert(*packet_id);
+            }
+        }
     }
 
     /// Ends the connection of a client, if it has one here. False: it has none.

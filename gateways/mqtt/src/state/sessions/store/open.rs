@@ -18,7 +18,7 @@ use crate::state::sessions::delivery::ShareLease;
 use crate::state::sessions::record::Record;
 
 /// How long an older connection may take to end. It finishes its rounds; a disk that syncs slowly takes its time.
-const DETACH_MAX: Duration = Duration::from_secs(5);
+const DETACH_MAX: Duration = Duration::from_secs(6);
 
 impl Sessions {
     /// Takes over a client: its older connection ends, here or elsewhere, and its session goes on or is discarded (3.1.2.4). A
@@ -74,18 +74,19 @@ impl Shared {
             shares = self.disconnect(&kept).await;
         }
         let (kept, session_present) = match self.kept(&request.client_id) {
-            Some(kept) => self.reopen(&request, kept).await,
+            Some(kept) => self.reopen(&request, kept).await?,
             None => self.obtain(&request).await?,
         };
         self.attach(&request, &kept, session_present, shares).await
     }
 
     /// A session that is kept here, without a connection.
-    async fn reopen(self: &Arc<Self>, request: &OpenRequest, kept: Arc<Kept>) -> (Arc<Kept>, bool) {
+    async fn reopen(self: &Arc<Self>, request: &OpenRequest, kept: Arc<Kept>) -> Result<(Arc<Kept>, bool), OpenError> {
         let is_expired = kept.state.lock().expires_ms().is_some_and(|expires_ms| expires_ms <= crate::now_ms());
         if !request.clean_start && !is_expired {
+            self.resolve(&kept).await?;
             self.publish_due_will(&kept).await;
-            return (kept, true);
+            return Ok((kept, true));
         }
         let (epoch, is_in_log, is_claimed) = {
             let state = kept.state.lock();
@@ -98,7 +99,27 @@ impl Shared {
             let mut state = fresh.state.lock();
             (state.is_in_log, state.is_claimed) = (is_in_log, is_claimed);
         }
-        (fresh, false)
+        Ok((fresh, false))
+    }
+
+    /// Learns from the log what was kept of messages of QoS 2 whose round broke off: both the message and its identifier, or
+    /// neither.
+    async fn resolve(&self, kept: &Kept) -> Result<(), OpenError> {
+        let doubted = std::mem::take(&mut kept.state.lock().doubted);
+        if doubted.is_empty() {
+            return Ok(());
+        }
+        let Some(ends) = self.ends().await else {
+            kept.state.lock().doubted.extend(doubted);
+            return Err(OpenError::Store(PublishError::Unavailable));
+        };
+        self.passed(&ends).await;
+        let received = self.image.lock().received(&kept.session.client_id, kept.life);
+        for packet_id in doubted.iter().filter(|packet_id| !received.contains(packet_id)) {
+            kept.session.end_receive(*packet_id);
+            kept.state.lock().told.remove(packet_id);
+        }
+        Ok(())
     }
 
     /// A session that is not kept here: from the log, or a new one.
