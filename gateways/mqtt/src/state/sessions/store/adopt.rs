@@ -1,10 +1,11 @@
 //! Sessions that nobody looks after: their keeper has died, or was this gateway in a former life.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use codec_mqtt::Text;
-use core_rpc::PartitionId;
+use core_rpc::{Core, FetchError, OffsetAt, OffsetsRequest, PartitionId};
 
 use super::close::End;
 use super::image::{Standing, Why};
@@ -14,6 +15,12 @@ use super::turns::Turn;
 use super::writer::Job;
 use super::{Shared, owner};
 use crate::state::sessions::record::Record;
+
+/// Where partitions end.
+pub(super) type Ends = HashMap<PartitionId, u64>;
+
+/// How long to wait before asking a core again that could not answer.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Claims of one ask.
 const CHUNK: usize = 1000;
@@ -88,7 +95,7 @@ impl Shared {
                 return;
             }
         }
-        let mut adopted = Vec::new();
+        let mut records = Vec::new();
         // Not who lives now: who died meanwhile may have written what is not read yet.
         for (client_id, _) in &turns {
             let known = {
@@ -101,16 +108,19 @@ impl Shared {
                 continue;
             };
             match Record::decode(&known.bytes) {
-                Ok(record) => {
-                    let (kept, missed) = self.restore(client_id, record, known.head.epoch.wrapping_add(1));
-                    kept.state.lock().is_claimed = true;
-                    adopted.push((kept, missed));
-                }
+                Ok(record) => records.push((client_id, record)),
                 Err(error) => {
                     tracing::error!(client = %client_id, %error, "a session is lost");
                     self.unclaim(client_id);
                 }
             }
+        }
+        let ends = self.ends_of(records.iter().map(|(_, record)| record)).await;
+        let mut adopted = Vec::with_capacity(records.len());
+        for (client_id, record) in records {
+            let (kept, missed) = self.restore(client_id, record, &ends);
+            kept.state.lock().is_claimed = true;
+            adopted.push((kept, missed));
         }
         let now_ms = crate::now_ms();
         let is_over = |kept: &Arc<Kept>| kept.state.lock().expires_ms().is_some_and(|expires_ms| expires_ms <= now_ms);
@@ -129,9 +139,47 @@ impl Shared {
         }
     }
 
+    /// Where partitions end that records name.
+    pub(super) async fn ends_of<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Ends {
+        let (mut named, mut keepers) = (HashSet::new(), HashSet::new());
+        for record in records {
+            named.extend(record.snapshot.routed.iter().map(|(partition, _)| *partition));
+            keepers.extend(record.head.keeper);
+        }
+        for keeper in keepers {
+            named.extend(self.image.lock().positions(keeper).iter().map(|(partition, _)| *partition));
+        }
+        let mut partitions: Vec<PartitionId> = named.into_iter().collect();
+        let mut ends = Ends::new();
+        while !partitions.is_empty() {
+            let queries = partitions.iter().map(|partition| (*partition, OffsetAt::Latest)).collect();
+            let found = self.core.offsets(OffsetsRequest { queries }).await;
+            let mut again = Vec::new();
+            for (partition, found) in partitions.into_iter().zip(found) {
+                match found {
+                    Ok(found) => drop(ends.insert(partition, found.offset.unwrap_or(u64::MAX))),
+                    Err(FetchError::Unavailable) => again.push(partition),
+                    // Its topic is gone, or cannot be read anyway.
+                    Err(_) => {}
+                }
+            }
+            partitions = again;
+            if !partitions.is_empty() {
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+        ends
+    }
+
     /// A session as its record says, without a connection, and from where on it has missed what was published.
-    pub(super) fn restore(&self, client_id: &Text, record: Record, epoch: u32) -> (Arc<Kept>, Vec<(PartitionId, u64)>) {
+    pub(super) fn restore(
+        &self,
+        client_id: &Text,
+        record: Record,
+        ends: &Ends,
+    ) -> (Arc<Kept>, Vec<(PartitionId, u64)>) {
         let Record { head, will, mut snapshot } = record;
+        let epoch = head.epoch.wrapping_add(1);
         let filters = snapshot.subscriptions.iter().map(|(filter, _)| filter.as_str());
         let topics = self.router.topics_matching(filters);
         let received = {
@@ -145,7 +193,11 @@ impl Shared {
                     }
                 }
             }
-            snapshot.routed = routed.into_iter().collect();
+            // A log that is not synced may end before what was routed once the machine has failed: what comes there is new.
+            let clamped = |(partition, offset): (PartitionId, u64)| {
+                (partition, ends.get(&partition).map_or(offset, |end| offset.min(*end)))
+            };
+            snapshot.routed = routed.into_iter().map(clamped).collect();
             image.received(client_id, head.life)
         };
         snapshot.received = received.clone();

@@ -148,7 +148,6 @@ impl Shared {
             return;
         }
         if let Some(kept) = self.kept(&client_id) {
-            // Nobody is left to take what it held of shared messages; they fall free with what this gateway holds.
             self.disconnect(&kept).await;
         }
         let Some(kept) = self.kept(&client_id) else {

@@ -134,8 +134,6 @@ pub struct Opened {
     pub session_present: bool,
     /// What to send again first, in order.
     pub resends: Vec<Resend>,
-    /// Shared messages that an older connection held which did not end in time: others may have them.
-    pub shares: Vec<ShareLease>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

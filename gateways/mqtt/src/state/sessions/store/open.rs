@@ -14,7 +14,6 @@ use super::keys::{CLIENT_ID_BYTES_MAX, Key};
 use super::writer::Job;
 use super::{Closing, OpenError, OpenRequest, Opened, Sessions, Shared};
 use crate::state::PublishError;
-use crate::state::sessions::delivery::ShareLease;
 use crate::state::sessions::record::Record;
 
 /// How long an older connection may take to end. It finishes its rounds; a disk that syncs slowly takes its time.
@@ -69,15 +68,14 @@ impl Shared {
         // Its own memory: the packet's is the connection's.
         request.client_id = Text::new(request.client_id.as_str()).unwrap_or_default();
         let _turn = self.turns.take(&request.client_id).await;
-        let mut shares = Vec::new();
         if let Some(kept) = self.kept(&request.client_id) {
-            shares = self.disconnect(&kept).await;
+            self.disconnect(&kept).await;
         }
         let (kept, session_present) = match self.kept(&request.client_id) {
             Some(kept) => self.reopen(&request, kept).await?,
             None => self.obtain(&request).await?,
         };
-        self.attach(&request, &kept, session_present, shares).await
+        self.attach(&request, &kept, session_present).await
     }
 
     /// A session that is kept here, without a connection.
@@ -151,7 +149,8 @@ impl Shared {
             }
         };
         let goes_on = !request.clean_start && !self.is_expired(&record);
-        let (kept, missed) = self.restore(client_id, record, epoch);
+        let ends = self.ends_of(std::iter::once(&record)).await;
+        let (kept, missed) = self.restore(client_id, record, &ends);
         kept.state.lock().is_claimed = true;
         if goes_on {
             self.kept.insert(client_id.clone(), kept.clone());
@@ -216,7 +215,6 @@ impl Shared {
         request: &OpenRequest,
         kept: &Arc<Kept>,
         session_present: bool,
-        shares: Vec<ShareLease>,
     ) -> Result<Opened, OpenError> {
         let OpenRequest { connection, expiry_s, version, window, .. } = *request;
         let (is_persistent, is_recorded, is_claimed) = {
@@ -235,7 +233,7 @@ impl Shared {
             // Somebody has come while it was opened.
             self.announce(vec![kept.clone()]);
         }
-        let opened = Opened { session: kept.session.clone(), session_present, resends, shares };
+        let opened = Opened { session: kept.session.clone(), session_present, resends };
         if is_persistent || is_recorded {
             // What a session of the past left in the log must not come back either.
             if let Err(error) = self.queue.write(vec![Job::Record(kept.clone())]).await {
@@ -248,10 +246,9 @@ impl Shared {
         Ok(opened)
     }
 
-    /// Ends the connection of a session, if it has one, and waits until it has ended. What it held of shared messages if it had to
-    /// be ended from here.
-    pub(super) async fn disconnect(self: &Arc<Self>, kept: &Arc<Kept>) -> Vec<ShareLease> {
-        let Some((connection, kick)) = kept.state.lock().connection.clone() else { return Vec::new() };
+    /// Ends the connection of a session, if it has one, and waits until it has ended.
+    pub(super) async fn disconnect(self: &Arc<Self>, kept: &Arc<Kept>) {
+        let Some((connection, kick)) = kept.state.lock().connection.clone() else { return };
         kick.kick();
         let ended = async {
             loop {
@@ -265,9 +262,10 @@ impl Shared {
             }
         };
         if timeout(DETACH_MAX, ended).await.is_ok() {
-            return Vec::new();
+            return;
         }
         tracing::warn!(client = %kept.session.client_id, "a connection does not end when it is told to");
-        self.close(&kept.session, connection, Closing { expiry_s: None, send_will: true }).await
+        let shares = self.close(&kept.session, connection, Closing { expiry_s: None, send_will: true }).await;
+        self.shares.release(&shares);
     }
 }

@@ -9,12 +9,13 @@ use codec_mqtt::{Binary, PacketId, Properties, QoS, Will};
 use codec_record::Formats;
 use core_log::LocalCore;
 use core_rpc::Durability;
-use gateway_runtime::{Member, Members, TopicCache};
+use gateway_runtime::{CoreSession, Member, Members, Purpose, TopicCache};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
 use crate::state::sessions::{Held, Subscribed, Wish, loader};
+use crate::state::shares::{self, Shares};
 use crate::state::{Round, TopicRules};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,11 +88,23 @@ impl World {
         let topics = Arc::new(Topics::start(cache, rules).await.unwrap());
         let router = Router::start(core.clone(), topics.clone(), stop.clone());
         let publishing = Publishing::new(core.clone(), topics.clone());
+        let session = |purpose| CoreSession::start(core.clone(), Duration::from_secs(5), purpose, stop.clone());
+        let shares = Shares::start(shares::Setup {
+            core: core.clone(),
+            topics: topics.clone(),
+            keys: session(Purpose::Keys).await.unwrap(),
+            leases: session(Purpose::Leases).await.unwrap(),
+            holder_prefix: id.to_string(),
+            node_id: id.into(),
+            expiry: Duration::ZERO,
+            stop: stop.clone(),
+        });
         let limits = Limits { here_messages_max: 100, here_bytes_max: 1 << 20, there_messages_max: 10_000 };
         let parts = Parts {
             core: core.clone(),
             topics: topics.clone(),
             router: router.clone(),
+            shares,
             publishing: publishing.clone(),
             membership: Membership::fixed(own.clone(), self.live.subscribe()),
             places: Arc::default(),
