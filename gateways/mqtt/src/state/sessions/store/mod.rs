@@ -75,7 +75,6 @@ use self::keys::Key;
 use self::timers::Timers;
 use self::turns::Turns;
 use self::writer::{Job, Queue};
-use super::delivery::ShareLease;
 use super::places::Places;
 use super::record::Incarnation;
 use super::session::{ConnectionId, Limits, Resend, Session, SessionKey};
@@ -282,7 +281,9 @@ impl Sessions {
     pub fn not_received(&self, session: &Session, packet_ids: &[PacketId], error: PublishError) {
         let kept = self.shared.kept_of(session).filter(|_| session.is_persistent());
         let Some(kept) = kept else {
-            packet_ids.iter().for_each(|packet_id| drop(session.end_receive(*packet_id)));
+            for packet_id in packet_ids {
+                session.end_receive(*packet_id);
+            }
             return;
         };
         let is_certain = !matches!(error, PublishError::Unavailable | PublishError::StorageFailed);
