@@ -43,9 +43,18 @@ impl Chance {
 
 /// A gateway as a process would be.
 struct Life {
-    runtime: Runtime,
+    runtime: Option<Runtime>,
     address: SocketAddr,
     _handle: Handle,
+}
+
+/// It dies.
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Life {
@@ -58,11 +67,7 @@ impl Life {
         };
         let handle = runtime.spawn(async move { mqtt_gateway::start(core, config).await });
         let handle = handle.await.expect("a start").expect("a gateway");
-        Life { runtime, address: handle.address(), _handle: handle }
-    }
-
-    fn kill(self) {
-        self.runtime.shutdown_background();
+        Life { runtime: Some(runtime), address: handle.address(), _handle: handle }
     }
 }
 
@@ -257,7 +262,7 @@ async fn run(seed: u64) {
     link.send(Packet::Subscribe(subscribe)).await.unwrap();
     assert!(matches!(link.next(Duration::from_secs(5)).await, Some(Packet::Suback(_))));
     drop(link);
-    let mut fork = |number: u64| Chance(chance.0.wrapping_add(number.wrapping_mul(0x2545_f491_4f6c_dd1d)) | 1);
+    let fork = |number: u64| Chance(chance.0.wrapping_add(number.wrapping_mul(0x2545_f491_4f6c_dd1d)) | 1);
     let (of_publisher, of_subscriber, mut of_killer) = (fork(1), fork(2), fork(3));
     let publisher = tokio::spawn(run_publisher(world.clone(), of_publisher));
     let subscriber = tokio::spawn(run_subscriber(world.clone(), of_subscriber));
@@ -267,13 +272,13 @@ async fn run(seed: u64) {
         let at = of_killer.below(2) as usize;
         let life = Life::begin(core.clone()).await;
         world.addresses.lock()[at] = life.address;
-        std::mem::replace(&mut lives[at], life).kill();
+        lives[at] = life;
         kills += 1;
     }
     publisher.await.expect("a publisher");
     world.is_done.store(true, Ordering::Release);
     let got = subscriber.await.expect("a subscriber");
-    lives.into_iter().for_each(Life::kill);
+    drop(lives);
     core.stop();
     let missing: Vec<usize> = (0..MESSAGES).filter(|number| !got.contains_key(number)).collect();
     let twice: Vec<_> = got.iter().filter(|(number, count)| !number.is_multiple_of(3) && **count > 1).collect();
@@ -303,12 +308,12 @@ async fn a_clean_session_is_gone_with_its_gateway() {
     let mut chance = Chance(7);
     let (link, present) = Link::open(&world, &mut chance, &connect(Version::Mqtt5, "clean")).await.unwrap();
     assert!(!present);
-    life.kill();
+    drop(life);
     drop(link);
     let life = Life::begin(core.clone()).await;
     *world.addresses.lock() = vec![life.address];
     let (_link, present) = Link::open(&world, &mut chance, &persistent(Version::Mqtt5, "clean")).await.unwrap();
     assert!(!present);
-    life.kill();
+    drop(life);
     core.stop();
 }

@@ -174,7 +174,9 @@ impl Shared {
         let key = Key::Claim(self.own, client_id).to_string();
         // Who lives is looked at before what they wrote: who is dead by then has written all that he ever will.
         let mut lives = self.lives();
-        let mut ends = self.queue.write(vec![Job::Entry(key, Why::Connect.encode())]).await?;
+        let claimed = self.queue.write(vec![Job::Entry(key, Why::Connect.encode())]).await;
+        // It may be in the log all the same.
+        let mut ends = claimed.inspect_err(|_| self.unclaim(client_id))?;
         let mut seen = self.seen.subscribe();
         let mut members = self.membership.changes();
         // Who dies meanwhile is known to be dead by then.
