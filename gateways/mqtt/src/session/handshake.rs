@@ -216,7 +216,6 @@ async fn open(
         window,
     };
     let opened = gateway.sessions.open(request).await.map_err(Refusal::from)?;
-    gateway.shares.release(&opened.shares);
     if let Err(error) = gateway.shares.attached(&opened.session, window).await {
         tracing::warn!(client = %opened.session.client_id, %error, "a client gets nothing of some shared subscription");
     }

@@ -268,6 +268,6 @@ impl Shared {
         }
         tracing::warn!(client = %kept.session.client_id, "a connection does not end when it is told to");
         let shares = self.close(&kept.session, connection, Closing { expiry_s: None, send_will: true }).await;
-        self.shares.release(&shares);
+        self.shares.detached(&kept.session, &shares);
     }
 }
