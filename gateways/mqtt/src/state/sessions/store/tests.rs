@@ -108,6 +108,7 @@ impl World {
             publishing: publishing.clone(),
             membership: Membership::fixed(own.clone(), self.live.subscribe()),
             places: Arc::default(),
+            sys: Default::default(),
             settings: Settings {
                 limits,
                 session_timeout: Duration::from_millis(500),
