@@ -84,8 +84,8 @@ pub struct Flags {
     /// the topic that is its first level.
     #[arg(long, env = "POLYMQ_MQTT_TOPIC_RULES", value_delimiter = ',', value_parser = rule)]
     topic_rules: Vec<(String, String)>,
-    /// Partitions of topics that are made.
-    #[arg(long, env = "POLYMQ_MQTT_TOPIC_PARTITIONS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Partitions of topics that are made. With more than one, only messages of one name keep their order.
+    #[arg(long, env = "POLYMQ_MQTT_TOPIC_PARTITIONS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     topic_partitions: u32,
     /// So many topics are made from first levels; what has none then goes to the topic `mqtt`.
     #[arg(long, env = "POLYMQ_MQTT_TOPICS_MAX", default_value_t = 1000)]

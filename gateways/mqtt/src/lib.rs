@@ -123,7 +123,7 @@ impl Default for Config {
             topics: TopicRules {
                 namespace: "default".into(),
                 rules: Vec::new(),
-                partitions: 4,
+                partitions: 1,
                 durability: Durability::Fsync,
                 retention: Some(Duration::from_secs(7 * 24 * 3600)),
                 topics_max: 1000,
