@@ -209,7 +209,8 @@ impl<C: Core> Model<C> {
 
     fn request(&self, holder: u64, in_session: bool, credit: u64, wait: Duration) -> AcquireRequest {
         let lease = if in_session { Lease::Session(self.sessions[holder as usize]) } else { Lease::Timed(MINUTE * 10) };
-        AcquireRequest { holder: name(holder), lease, ..queues::request(self.partition, credit as u32, wait) }
+        let request = queues::request(self.partition, credit as u32, wait);
+        AcquireRequest { group: group(), holder: name(holder), lease, ..request }
     }
 
     async fn acquire(&mut self) {
