@@ -1,6 +1,6 @@
 //! The command line of `polymq-mqtt`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +16,10 @@ use crate::state::access::{AccessConfig, CertificateIdentity};
 use crate::state::auto_subscribe::AutoSubscribe;
 use crate::state::rewrite::RewriteRule;
 use crate::state::sessions::Limits;
-use crate::{Config, TlsConfig, check, start};
+use crate::{Config, TlsConfig, WebSocketListen, check, start};
+
+/// Where EMQX listens for them; loopback, as everything that is not configured.
+const WEBSOCKET_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8083);
 
 /// The MQTT gateway of PolyMQ. Each flag is also a key of the TOML file (--config) and an environment variable.
 #[derive(Debug, Parser)]
@@ -124,9 +127,9 @@ pub struct Flags {
     /// Seconds between the values under $SYS; 0: there are none.
     #[arg(long, env = "POLYMQ_MQTT_SYS_INTERVAL_SECONDS", default_value_t = 10)]
     sys_interval_seconds: u64,
-    /// Where to listen for WebSockets; port 0 is picked.
-    #[arg(long, env = "POLYMQ_MQTT_LISTEN_WEBSOCKET")]
-    listen_websocket: Option<SocketAddr>,
+    /// Where to listen for WebSockets; port 0 is picked; none: nowhere [default: 127.0.0.1:8083, if it is free]
+    #[arg(long, env = "POLYMQ_MQTT_LISTEN_WEBSOCKET", value_parser = websocket_listen)]
+    listen_websocket: Option<WebSocketListen>,
     /// The path that WebSockets have to ask for; *: any.
     #[arg(long, env = "POLYMQ_MQTT_WEBSOCKET_PATH", default_value = "/mqtt")]
     websocket_path: String,
@@ -165,7 +168,7 @@ impl Flags {
         let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3600));
         Ok(Config {
             listen: self.listen,
-            websocket_listen: self.listen_websocket,
+            websocket_listen: self.listen_websocket.unwrap_or(WebSocketListen::IfFree(WEBSOCKET_LISTEN_DEFAULT)),
             websocket_path: Some(self.websocket_path.clone()).filter(|path| path != "*"),
             advertised: self.advertised.clone(),
             node_id: self.node_id,
@@ -221,6 +224,13 @@ impl Flags {
                 client_required: self.tls_client_auth == "required",
             },
         })
+    }
+}
+
+fn websocket_listen(text: &str) -> Result<WebSocketListen, String> {
+    match text {
+        "none" => Ok(WebSocketListen::Nowhere),
+        address => address.parse().map(WebSocketListen::At).map_err(|_| "expected ADDRESS:PORT or none".into()),
     }
 }
 
@@ -286,7 +296,10 @@ mod tests {
             flags.map(|flags| flags.to_config().unwrap())
         };
         let config = of(&["--listen-websocket", "127.0.0.1:0", "--websocket-path", "*"]).unwrap();
-        assert!(config.websocket_listen.is_some() && config.websocket_path.is_none() && config.tls.is_none());
+        assert!(matches!(config.websocket_listen, WebSocketListen::At(_)));
+        assert!(config.websocket_path.is_none() && config.tls.is_none());
+        assert_eq!(of(&["--listen-websocket", "none"]).unwrap().websocket_listen, WebSocketListen::Nowhere);
+        assert!(matches!(of(&[]).unwrap().websocket_listen, WebSocketListen::IfFree(_)));
         let tls = ["--listen-websocket-tls", "127.0.0.1:0", "--tls-certificate", "c", "--tls-key", "k"];
         let config = of(&tls).unwrap();
         assert_eq!(config.tls.map(|tls| (tls.listen.is_some(), tls.websocket_listen.is_some())), Some((false, true)));

@@ -43,12 +43,21 @@ use crate::state::sessions::{ConnectionId, Limits, Places};
 use crate::state::sys::SysMessage;
 use crate::state::{Counts, Publishing, RetainedStore, Router, Sessions, Shares, Sys, TopicRules, Topics, shares};
 
+/// Where WebSockets are listened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebSocketListen {
+    Nowhere,
+    At(SocketAddr),
+    /// What nobody asked for does not keep the gateway from starting.
+    IfFree(SocketAddr),
+}
+
 /// How the gateway is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: SocketAddr,
-    /// Where WebSockets are listened for. None: nowhere.
-    pub websocket_listen: Option<SocketAddr>,
+    /// Where WebSockets are listened for.
+    pub websocket_listen: WebSocketListen,
     /// The path that they have to ask for. None: any.
     pub websocket_path: Option<String>,
     /// The host and port that other gateways tell of this one. None: what is listened on.
@@ -111,7 +120,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
-            websocket_listen: None,
+            websocket_listen: WebSocketListen::Nowhere,
             websocket_path: Some("/mqtt".into()),
             advertised: None,
             node_id: NodeId::Lowest,
@@ -387,17 +396,28 @@ struct Bound {
 /// All but the plain one.
 fn bind_others(config: &Config) -> anyhow::Result<Vec<Bound>> {
     let tls = config.tls.as_ref().map(|tls| Tls::load(&tls.files)).transpose()?;
-    let listens = [
-        ("mqtt-tls", config.tls.as_ref().and_then(|tls| tls.listen), tls.clone(), false),
-        ("mqtt-ws", config.websocket_listen, None, true),
-        ("mqtt-wss", config.tls.as_ref().and_then(|tls| tls.websocket_listen), tls, true),
+    let of_tls = |listen: fn(&TlsConfig) -> Option<SocketAddr>| config.tls.as_ref().and_then(listen);
+    let websocket = match config.websocket_listen {
+        WebSocketListen::Nowhere => None,
+        WebSocketListen::At(address) => Some(bind(address)?),
+        WebSocketListen::IfFree(address) => {
+            bind(address).inspect_err(|error| tracing::warn!(%error, "there are no WebSockets")).ok()
+        }
+    };
+    let listeners = [
+        ("mqtt-tls", of_tls(|tls| tls.listen).map(bind).transpose()?, tls.clone(), false),
+        ("mqtt-ws", websocket, None, true),
+        ("mqtt-wss", of_tls(|tls| tls.websocket_listen).map(bind).transpose()?, tls, true),
     ];
-    let bound = listens.into_iter().filter_map(|(name, listen, tls, is_websocket)| {
-        let address = listen?;
-        let listener = listener::bind(address).with_context(|| format!("cannot listen on {address}"));
-        Some(listener.map(|listener| Bound { name, listener, tls, is_websocket }))
+    let bound = listeners.into_iter().filter_map(|(name, listener, tls, is_websocket)| {
+        let listener = listener?;
+        Some(Bound { name, listener, tls, is_websocket })
     });
-    bound.collect()
+    Ok(bound.collect())
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listener::bind(address).with_context(|| format!("cannot listen on {address}"))
 }
 
 fn serve_bound(gateway: Arc<Gateway>, bound: Bound) -> std::io::Result<Server> {

@@ -7,8 +7,8 @@ use codec_mqtt::{
     Auth, Binary, Connect, Delivery, Packet, Property, Publish, QoS, Reason, Suback, Unsubscribe, Version,
 };
 use gateway_runtime::users::{User, Users};
-use mqtt_gateway::Config;
 use mqtt_gateway::state::access::AccessConfig;
+use mqtt_gateway::{Config, WebSocketListen};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -209,7 +209,7 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn mqtt_is_spoken_over_websockets() {
     let listen = "127.0.0.1:0".parse().unwrap();
-    let broker = Broker::with(Config { websocket_listen: Some(listen), ..config() }).await;
+    let broker = Broker::with(Config { websocket_listen: WebSocketListen::At(listen), ..config() }).await;
     let mut plain = broker.client(Version::Mqtt311, "plain").await;
     let address = broker.gateway.addresses()["mqtt-ws"].clone();
     let mut socket = TcpStream::connect(address).await.unwrap();
