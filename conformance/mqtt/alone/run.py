@@ -340,7 +340,10 @@ def access_rules_of_mosquitto():
         # By client id and user name.
         anna.subscribe(f"clients/{anna.id}/#", "users/anna/#", "open/1/x", qos=1)
         same(0, anna.publish(f"clients/{anna.id}/x", "mine", 1), "reason for its own client id")
+        # Only messages of one first level have an order.
+        anna.arrive("mine")
         same(0, anna.publish("users/anna/x", "also mine", 1), "reason for its own name")
+        anna.arrive("mine", "also mine")
         same(0x87, ben.publish(f"clients/{anna.id}/x", "forbidden", 1), "reason for another's client id")
         same(0x87, ben.publish("users/anna/x", "forbidden", 1), "reason for another's name")
         same(0, ben.publish("open/1/x", "open", 1), "reason for what is open")

@@ -101,16 +101,28 @@ impl Router {
             self.tail(known, Begin::End).await;
         }
         // What is under way was published before.
+        self.all_caught_up(&topics).await;
+        let subscriber = Subscriber { session: session.clone(), wish };
+        self.shared.trie.write().insert(filter, session.key, subscriber);
+    }
+
+    /// Returns when what this gateway has acknowledged was pushed to whoever has these filters: who connects then finds it among
+    /// what waits, and what is only for who is there (QoS 0) not at all.
+    pub async fn settled<'a>(&self, filters: impl IntoIterator<Item = &'a str>) {
+        let topics = self.topics_matching(filters);
+        let topics: Vec<Known> = topics.into_iter().filter_map(|topic| self.shared.topics.by_id(topic)).collect();
+        self.all_caught_up(&topics).await;
+    }
+
+    async fn all_caught_up(&self, topics: &[Known]) {
         let caught_up = async {
-            for known in &topics {
+            for known in topics {
                 self.caught_up(known).await;
             }
         };
         if tokio::time::timeout(BARRIER_MAX, caught_up).await.is_err() {
-            tracing::debug!(%filter, "a subscription begins behind what was published");
+            tracing::debug!("the router is behind what was published");
         }
-        let subscriber = Subscriber { session: session.clone(), wish };
-        self.shared.trie.write().insert(filter, session.key, subscriber);
     }
 
     pub fn unsubscribe(&self, session: &Session, filter: &Text) {

@@ -84,6 +84,9 @@ impl Shared {
         if !request.clean_start && !is_expired {
             self.resolve(&kept).await?;
             self.publish_due_will(&kept).await;
+            // What was published while nobody was there is not for who comes now, but for what waits.
+            let subscriptions = kept.session.subscriptions();
+            self.router.settled(subscriptions.iter().map(|(filter, _)| filter.as_str())).await;
             return Ok((kept, true));
         }
         let (epoch, is_in_log, is_claimed) = {
