@@ -181,8 +181,9 @@ async fn the_gateway_tells_of_itself_and_bridges_of_themselves() {
     // Made already, or in a moment.
     let version = client.publish().await;
     assert!(version.payload.starts_with(b"PolyMQ version "), "{version:?}");
-    client.subscribe("$SYS/broker/subscriptions/count", QOS1).await;
-    while client.message().await.1 != "2" {}
+    let mut counting = broker.client(Version::Mqtt5, "counting").await;
+    counting.subscribe("$SYS/broker/subscriptions/count", QOS1).await;
+    while counting.message().await.1 != "2" {}
 
     let mut bridge = broker.client(Version::Mqtt311, "bridge").await;
     let name = "$SYS/broker/connection/there/state";

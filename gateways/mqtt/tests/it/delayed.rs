@@ -34,21 +34,24 @@ async fn messages_come_later_as_they_were_published() {
 async fn properties_and_the_retain_flag_wait_with_it() {
     let broker = Broker::start().await;
     let mut publisher = broker.client(Version::Mqtt5, "from").await;
-    let delayed = |payload: &str, packet_id, property: Property| Publish {
+    let delayed = |name: &str, payload: &str, packet_id, property: Property| Publish {
         retain: true,
         properties: properties([property]),
-        ..message("$delayed/1/later/kept", payload, delivery(QoS::AtLeastOnce, packet_id))
+        ..message(name, payload, delivery(QoS::AtLeastOnce, packet_id))
     };
-    publisher.publish_all(delayed("kept", 1, Property::UserProperty(text("a"), text("b")))).await;
-    // When it is due, its time is over.
-    publisher.publish_all(delayed("expired", 2, Property::MessageExpiryInterval(1))).await;
+    let named = || Property::UserProperty(text("a"), text("b"));
+    publisher.publish_all(delayed("$delayed/1/later/kept", "kept", 1, named())).await;
+    // When it is due, its time is over; what was published behind it comes.
+    publisher.publish_all(delayed("$delayed/2/later/kept", "expired", 2, Property::MessageExpiryInterval(1))).await;
+    publisher.publish_all(delayed("$delayed/2/later/last", "last", 3, named())).await;
     let mut subscriber = broker.client(Version::Mqtt5, "to").await;
     subscriber.subscribe("later/#", QoS::AtLeastOnce).await;
     let got = subscriber.publish().await;
     assert_eq!((&*got.topic, &*got.payload), ("later/kept", &b"kept"[..]));
     assert_eq!(got.properties.iter().collect::<Vec<_>>(), [Property::UserProperty(text("a"), text("b"))]);
     subscriber.send(Packet::Puback(Acknowledgement::success(id(1)))).await;
-    subscriber.silence().await;
+    let got = subscriber.publish().await;
+    assert_eq!((&*got.topic, &*got.payload), ("later/last", &b"last"[..]));
     broker.stop().await;
 }
 

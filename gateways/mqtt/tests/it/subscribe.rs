@@ -81,3 +81,21 @@ async fn identifiers_of_all_subscriptions_that_match_come() {
     client.silence().await;
     broker.stop().await;
 }
+
+/// Whoever subscribes next to a topic that was just made must not take its first messages from who waited for them.
+#[tokio::test]
+async fn the_first_messages_of_a_topic_reach_who_waited_for_it() {
+    let broker = Broker::start().await;
+    for round in 0..20 {
+        let mut waiting = broker.client(Version::Mqtt5, &format!("waiting{round}")).await;
+        waiting.subscribe(&format!("new{round}/#"), QoS::AtLeastOnce).await;
+        let mut publisher = broker.client(Version::Mqtt5, &format!("from{round}")).await;
+        let first = message(&format!("new{round}/a"), "first", delivery(QoS::AtLeastOnce, 1));
+        publisher.publish_all(first).await;
+        let mut late = broker.client(Version::Mqtt5, &format!("late{round}")).await;
+        late.subscribe(&format!("new{round}/+"), QoS::AtLeastOnce).await;
+        late.silence().await;
+        assert_eq!(&*waiting.publish().await.payload, b"first");
+    }
+    broker.stop().await;
+}

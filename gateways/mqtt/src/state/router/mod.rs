@@ -11,7 +11,7 @@
 mod tail;
 mod targets;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -51,6 +51,8 @@ struct Shared {
     topics: Arc<Topics>,
     trie: RwLock<Trie<SessionKey, Subscriber>>,
     tails: Mutex<HashMap<TopicId, Handle>>,
+    /// Topics that filters were held against since they are there: of any other, somebody may be waiting for its first message.
+    seen: Mutex<HashSet<TopicId>>,
     stop: CancellationToken,
 }
 
@@ -86,7 +88,8 @@ enum Begin {
 
 impl Router {
     pub fn start(core: AnyCore, topics: Arc<Topics>, stop: CancellationToken) -> Router {
-        let shared = Shared { core, topics, trie: RwLock::default(), tails: Mutex::default(), stop };
+        let seen = Mutex::new(topics.all().iter().map(|known| known.topic.id).collect());
+        let shared = Shared { core, topics, trie: RwLock::default(), tails: Mutex::default(), seen, stop };
         let router = Router { shared: Arc::new(shared) };
         tokio::spawn(router.clone().follow_topics());
         router
@@ -97,13 +100,14 @@ impl Router {
     pub async fn subscribe(&self, session: &Arc<Session>, filter: &Text, wish: Wish) {
         let Some(filter) = routed_filter(filter) else { return };
         let topics = self.shared.topics.matching(filter);
-        for known in &topics {
-            self.tail(known, Begin::End).await;
-        }
         // What is under way was published before.
         self.all_caught_up(&topics).await;
         let subscriber = Subscriber { session: session.clone(), wish };
         self.shared.trie.write().insert(filter, session.key, subscriber);
+        // Until now nobody may have wanted them, and they may have been ended.
+        for known in &topics {
+            self.tail(known).await;
+        }
     }
 
     /// Returns when what this gateway has acknowledged was pushed to whoever has these filters: who connects then finds it among
@@ -115,6 +119,9 @@ impl Router {
     }
 
     async fn all_caught_up(&self, topics: &[Known]) {
+        for known in topics {
+            self.tail(known).await;
+        }
         let caught_up = async {
             for known in topics {
                 self.caught_up(known).await;
@@ -176,7 +183,7 @@ impl Router {
         }
         for (topic, sessions) in missed {
             let Some(known) = self.shared.topics.by_id(topic) else { continue };
-            self.tail(&known, Begin::End).await;
+            self.tail(&known).await;
             let tails = self.shared.tails.lock();
             if let Some(handle) = tails.get(&topic) {
                 // A tail that has ended has no topic any more.
@@ -227,8 +234,9 @@ impl Router {
     }
 
     /// Returns when the tail of a topic is running.
-    async fn tail(&self, known: &Known, begin: Begin) {
+    async fn tail(&self, known: &Known) {
         let id = known.topic.id;
+        let begin = if self.shared.seen.lock().contains(&id) { Begin::End } else { Begin::Start };
         loop {
             if self.shared.tails.lock().contains_key(&id) {
                 return;
@@ -248,26 +256,34 @@ impl Router {
                 },
             };
             let mut tails = self.shared.tails.lock();
-            if tails.contains_key(&id) {
-                return;
+            if !tails.contains_key(&id) {
+                self.begin(&mut tails, known, positions);
             }
-            let (missed, asked) = mpsc::unbounded_channel();
-            let (moves, moved) = watch::channel(());
-            let positions: Arc<[AtomicU64]> = positions.into_iter().map(AtomicU64::new).collect();
-            let stop = self.shared.stop.child_token();
-            tails.insert(id, Handle { missed, positions: positions.clone(), moved, stop: stop.clone() });
-            drop(tails);
-            let tail = Tail::new(self.shared.clone(), known.clone(), positions, moves, asked);
-            let shared = self.shared.clone();
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tail.run() => {}
-                }
-                shared.tails.lock().remove(&id);
-            });
             return;
         }
+    }
+
+    /// Starts the tail of a topic at these offsets, in the place of another.
+    fn begin(&self, tails: &mut HashMap<TopicId, Handle>, known: &Known, positions: Vec<u64>) {
+        let id = known.topic.id;
+        let (missed, asked) = mpsc::unbounded_channel();
+        let (moves, moved) = watch::channel(());
+        let positions: Arc<[AtomicU64]> = positions.into_iter().map(AtomicU64::new).collect();
+        let stop = self.shared.stop.child_token();
+        tails.insert(id, Handle { missed, positions: positions.clone(), moved, stop: stop.clone() });
+        let tail = Tail::new(self.shared.clone(), known.clone(), positions.clone(), moves, asked);
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tail.run() => {}
+            }
+            let mut tails = shared.tails.lock();
+            // Another may stand in its place.
+            if tails.get(&id).is_some_and(|handle| Arc::ptr_eq(&handle.positions, &positions)) {
+                tails.remove(&id);
+            }
+        });
     }
 
     /// Waits until all was pushed that this gateway has acknowledged of a topic.
@@ -299,8 +315,6 @@ impl Router {
     /// Begins tails of topics that are new, and ends those of topics that are gone or that nobody wants.
     async fn follow_topics(self) {
         let mut changes = self.shared.topics.changes();
-        let mut seen: std::collections::HashSet<TopicId> =
-            self.shared.topics.all().iter().map(|known| known.topic.id).collect();
         loop {
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
@@ -309,25 +323,18 @@ impl Router {
             let all = self.shared.topics.all();
             let levels = self.shared.trie.read().first_levels();
             for known in &all {
-                let is_new = seen.insert(known.topic.id);
                 if self.is_wanted(known, &levels) {
-                    let grown = self.has_grown(known);
-                    if grown {
-                        // It begins anew where it was, with more partitions.
-                        self.stop_tail(known.topic.id);
-                    }
-                    self.tail(known, if is_new { Begin::Start } else { Begin::End }).await;
+                    self.grow(known);
+                    self.tail(known).await;
                 } else {
-                    self.stop_tail(known.topic.id);
+                    self.end_unwanted(known);
                 }
+                self.shared.seen.lock().insert(known.topic.id);
             }
-            let live: std::collections::HashSet<TopicId> = all.iter().map(|known| known.topic.id).collect();
-            seen.retain(|topic| live.contains(topic));
-            for gone in
-                (self.shared.tails.lock().keys().copied().collect::<Vec<_>>()).iter().filter(|id| !live.contains(id))
-            {
-                self.stop_tail(*gone);
-            }
+            let live: HashSet<TopicId> = all.iter().map(|known| known.topic.id).collect();
+            self.shared.seen.lock().retain(|topic| live.contains(topic));
+            let tails: Vec<TopicId> = self.shared.tails.lock().keys().copied().collect();
+            tails.into_iter().filter(|topic| !live.contains(topic)).for_each(|gone| self.stop_tail(gone));
             // Whoever makes many topics makes them one after the other.
             tokio::time::sleep(SETTLE).await;
         }
@@ -341,9 +348,23 @@ impl Router {
             || names::unescape(&known.topic.name).is_some_and(|level| levels.literals.contains(&*level))
     }
 
-    fn has_grown(&self, known: &Known) -> bool {
-        let tails = self.shared.tails.lock();
-        tails.get(&known.topic.id).is_some_and(|handle| handle.positions.len() < known.topic.partitions as usize)
+    /// A topic with more partitions than its tail knows gets another, which goes on where the first was.
+    fn grow(&self, known: &Known) {
+        let (id, count) = (known.topic.id, known.topic.partitions as usize);
+        let mut tails = self.shared.tails.lock();
+        let Some(handle) = tails.get(&id).filter(|handle| handle.positions.len() < count) else { return };
+        handle.stop.cancel();
+        let mut positions: Vec<u64> = handle.positions.iter().map(|at| at.load(Ordering::Acquire)).collect();
+        positions.resize(count, 0);
+        self.begin(&mut tails, known, positions);
+    }
+
+    /// Ends a tail, if still nobody wants it: who subscribes meanwhile looks for it when his filter is in the trie.
+    fn end_unwanted(&self, known: &Known) {
+        let trie = self.shared.trie.read();
+        if !self.is_wanted(known, &trie.first_levels()) {
+            self.stop_tail(known.topic.id);
+        }
     }
 
     fn stop_tail(&self, topic: TopicId) {
