@@ -53,7 +53,7 @@ pub struct Counts {
     /// PUBLISH packets.
     pub publishes_received: Counter,
     pub publishes_sent: Counter,
-    /// Messages that were not sent on: their receiver was too slow, or they were too large for it.
+    /// Messages that were not sent on because they were too large for their receiver.
     pub publishes_dropped: Counter,
     /// Bytes of payloads.
     pub payload_bytes_received: Counter,
@@ -68,14 +68,8 @@ pub struct Counts {
     clients_maximum: AtomicU64,
     /// Sessions kept here, connected or not.
     pub sessions: Gauge,
-    /// Sessions that came to their end while nobody was connected.
-    pub sessions_expired: Counter,
     pub subscriptions: Gauge,
-    pub shared_subscriptions: Gauge,
     pub retained_messages: Gauge,
-    /// Messages that wait for sessions kept here, and retained ones.
-    pub stored_messages: Gauge,
-    pub stored_payload_bytes: Gauge,
 }
 
 impl Counts {

@@ -161,11 +161,6 @@ impl Topics {
         self.cache.by_id(id)
     }
 
-    /// The name of a topic; empty if it is gone.
-    pub fn name_of(&self, id: TopicId) -> String {
-        self.cache.by_id(id).map_or_else(String::new, |known| known.topic.name.clone())
-    }
-
     /// Where a message of this name goes, if its topic is there.
     pub fn partition_known(&self, name: &str) -> Option<PartitionId> {
         let changes = self.cache.change_count();
