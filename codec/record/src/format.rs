@@ -32,6 +32,8 @@ pub struct RecordKey<'a> {
     pub key: Option<&'a [u8]>,
     /// It deletes its key.
     pub tombstone: bool,
+    /// From this time on, ms since the Unix epoch, it is as good as a tombstone. None: never.
+    pub expires_ms: Option<i64>,
 }
 
 /// What is left of a payload.

@@ -93,7 +93,8 @@ impl Format for AmqpFormat {
 
 /// A message that AMQP published deletes nothing: there an empty body is a body.
 fn key_of(message: &MessageView) -> RecordKey<'_> {
-    RecordKey { position: message.position, key: Some(message.routing_key.as_bytes()), tombstone: false }
+    let key = Some(message.routing_key.as_bytes());
+    RecordKey { position: message.position, key, tombstone: false, expires_ms: None }
 }
 
 /// Position and time of each message, and nothing else of it.

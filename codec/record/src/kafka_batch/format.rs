@@ -67,7 +67,7 @@ impl Format for KafkaBatchFormat {
 
 fn key_of<'a>(view: &RecordView<'a>) -> Result<RecordKey<'a>, FormatError> {
     let position = u32::try_from(view.offset_delta).map_err(|_| FormatError)?;
-    Ok(RecordKey { position, key: view.key, tombstone: view.value.is_none() })
+    Ok(RecordKey { position, key: view.key, tombstone: view.value.is_none(), expires_ms: None })
 }
 
 struct Batch<'a> {

@@ -1,5 +1,5 @@
 //! What the log core asks of a payload of this format: the batch's time is every message's, and the topic name is the key by
-//! which they are compacted; an empty payload deletes it, as it deletes a retained message (3.3.1.3).
+//! which they are compacted; an empty payload deletes it, as it deletes a retained message (3.3.1.3), and so does its expiry.
 
 use bytes::{BufMut, BytesMut};
 
@@ -31,12 +31,12 @@ impl Format for MqttFormat {
 
     fn keys(
         &self,
-        _header: &BatchHeader,
+        header: &BatchHeader,
         payload: &[u8],
         visit: &mut dyn FnMut(RecordKey<'_>),
     ) -> Result<(), FormatError> {
         for stored in walk(payload) {
-            visit(key_of(&stored?));
+            visit(key_of(header, &stored?));
         }
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Format for MqttFormat {
         let (mut places, mut some) = (0, false);
         for stored in walk(payload) {
             let stored = stored?;
-            if !keep(key_of(&stored)) {
+            if !keep(key_of(header, &stored)) {
                 dropped = true;
                 continue;
             }
@@ -74,6 +74,9 @@ impl Format for MqttFormat {
     }
 }
 
-fn key_of<'a>(stored: &Stored<'a>) -> RecordKey<'a> {
-    RecordKey { position: stored.position, key: Some(stored.parts.topic), tombstone: stored.parts.payload.is_empty() }
+fn key_of<'a>(header: &BatchHeader, stored: &Stored<'a>) -> RecordKey<'a> {
+    let expires_ms = (stored.parts.expiry_s)
+        .map(|expiry_s| header.append_time_ms.saturating_add(i64::from(expiry_s).saturating_mul(1000)));
+    let tombstone = stored.parts.payload.is_empty();
+    RecordKey { position: stored.position, key: Some(stored.parts.topic), tombstone, expires_ms }
 }

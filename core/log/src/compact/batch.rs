@@ -61,8 +61,9 @@ impl Rules<'_> {
             let Some(key) = record.key.filter(|_| !aborted) else { return false };
             let offset = header.base_offset + u64::from(record.position);
             let is_last = self.keys.get(self.keys.hash(key)).is_none_or(|last| offset >= last);
-            let stays = is_last && !(record.tombstone && expired);
-            tombstones |= stays && record.tombstone;
+            let deletes = record.tombstone || record.expires_ms.is_some_and(|expires_ms| self.now_ms >= expires_ms);
+            let stays = is_last && !(deletes && expired);
+            tombstones |= stays && deletes;
             stays
         });
         let first_time = tombstones && header.tombstones_until_ms.is_none();

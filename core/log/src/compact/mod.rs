@@ -13,7 +13,7 @@
 //! ```
 //!
 //! - A tombstone goes with the first pass after its time is over. The pass that it is in first removes what it deletes, and
-//!   sets that time, so that a reader who has seen the one sees the other.
+//!   sets that time, so that a reader who has seen the one sees the other. A record that expires is a tombstone from then on.
 //! - A pass writes in the order of offsets, a pack at a time. After a crash in the middle a part is compacted and the rest is
 //!   not: a record is left out only where a later one with its key lies further on, which is not touched before.
 //! - The last batch of a segment stays, without records if need be: who reads to the end must come to the end.

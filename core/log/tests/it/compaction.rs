@@ -14,7 +14,8 @@ use crate::model::Random;
 
 pub const KEYED: FormatId = FormatId(200);
 
-/// A payload of keyed records, each: position (u32), time (i64), kind (0 no key, 1 value, 2 tombstone), key (u8), number (u64).
+/// A payload of keyed records, each: position (u32), time (i64), kind (0 no key, 1 value, 2 tombstone, 3 a value
+/// that expires at `number`), key (u8), number (u64).
 pub struct Keyed;
 
 const RECORD_BYTES: usize = 22;
@@ -50,6 +51,10 @@ impl Record {
 
     fn is_tombstone(&self) -> bool {
         self.kind == 2
+    }
+
+    fn expires_ms(&self) -> Option<i64> {
+        (self.kind == 3).then_some(self.number as i64)
     }
 
     fn key(&self) -> Option<u8> {
@@ -93,6 +98,7 @@ impl Format for Keyed {
                 position: record.position,
                 key: record.key().map(|_| &key[..]),
                 tombstone: record.is_tombstone(),
+                expires_ms: record.expires_ms(),
             });
         }
         Ok(())
@@ -108,8 +114,9 @@ impl Format for Keyed {
         let mut kept = Vec::new();
         for record in &all {
             let key = [record.key];
-            let tombstone = record.is_tombstone();
-            if keep(RecordKey { position: record.position, key: record.key().map(|_| &key[..]), tombstone }) {
+            let (tombstone, expires_ms) = (record.is_tombstone(), record.expires_ms());
+            let key = record.key().map(|_| &key[..]);
+            if keep(RecordKey { position: record.position, key, tombstone, expires_ms }) {
                 kept.push(*record);
             }
         }
@@ -559,6 +566,30 @@ async fn tombstones_stay_for_their_time_from_the_first_compaction_on() {
     append(&engine, partition(0), keyed_batch(&[touch(2)])).await.unwrap();
     engine.clean(2_000_500).await;
     assert_eq!(keys_at(&engine).await, [(4, 2)]);
+    engine.stop();
+}
+
+#[tokio::test]
+async fn what_has_expired_is_a_tombstone_from_then_on() {
+    let mut setup = setup(1, true);
+    setup.topics = vec![compacted(TOPIC, 1, Durability::Fsync, compaction())];
+    let engine = setup.open(Arc::new(MemoryDisk::new())).unwrap();
+    let expiring = Record { kind: 3, number: 2_000_000, ..value(1, 1_000_000) };
+    let touch = |number: u64| Record { number, ..value(2, 1_000_000) };
+    append(&engine, partition(0), keyed_batch(&[value(1, 1_000_000)])).await.unwrap();
+    append(&engine, partition(0), keyed_batch(&[expiring])).await.unwrap();
+    append(&engine, partition(0), keyed_batch(&[touch(0)])).await.unwrap();
+    engine.clean(1_999_999).await;
+    assert_eq!(keys_at(&engine).await, [(1, 1), (2, 2)], "it is a value still");
+    append(&engine, partition(0), keyed_batch(&[touch(1)])).await.unwrap();
+    engine.clean(2_000_000).await;
+    assert_eq!(keys_at(&engine).await, [(1, 1), (3, 2)], "a reader who has seen what was before it has to see it");
+    append(&engine, partition(0), keyed_batch(&[touch(2)])).await.unwrap();
+    engine.clean(2_000_499).await;
+    assert_eq!(keys_at(&engine).await, [(1, 1), (4, 2)]);
+    append(&engine, partition(0), keyed_batch(&[touch(3)])).await.unwrap();
+    engine.clean(2_000_500).await;
+    assert_eq!(keys_at(&engine).await, [(5, 2)]);
     engine.stop();
 }
 

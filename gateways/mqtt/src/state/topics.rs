@@ -74,7 +74,8 @@ impl Own {
         let compaction = Compaction {
             tombstone_retention_ms: 24 * 3600 * 1000,
             lag_ms_min: 0,
-            lag_ms_max: None,
+            // What has expired goes though little is written behind it.
+            lag_ms_max: (self == Own::Retained).then_some(3600 * 1000),
             dirty_ppm_min: 500_000,
         };
         TopicSettings {

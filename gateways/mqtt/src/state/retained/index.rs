@@ -54,13 +54,19 @@ struct Entry {
     expires_ms: i64,
     body: Option<Arc<[u8]>>,
     partition: u32,
+    /// Of the message as it is stored, wherever that is.
+    stored_bytes: u32,
 }
 
 impl Entry {
     fn retained(&self) -> Retained {
         let body = self.body.clone().map_or(Body::InLog, |body| Body::InMemory(Bytes::from_owner(body)));
-        let expires_ms = (self.expires_ms != i64::MAX).then_some(self.expires_ms);
+        let expires_ms = self.expires().then_some(self.expires_ms);
         Retained { partition: self.partition, offset: self.offset, expires_ms, body }
+    }
+
+    fn expires(&self) -> bool {
+        self.expires_ms != i64::MAX
     }
 
     fn bytes(&self) -> usize {
@@ -84,6 +90,11 @@ pub struct Chunk {
 #[derive(Debug)]
 pub struct RetainedIndex {
     names: BTreeMap<Box<str>, Entry>,
+    /// How many of them expire.
+    expiring: usize,
+    /// Of all messages, stored.
+    stored_bytes: u64,
+    /// Of those that are in memory.
     bytes: usize,
     bytes_max: usize,
 }
@@ -91,22 +102,29 @@ pub struct RetainedIndex {
 impl RetainedIndex {
     /// An index that keeps messages of at most `bytes_max` bytes in memory.
     pub fn new(bytes_max: usize) -> RetainedIndex {
-        RetainedIndex { names: BTreeMap::new(), bytes: 0, bytes_max }
+        RetainedIndex { names: BTreeMap::new(), expiring: 0, stored_bytes: 0, bytes: 0, bytes_max }
     }
 
     /// Retains a message, whose stored form is `body`. What is older than what is known (of the same partition) changes nothing.
     pub fn put(&mut self, name: &str, partition: u32, offset: u64, expires_ms: Option<i64>, body: &[u8]) {
         let expires_ms = expires_ms.unwrap_or(i64::MAX);
-        let fresh = Entry { offset, expires_ms, body: None, partition };
-        let entry = match self.names.get_mut(name) {
+        let stored_bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let fresh = Entry { offset, expires_ms, body: None, partition, stored_bytes };
+        let (entry, old) = match self.names.get_mut(name) {
             Some(known) if known.partition == partition && known.offset > offset => return,
             Some(known) => {
-                self.bytes -= known.bytes();
-                *known = fresh;
-                known
+                let old = std::mem::replace(known, fresh);
+                (known, Some(old))
             }
-            None => self.names.entry(name.into()).or_insert(fresh),
+            None => (self.names.entry(name.into()).or_insert(fresh), None),
         };
+        if let Some(old) = old {
+            self.bytes -= old.bytes();
+            self.stored_bytes -= u64::from(old.stored_bytes);
+            self.expiring -= usize::from(old.expires());
+        }
+        self.stored_bytes += u64::from(stored_bytes);
+        self.expiring += usize::from(entry.expires());
         if self.bytes + body.len() <= self.bytes_max {
             // Copied: a slice of the batch would keep all of the batch.
             entry.body = Some(body.into());
@@ -119,10 +137,16 @@ impl RetainedIndex {
         if self.names.get(name).is_none_or(|known| known.partition == partition && known.offset > offset) {
             return false;
         }
+        self.take_out(name);
+        true
+    }
+
+    fn take_out(&mut self, name: &str) {
         if let Some(known) = self.names.remove(name) {
             self.bytes -= known.bytes();
+            self.stored_bytes -= u64::from(known.stored_bytes);
+            self.expiring -= usize::from(known.expires());
         }
-        true
     }
 
     pub fn get(&self, name: &str) -> Option<Retained> {
@@ -186,8 +210,18 @@ impl RetainedIndex {
         }
     }
 
-    /// Removes what is over among up to `max` names, from the cursor on. Returns where to go on; None: from the beginning.
-    pub fn sweep(&mut self, cursor: Option<&Cursor>, max: usize, now_ms: i64) -> Option<Cursor> {
+    /// Removes what is over among up to `max` names, from the cursor on, and says of what partition each was. Returns where to
+    /// go on; None: from the beginning.
+    pub fn sweep(
+        &mut self,
+        cursor: Option<&Cursor>,
+        max: usize,
+        now_ms: i64,
+        visit: &mut impl FnMut(u32),
+    ) -> Option<Cursor> {
+        if self.expiring == 0 {
+            return None;
+        }
         let from = (Bound::Included(cursor.map_or("", |cursor| cursor.0.as_str())), Bound::Unbounded);
         let mut over = Vec::new();
         let mut next = None;
@@ -197,12 +231,11 @@ impl RetainedIndex {
                 break;
             }
             if entry.expires_ms <= now_ms {
+                visit(entry.partition);
                 over.push(name.clone());
             }
         }
-        for name in over {
-            self.bytes -= self.names.remove(&name).map_or(0, |entry| entry.bytes());
-        }
+        over.iter().for_each(|name| self.take_out(name));
         next
     }
 
@@ -218,5 +251,10 @@ impl RetainedIndex {
     /// Of the messages that are kept in memory.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Of all messages, as they are stored.
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
     }
 }

@@ -9,17 +9,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use codec_record::mqtt_message::{messages, walk};
+use codec_record::mqtt_message::{MessageParts, batch_of, messages, walk};
 use codec_record::{Batch, FormatId};
 use core_rpc::{
-    AnyCore, Core, FetchError, FetchPartition, FetchRequest, Isolation, OffsetAt, OffsetsRequest, PartitionId,
+    AnyCore, Append, AppendRequest, Core, FetchError, FetchPartition, FetchRequest, Isolation, OffsetAt,
+    OffsetsRequest, PartitionId,
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::index::{Body, Cursor, Retained, RetainedIndex};
+use super::stale::Stale;
 use crate::now_ms;
 use crate::state::sessions::{Delivery, Place, Session, SubscriptionIds, Waiting, Wish, loader};
 use crate::state::topics::{Own, Topics};
@@ -36,8 +38,14 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 const BEHIND_MAX: Duration = Duration::from_secs(10);
 /// Names of one part of a delivery: so many the lock is held for.
 const CHUNK: usize = 256;
-/// Names that are looked at for being over, each time something was read.
+/// Names that are looked at for being over while the lock is held, how often it is taken for that in a row, and how long it is left
+/// alone then at least.
 const SWEEP: usize = 4096;
+const SWEEPS: usize = 16;
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// What a partition is reminded by ([`super::stale`]) that something in it is over: a tombstone of no name.
+const REMINDER: MessageParts<'static> =
+    MessageParts { qos: 0, retain: true, publisher: 0, expiry_s: None, topic: b"", properties: b"", payload: b"" };
 /// How often the first reading tells how far it is.
 const PROGRESS: Duration = Duration::from_secs(5);
 
@@ -46,6 +54,7 @@ pub struct RetainedStore {
     core: AnyCore,
     topics: Arc<Topics>,
     index: RwLock<RetainedIndex>,
+    stale: Mutex<Stale>,
     /// Up to where each partition is in the index.
     positions: watch::Sender<Vec<u64>>,
 }
@@ -63,6 +72,7 @@ impl RetainedStore {
             core,
             topics,
             index: RwLock::new(RetainedIndex::new(cache_bytes)),
+            stale: Mutex::new(Stale::new(partitions)),
             positions: watch::Sender::new(vec![0; partitions]),
         });
         let tail = store.clone();
@@ -75,10 +85,10 @@ impl RetainedStore {
         store
     }
 
-    /// How many names have a retained message, and the bytes of those that are kept in memory.
-    pub fn size(&self) -> (usize, usize) {
+    /// How many names have a retained message, the bytes of those messages that are kept in memory, and of all of them in the log.
+    pub fn size(&self) -> (usize, usize, u64) {
         let index = self.index.read();
-        (index.len(), index.bytes())
+        (index.len(), index.bytes(), index.stored_bytes())
     }
 
     /// Waits until all is in the index that the log holds now. An error if the core cannot say what that is.
@@ -181,12 +191,12 @@ impl RetainedStore {
     async fn follow(&self) {
         let began = Instant::now();
         let mut first = Some((began, self.ends().await));
-        let mut sweep = None;
+        let (mut sweep, mut swept) = (None, began);
         loop {
             let positions = self.positions.borrow().clone();
             if let Some((told, ends)) = &mut first {
                 if positions.iter().zip(&*ends).all(|(at, end)| at >= end) {
-                    let (names, bytes) = self.size();
+                    let (names, bytes, _) = self.size();
                     tracing::info!(names, bytes, elapsed = ?began.elapsed(), "retained messages are read");
                     first = None;
                 } else if told.elapsed() >= PROGRESS {
@@ -225,10 +235,51 @@ impl RetainedStore {
                 }
             }
             self.positions.send_replace(next);
-            sweep = self.index.write().sweep(sweep.as_ref(), SWEEP, now_ms());
+            if swept.elapsed() >= SWEEP_EVERY {
+                sweep = self.sweep(sweep, now_ms()).await;
+                swept = Instant::now();
+            }
+            // Before all is read nobody knows when there was written last.
+            if first.is_none() {
+                self.remind(now_ms()).await;
+            }
             if let Some(error) = failed {
                 tracing::debug!(%error, "cannot read retained messages");
                 tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+
+    /// Takes out of the index what is over, among some names from the cursor on.
+    pub(super) async fn sweep(&self, mut cursor: Option<Cursor>, now_ms: i64) -> Option<Cursor> {
+        for _ in 0..SWEEPS {
+            {
+                let mut stale = self.stale.lock();
+                let mut seen = |partition| stale.seen(partition, now_ms);
+                cursor = self.index.write().sweep(cursor.as_ref(), SWEEP, now_ms, &mut seen);
+            }
+            if cursor.is_none() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        cursor
+    }
+
+    /// Has the log forget what is over where nobody writes. One that was not written is written another time.
+    pub async fn remind(&self, now_ms: i64) {
+        let due = self.stale.lock().due(now_ms);
+        if due.is_empty() {
+            return;
+        }
+        let topic = self.topics.own(Own::Retained).id;
+        let append =
+            |index: &u32| Append { partition: PartitionId { topic, index: *index }, batch: batch_of(&REMINDER, -1) };
+        let answers = self.core.append(AppendRequest { appends: due.iter().map(append).collect() }).await;
+        for (partition, answer) in due.into_iter().zip(answers) {
+            match answer {
+                Ok(_) => self.stale.lock().written(partition, now_ms),
+                Err(error) => tracing::debug!(partition, %error, "retained messages that are over stay for now"),
             }
         }
     }
@@ -245,6 +296,8 @@ impl RetainedStore {
             return;
         }
         let now_ms = now_ms();
+        let mut stale = self.stale.lock();
+        stale.written(partition, batch.header.append_time_ms);
         let mut index = self.index.write();
         for stored in walk(&batch.payload) {
             let Ok(stored) = stored else {
@@ -256,6 +309,9 @@ impl RetainedStore {
             let expires_ms = translate::expires_ms(&batch.header, stored.parts.expiry_s);
             if stored.parts.payload.is_empty() || expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {
                 index.remove(name, partition, offset);
+                if !name.is_empty() {
+                    stale.seen(partition, now_ms);
+                }
             } else {
                 index.put(name, partition, offset, expires_ms, stored.bytes);
             }

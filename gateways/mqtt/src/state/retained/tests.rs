@@ -109,13 +109,22 @@ fn what_is_over_is_swept_out() {
         let expires_ms = (number % 2 == 0).then_some(number as i64);
         index.put(&format!("{number:03}"), 0, number, expires_ms, b"x");
     }
-    let mut cursor = index.sweep(None, 30, 49);
-    assert_eq!((index.len(), index.bytes()), (85, 85));
+    let mut over = 0;
+    let mut cursor = index.sweep(None, 30, 49, &mut |_| over += 1);
+    assert_eq!((index.len(), index.bytes(), over), (85, 85, 15));
     while cursor.is_some() {
-        cursor = index.sweep(cursor.as_ref(), 30, 49);
+        cursor = index.sweep(cursor.as_ref(), 30, 49, &mut |_| over += 1);
     }
-    assert_eq!((index.len(), index.bytes()), (75, 75));
+    assert_eq!((index.len(), index.bytes(), index.stored_bytes(), over), (75, 75, 75, 25));
     assert!(index.get("048").is_none() && index.get("050").is_some() && index.get("001").is_some());
+    // Where nothing expires nobody looks.
+    for number in 0..100 {
+        index.remove(&format!("{number:03}"), 0, u64::MAX);
+    }
+    index.put("a", 0, 0, None, b"x");
+    index.put("b", 0, 1, None, b"x");
+    assert_eq!(index.sweep(None, 1, i64::MAX - 1, &mut |_| over += 1), None);
+    assert_eq!((index.len(), over), (2, 25));
 }
 
 #[test]
@@ -161,6 +170,7 @@ proptest! {
                 prop_assert_eq!(index.remove(&name, 0, offset), known.remove(&name).is_some());
             }
             prop_assert!(index.bytes() <= 200);
+            prop_assert_eq!(index.stored_bytes(), known.values().sum::<usize>() as u64);
         }
         for filter in &filters {
             let expected: Vec<String> = known.keys().filter(|name| naive(filter, name)).cloned().collect();
