@@ -320,8 +320,15 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let (sized, stored, kept) = (router.clone(), retained.clone(), sessions.clone());
     let count = move |counts: &Counts| {
         counts.subscriptions.set(sized.subscription_count() as u64);
-        counts.retained_messages.set(stored.size().0 as u64);
-        counts.sessions.set(kept.counts().0 as u64);
+        let (names, _, retained_bytes) = stored.size();
+        let (tally, expired) = kept.tally();
+        counts.retained_messages.set(names as u64);
+        counts.stored_messages.set(names as u64 + tally.messages);
+        counts.stored_bytes.set(retained_bytes + tally.bytes);
+        counts.sessions.set(tally.sessions);
+        counts.sessions_expired.set(expired);
+        counts.shared_subscriptions.set(tally.shared_subscriptions);
+        counts.publishes_dropped.add(tally.dropped);
     };
     if let Some(interval) = config.sys_interval {
         sys.start(counts.clone(), interval, count, tell, stop.clone());

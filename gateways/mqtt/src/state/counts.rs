@@ -53,7 +53,7 @@ pub struct Counts {
     /// PUBLISH packets.
     pub publishes_received: Counter,
     pub publishes_sent: Counter,
-    /// Messages that were not sent on because they were too large for their receiver.
+    /// Messages that a receiver did not get: too large for it, not for it to read, or too many waited.
     pub publishes_dropped: Counter,
     /// Bytes of payloads.
     pub payload_bytes_received: Counter,
@@ -68,8 +68,16 @@ pub struct Counts {
     clients_maximum: AtomicU64,
     /// Sessions kept here, connected or not.
     pub sessions: Gauge,
+    /// Sessions that ended because their time was over.
+    pub sessions_expired: Gauge,
+    /// Of them all, but for those that are shared.
     pub subscriptions: Gauge,
+    pub shared_subscriptions: Gauge,
     pub retained_messages: Gauge,
+    /// Retained messages, and those that wait for sessions here or are in flight.
+    pub stored_messages: Gauge,
+    /// Of retained messages as they are stored, and what those take that wait.
+    pub stored_bytes: Gauge,
 }
 
 impl Counts {

@@ -227,8 +227,13 @@ fn values(counts: &Counts, uptime: Duration, loads: &Loads) -> Vec<(String, Stri
         ("clients/inactive", total - connected),
         ("clients/connected", connected),
         ("clients/active", connected),
+        ("clients/expired", counts.sessions_expired.get()),
         ("subscriptions/count", counts.subscriptions.get()),
+        ("shared_subscriptions/count", counts.shared_subscriptions.get()),
         ("retained messages/count", counts.retained_messages.get()),
+        ("store/messages/count", counts.stored_messages.get()),
+        ("store/messages/bytes", counts.stored_bytes.get()),
+        ("messages/stored", counts.stored_messages.get()),
         ("messages/received", counts.packets_received.get()),
         ("messages/sent", counts.packets_sent.get()),
         ("publish/messages/dropped", counts.publishes_dropped.get()),
@@ -268,7 +273,7 @@ mod tests {
         counts.sessions.set(3);
         let (sys, mut loads, ten) = (Sys::default(), Loads::default(), Duration::from_secs(10));
 
-        assert_eq!(sys.renew(&counts, &mut loads, Duration::ZERO, Duration::ZERO).len(), 2 + 17 + 9 * 3);
+        assert_eq!(sys.renew(&counts, &mut loads, Duration::ZERO, Duration::ZERO).len(), 2 + 22 + 9 * 3);
         assert_eq!(payload(&sys, "uptime").as_deref(), Some("0 seconds"));
         assert_eq!(payload(&sys, "clients/disconnected").as_deref(), Some("2"));
         assert_eq!(payload(&sys, "load/bytes/sent/1min").as_deref(), Some("0.00"));
@@ -310,8 +315,8 @@ mod tests {
         for filter in ["#", "+/broker/uptime", "+/#", "$SYS", "$SYS/broker", "$other/#"] {
             assert!(sys.retained(filter).is_empty(), "{filter}");
         }
-        assert_eq!(sys.retained("$SYS/#").len(), 19);
-        assert_eq!(sys.retained("$SYS/broker/clients/+").len(), 6);
+        assert_eq!(sys.retained("$SYS/#").len(), 24);
+        assert_eq!(sys.retained("$SYS/broker/clients/+").len(), 7);
         assert_eq!(sys.retained("$SYS/broker/retained messages/count").len(), 1);
     }
 

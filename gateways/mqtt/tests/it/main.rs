@@ -11,3 +11,4 @@ mod retained;
 mod sessions;
 mod shared;
 mod subscribe;
+mod sys;

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
+use bytes::Bytes;
+use codec_mqtt::topic::SHARE_PREFIX;
 use codec_mqtt::{PacketId, QoS, Text};
 use core_rpc::{PartitionId, TopicId};
 use parking_lot::Mutex;
@@ -150,6 +152,31 @@ pub enum Unfit {
     /// What it was sent asks for another packet (4.3).
     #[error("another answer is due for this packet identifier")]
     Another,
+}
+
+/// What sessions come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub sessions: u64,
+    /// Messages that wait or are in flight.
+    pub messages: u64,
+    /// What those take here that wait.
+    pub bytes: u64,
+    pub shared_subscriptions: u64,
+    /// Messages that were dropped because too many waited, since this was asked for last.
+    pub dropped: u64,
+}
+
+impl std::iter::Sum for Tally {
+    fn sum<I: Iterator<Item = Tally>>(tallies: I) -> Tally {
+        tallies.fold(Tally::default(), |sum, one| Tally {
+            sessions: sum.sessions + one.sessions,
+            messages: sum.messages + one.messages,
+            bytes: sum.bytes + one.bytes,
+            shared_subscriptions: sum.shared_subscriptions + one.shared_subscriptions,
+            dropped: sum.dropped + one.dropped,
+        })
+    }
 }
 
 /// What is kept of a session in the log.
@@ -539,10 +566,19 @@ impl Session {
         self.state.lock().is_over
     }
 
-    /// Messages that wait or are in flight, and how many were dropped.
-    pub fn depth(&self) -> (usize, u64) {
-        let state = self.state.lock();
-        (state.here.len() + state.there.len() + state.flights.len(), state.dropped)
+    /// What it comes to, for statistics. What was dropped is told once.
+    pub fn tally(&self) -> Tally {
+        let mut state = self.state.lock();
+        let shared = Text::from_bytes(Bytes::from_static(SHARE_PREFIX.as_bytes())).unwrap_or_default();
+        let shared = state.subscriptions.range(shared..).take_while(|(filter, _)| filter.starts_with(SHARE_PREFIX));
+        let shared_subscriptions = shared.count() as u64;
+        Tally {
+            sessions: 1,
+            messages: (state.here.len() + state.there.len() + state.flights.len()) as u64,
+            bytes: (state.here_bytes + state.there.len() * size_of::<Reference>()) as u64,
+            shared_subscriptions,
+            dropped: std::mem::take(&mut state.dropped),
+        }
     }
 
     /// What to keep of it. `routed`: how far the router is in the partitions that its filters can match, read before this call.

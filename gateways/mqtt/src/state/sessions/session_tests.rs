@@ -105,7 +105,14 @@ fn what_is_too_much_waits_as_references_and_of_quality_0_is_dropped() {
     }
     session.push(&message(12, QoS::AtMostOnce), &[wish(QoS::AtLeastOnce)]);
     // Four here, six there.
-    assert_eq!(session.depth(), (10, 3));
+    let tally = session.tally();
+    assert_eq!((tally.messages, tally.dropped, tally.shared_subscriptions), (10, 3, 0));
+    assert!(tally.bytes >= 6 * 16);
+    for filter in ["$share", "$share/g/a", "$share/g/b", "$sharf/x", "a"] {
+        session.subscribe(Text::new(filter).unwrap(), Subscribed { wish: wish(QoS::AtMostOnce) });
+    }
+    let again = session.tally();
+    assert_eq!((again.dropped, again.shared_subscriptions), (0, 2), "what was dropped is told once");
     assert_eq!(offsets(&take(&session)), [0, 1, 2, 3]);
     let taken = take(&session);
     assert_eq!(taken.load.iter().map(|one| one.place.offset).collect::<Vec<_>>(), [4, 5, 6, 7, 8, 9]);

@@ -77,7 +77,7 @@ use self::turns::Turns;
 use self::writer::{Job, Queue};
 use super::places::Places;
 use super::record::Incarnation;
-use super::session::{ConnectionId, Limits, Resend, Session, SessionKey};
+use super::session::{ConnectionId, Limits, Resend, Session, SessionKey, Tally};
 use crate::state::topics::Own;
 use crate::state::{PublishError, Publishing, Router, Shares, Sys, Topics};
 use crate::translate;
@@ -309,6 +309,11 @@ impl Sessions {
     pub fn counts(&self) -> (usize, usize) {
         let connected = self.shared.kept.iter().filter(|kept| kept.state.lock().connection.is_some()).count();
         (self.shared.kept.len(), connected)
+    }
+
+    /// What the sessions here come to, and how many have expired since the gateway started.
+    pub fn tally(&self) -> (Tally, u64) {
+        (self.shared.kept.iter().map(|kept| kept.session.tally()).sum(), self.shared.timers.expired())
     }
 
     /// From now on wills stay with their sessions, for whoever looks after them next: connections end because the gateway does.

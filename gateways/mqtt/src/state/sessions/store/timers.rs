@@ -1,6 +1,7 @@
 //! Sessions that expire and wills whose delay is over: one queue of deadlines, one task.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use codec_mqtt::Text;
@@ -23,6 +24,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 pub(super) struct Timers {
     deadlines: Mutex<Deadlines<Text>>,
     earlier: Notify,
+    expired: AtomicU64,
 }
 
 impl Timers {
@@ -30,6 +32,11 @@ impl Timers {
         if self.deadlines.lock().set(client_id.clone(), at_ms) {
             self.earlier.notify_one();
         }
+    }
+
+    /// Sessions that have expired.
+    pub fn expired(&self) -> u64 {
+        self.expired.load(Ordering::Relaxed)
     }
 
     pub fn remove(&self, client_id: &Text) {
@@ -83,6 +90,7 @@ impl Shared {
         };
         if is_expired {
             tracing::debug!(client = %client_id, "a session has expired");
+            self.timers.expired.fetch_add(1, Ordering::Relaxed);
             self.end(&kept, End::Over).await;
             return;
         }
