@@ -11,6 +11,7 @@ use core_rpc::{Address, Durability, RemoteCore};
 use gateway_runtime::tls::TlsFiles;
 use gateway_runtime::{NodeId, ready, signals};
 
+use crate::import::{self, Import};
 use crate::state::TopicRules;
 use crate::state::access::{AccessConfig, CertificateIdentity};
 use crate::state::auto_subscribe::AutoSubscribe;
@@ -157,6 +158,13 @@ pub struct Flags {
     /// A TOML file with the same keys, at its top or in its table [mqtt].
     #[arg(long, env = "POLYMQ_CONFIG")]
     config: Option<PathBuf>,
+    /// Makes the users of mosquitto's password file users of the cluster, which all gateways know, and exits. They keep their passwords.
+    #[arg(long, value_name = "PATH")]
+    import_password_file: Option<PathBuf>,
+    /// Makes the rules of mosquitto's ACL file the cluster's (mqtt/acl), which all gateways obey at once, and exits; none: there are no
+    /// rules any more.
+    #[arg(long, value_name = "PATH")]
+    import_acl_file: Option<PathBuf>,
     /// Asks the gateway at this address for a CONNACK and exits with 0 if it answers.
     #[arg(long, value_name = "ADDRESS")]
     check: Option<String>,
@@ -234,10 +242,17 @@ fn websocket_listen(text: &str) -> Result<WebSocketListen, String> {
     }
 }
 
-/// Runs the gateway until it is told to end, or the check.
+/// Runs the gateway until it is told to end, or what it is to do instead.
 pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     if let Some(address) = &flags.check {
         check::run(address).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let import =
+        Import { password_file: flags.import_password_file.as_deref(), acl_file: flags.import_acl_file.as_deref() };
+    if import.password_file.is_some() || import.acl_file.is_some() {
+        let done = import::run(RemoteCore::new(flags.core.clone()).into(), import).await?;
+        done.iter().for_each(|line| println!("{line}"));
         return Ok(ExitCode::SUCCESS);
     }
     let gateway = start(RemoteCore::new(flags.core.clone()), flags.to_config()?).await?;

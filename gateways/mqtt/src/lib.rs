@@ -12,6 +12,7 @@ pub mod check;
 pub mod cli;
 pub mod errors;
 mod handlers;
+pub mod import;
 pub mod session;
 pub mod state;
 pub mod translate;

@@ -8,43 +8,38 @@
 //! A user's denials are looked at first, then what it is allowed, then denials and permissions of patterns; what nothing
 //! allows is denied. Subscribing is always allowed: what a client may not read is left out when it is delivered.
 
+use super::lines::{LineError, LineErrors, all_or_errors};
 use super::rules::{Action, Permission, Rule, RuleSet};
 use crate::state::filter::is_filter;
 
-/// A line that cannot be read.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {what}")]
-pub struct AclFileError {
-    /// From 1.
-    pub line: usize,
-    pub what: &'static str,
-}
-
 /// Reads the file's text.
-pub fn parse(text: &str) -> Result<RuleSet, AclFileError> {
+pub fn parse(text: &str) -> Result<RuleSet, LineErrors> {
     let mut user: Option<&str> = None;
-    let (mut topics, mut patterns) = (Vec::new(), Vec::new());
+    let (mut topics, mut patterns, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for (at, line) in text.lines().enumerate() {
-        let refuse = |what| AclFileError { line: at + 1, what };
         let line = line.trim_end();
         if line.starts_with('#') || line.is_empty() {
             continue;
         }
         let (word, rest) = first_word(line);
-        match word {
-            "user" if rest.is_empty() => return Err(refuse("a user without a name")),
-            "user" => user = Some(rest),
-            "topic" => topics.push(rule(rest, user, true).map_err(refuse)?),
-            "pattern" => patterns.push(rule(rest, None, false).map_err(refuse)?),
-            _ => return Err(refuse("neither user, topic nor pattern")),
-        }
+        let read = match word {
+            "user" if rest.is_empty() => Err("a user without a name"),
+            "user" => {
+                user = Some(rest);
+                Ok(())
+            }
+            "topic" => rule(rest, user, true).map(|rule| topics.push(rule)),
+            "pattern" => rule(rest, None, false).map(|rule| patterns.push(rule)),
+            _ => Err("neither user, topic nor pattern"),
+        };
+        errors.extend(read.err().map(|what| LineError { line: at + 1, what: format!("{what}: {line:?}") }));
     }
     let denials_first = |mut rules: Vec<Rule>| {
         rules.sort_by_key(|rule| rule.permission == Permission::Allow);
         rules
     };
     let rules = denials_first(topics).into_iter().chain(guarded(denials_first(patterns))).collect();
-    Ok(RuleSet { rules, no_match: Permission::Deny, is_any_filter_subscribable: true })
+    all_or_errors(RuleSet { rules, no_match: Permission::Deny, is_any_filter_subscribable: true }, errors)
 }
 
 /// mosquitto denies clients whose id or user has wildcards as soon as there are patterns, also ones without `%c` or `%u`:
@@ -180,8 +175,12 @@ pattern read users/%u/+
             ("pattern write #/a", 1),
             (" # not at the beginning", 1),
         ] {
-            assert_eq!(parse(text).unwrap_err().line, line, "{text:?}");
+            assert_eq!(parse(text).unwrap_err().0[0].line, line, "{text:?}");
         }
+        // All of them are told.
+        let errors = parse("topic a b\ntopic fine\nuser\n").unwrap_err();
+        assert_eq!(errors.0.iter().map(|error| error.line).collect::<Vec<_>>(), [1, 3]);
+        assert!(errors.to_string().starts_with("line 1: neither read, write, readwrite nor deny: \"topic a b\""));
         // One word is a topic.
         assert_eq!(parse("topic read").unwrap().rules[0].topic, "read");
         assert_eq!(parse("user a b \r\ntopic x\r\n").unwrap().rules[0].user.as_deref(), Some("a b"));

@@ -14,10 +14,12 @@
 mod acl_file;
 mod certificate;
 mod enhanced;
+mod lines;
 mod password_file;
 mod permissions;
 mod rules;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -158,10 +160,10 @@ impl<C: Core> Access<C> {
     pub async fn start(core: C, config: AccessConfig, stop: CancellationToken) -> anyhow::Result<Access<C>> {
         let mut users = Users::new(core.clone(), &[])?;
         if let Some(path) = &config.password_file {
-            users.give(password_file::parse(&read(path)?).with_context(|| format!("in {}", path.display()))?);
+            users.give(read_password_file(path)?);
         }
         let current = match &config.acl_file {
-            Some(path) => Current::of(acl_file::parse(&read(path)?).with_context(|| format!("in {}", path.display()))?),
+            Some(path) => Current::of(read_acl_file(path)?),
             None => follow_meta(core, stop).await.context("cannot read the access rules")?,
         };
         Ok(Access { users, config, current, secret: gateway_runtime::identity::random_16_bytes()? })
@@ -273,6 +275,16 @@ fn subscribed(filter: &str) -> &str {
         return behind;
     }
     filter.strip_prefix("$exclusive/").unwrap_or(filter)
+}
+
+/// The users of mosquitto's password file, by name. The error says all that is wrong in it.
+pub fn read_password_file(path: &Path) -> anyhow::Result<BTreeMap<String, User>> {
+    password_file::parse(&read(path)?).with_context(|| format!("in {}", path.display()))
+}
+
+/// The rules of mosquitto's ACL file. The error says all that is wrong in it.
+pub fn read_acl_file(path: &Path) -> anyhow::Result<RuleSet> {
+    acl_file::parse(&read(path)?).with_context(|| format!("in {}", path.display()))
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -1,34 +1,28 @@
 //! mosquitto's password file: `NAME:HASH` on each line.
 
-use gateway_runtime::mosquitto::{MosquittoHash, MosquittoHashError};
-use gateway_runtime::users::User;
 use std::collections::BTreeMap;
 
-/// A line that cannot be taken over.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, user {user:?}: {error}")]
-pub struct PasswordFileError {
-    /// From 1.
-    pub line: usize,
-    pub user: String,
-    pub error: MosquittoHashError,
-}
+use gateway_runtime::mosquitto::MosquittoHash;
+use gateway_runtime::users::User;
+
+use super::lines::{LineError, LineErrors, all_or_errors};
 
 /// Reads the file's text. As in mosquitto, lines that begin with `#` or have no colon are passed over, and of two lines for
 /// one user the first holds.
-pub fn parse(text: &str) -> Result<BTreeMap<String, User>, PasswordFileError> {
-    let mut users = BTreeMap::new();
+pub fn parse(text: &str) -> Result<BTreeMap<String, User>, LineErrors> {
+    let (mut users, mut errors) = (BTreeMap::new(), Vec::new());
     for (at, line) in text.lines().enumerate() {
         let line = line.trim_end_matches('\r');
         let Some((name, hash)) = line.split_once(':').filter(|_| !line.starts_with('#')) else { continue };
-        let hash = MosquittoHash::parse(hash.trim()).map_err(|error| PasswordFileError {
-            line: at + 1,
-            user: name.to_owned(),
-            error,
-        })?;
-        users.entry(name.to_owned()).or_insert_with(|| User { mosquitto: Some(hash), ..User::default() });
+        match MosquittoHash::parse(hash.trim()) {
+            _ if name.is_empty() => errors.push(LineError { line: at + 1, what: "a user without a name".into() }),
+            Ok(hash) => {
+                users.entry(name.to_owned()).or_insert_with(|| User { mosquitto: Some(hash), ..User::default() });
+            }
+            Err(error) => errors.push(LineError { line: at + 1, what: format!("user {name:?}: {error}") }),
+        }
     }
-    Ok(users)
+    all_or_errors(users, errors)
 }
 
 #[cfg(test)]
@@ -56,7 +50,7 @@ carol d:$7$1000$d8/G3qrrG0Gf/Ug0$D+QlWRk+wKaF9AdPxlgkWPQ565SpTOJkre1W2A/ep7e31gJ
     #[test]
     fn what_cannot_be_taken_over_is_named() {
         let error = parse("# a:b\nalice:secret\n").unwrap_err();
-        assert_eq!((error.line, error.user.as_str(), error.error), (2, "alice", MosquittoHashError::Plain));
+        assert!(error.to_string().starts_with("line 2: user \"alice\": the password is not hashed"), "{error}");
         assert!(parse("bob:$argon2id$v=19$m=1,t=1,p=1$a$b").unwrap_err().to_string().contains("sha512-pbkdf2"));
     }
 }

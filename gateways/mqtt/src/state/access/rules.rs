@@ -10,7 +10,8 @@
 //!    {"action": "all", "permission": "allow", "topic": "devices/%c/#"}
 //!  ], "no_match": "deny"}
 //! ```
-//! or they are read from mosquitto's ACL file ([`super::acl_file`]).
+//! or they are read from mosquitto's ACL file ([`super::acl_file`]), which can also be imported into that record
+//! ([`crate::import`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +57,7 @@ pub struct Rule {
     /// none.
     pub topic: String,
     /// `%c` and `%u` are what they are: mosquitto's `topic` lines.
-    #[serde(skip)]
+    #[serde(default, rename = "literal", skip_serializing_if = "std::ops::Not::not")]
     pub is_literal: bool,
 }
 
@@ -70,7 +71,7 @@ pub struct RuleSet {
     pub no_match: Permission,
     /// Every filter may be subscribed to, and what the client may not read is left out when it is delivered: mosquitto's
     /// way. Else a filter is also looked at when it is subscribed to.
-    #[serde(skip)]
+    #[serde(default, rename = "any_filter", skip_serializing_if = "std::ops::Not::not")]
     pub is_any_filter_subscribable: bool,
 }
 
@@ -127,6 +128,11 @@ mod tests {
         assert_eq!((rules.rules[1].action, rules.rules[1].permission), (Action::All, Permission::Allow));
         let again = RuleSet::parse(&serde_json::to_vec(&rules).unwrap()).unwrap();
         assert_eq!(again, rules);
+        // All that a file of mosquitto's means.
+        let file =
+            super::super::acl_file::parse("topic read a/%c\nuser b\ntopic deny c\npattern write %u/#\n").unwrap();
+        let again = RuleSet::parse(&serde_json::to_vec(&file).unwrap()).unwrap();
+        assert!(again == file && again.is_any_filter_subscribable && again.rules.iter().any(|rule| rule.is_literal));
         assert!(!rules.is_open() && RuleSet::open().is_open() && !RuleSet::closed().is_open());
     }
 

@@ -102,7 +102,7 @@ async fn mosquittos_users_log_in() {
     let password_file = fixture.file("plain", "bob:secret\n");
     let config = AccessConfig { password_file, ..AccessConfig::default() };
     let error = Access::start(fixture.core.clone(), config, CancellationToken::new()).await.err().unwrap();
-    assert!(format!("{error:#}").contains("line 1, user \"bob\""), "{error:#}");
+    assert!(format!("{error:#}").contains("line 1: user \"bob\""), "{error:#}");
 }
 
 #[tokio::test]
