@@ -230,7 +230,7 @@ impl Inner {
             && rest.iter().all(|(other, _)| other == shard)
         {
             let shard = &self.shards[*shard as usize];
-            return shard.push(commands.into_iter().map(|(_, command)| command));
+            return shard.push(commands.into_iter().map(|(_, command)| command).collect());
         }
         let mut by_shard: BTreeMap<u32, Vec<Command>> = BTreeMap::new();
         commands.into_iter().for_each(|(shard, command)| by_shard.entry(shard).or_default().push(command));

@@ -119,7 +119,7 @@ impl Inner {
     /// Has the shard's writer sync what it has published. False: it failed, or stopped.
     fn sync(&self, shard: &Shard) -> bool {
         let (answers, receiver) = Answers::new(vec![false], 1);
-        shard.push([Command::Sync { answer: Answer { answers, slot: 0 } }]);
+        shard.push(vec![Command::Sync { answer: Answer { answers, slot: 0 } }]);
         receiver.blocking_recv().is_ok_and(|answers| answers.first() == Some(&true))
     }
 

@@ -85,13 +85,14 @@ impl Engine {
 
     /// Releases all that was leased to a session, which has ended.
     pub fn end_session(&self, session: SessionId) {
-        let end = |shard: &Arc<crate::shard::Shard>| shard.push([Command::Lease(LeaseCommand::EndSession(session))]);
+        let end =
+            |shard: &Arc<crate::shard::Shard>| shard.push(vec![Command::Lease(LeaseCommand::EndSession(session))]);
         self.inner.shards.iter().for_each(end);
     }
 
     /// Has the writers look at the clock. Time that passes by itself needs no call; a test's clock does.
     pub fn clock_changed(&self) {
-        self.inner.shards.iter().for_each(|shard| shard.push([Command::Lease(LeaseCommand::Expire)]));
+        self.inner.shards.iter().for_each(|shard| shard.push(vec![Command::Lease(LeaseCommand::Expire)]));
     }
 
     /// Moves floors.

@@ -1,11 +1,12 @@
 //! Shards: the unit of ownership, of writing and of recovery.
 //!
-//! A shard has one writer thread, one journal (a sequence of packs, the last of which is being written) and the state
+//! A shard has one writer and its thread, one journal (a sequence of packs, the last of which is being written) and the state
 //! that the journal rebuilds: the bounds and producers of its partitions, cursors and lease maps. Partitions are spread over the
 //! shards by [`shard_of`] and [`shard_of_namespace`], which must never change for a data directory; where one lies, it knows.
 
 pub mod group;
 pub mod housekeeper;
+mod inline;
 pub mod kept;
 pub mod recover;
 pub mod rewrite;
@@ -17,6 +18,7 @@ pub mod writer;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Instant;
 
 use codec_record::Batch;
 use core_rpc::{
@@ -35,6 +37,7 @@ use crate::transactions::Transactions;
 use crate::wait::Answers;
 use syncer::Syncer;
 use transfers::Transfer;
+use writer::Writer;
 
 /// The shard of a partition: the topic's hash chooses where its partitions begin, then they go around, so that a topic's
 /// partitions are spread evenly.
@@ -52,6 +55,8 @@ pub fn shard_of_namespace(namespace: &str, shards: u32) -> u32 {
 pub struct Shard {
     pub number: u32,
     pub directory: String,
+    /// Locked before the queue. None: not begun, or ended.
+    writer: Mutex<Option<Box<Writer>>>,
     queue: Mutex<Queue>,
     ready: Condvar,
     /// What is durable of the cursors.
@@ -89,6 +94,8 @@ pub enum Next {
 #[derive(Default)]
 struct Queue {
     commands: VecDeque<Command>,
+    /// When the thread that waits will look by itself.
+    thread_due: Option<Instant>,
     stopping: bool,
 }
 
@@ -156,6 +163,7 @@ impl Shard {
         Shard {
             number,
             directory: format!("shard-{number:04}"),
+            writer: Mutex::default(),
             queue: Mutex::default(),
             ready: Condvar::new(),
             cursors: Mutex::default(),
@@ -173,7 +181,8 @@ impl Shard {
     }
 
     /// Hands commands to the writer, in order. A stopped writer takes none: they are dropped.
-    pub fn push(&self, commands: impl IntoIterator<Item = Command>) {
+    pub fn push(&self, commands: Vec<Command>) {
+        let Err(commands) = self.write_here(commands) else { return };
         let mut queue = self.queue.lock();
         if queue.stopping {
             return;

@@ -75,6 +75,8 @@ struct Closing(Arc<Shard>);
 impl Drop for Closing {
     fn drop(&mut self) {
         self.0.close();
+        // With what it staged: who waits for that is told.
+        drop(self.0.writer.lock().take());
         self.0.syncer.stop();
     }
 }
@@ -124,62 +126,77 @@ impl Writer {
         Ok(())
     }
 
-    /// Works until the shard is stopped.
-    pub fn run(mut self) {
+    /// Works until the shard is stopped. Between its rounds others may write ([`super::inline`]).
+    pub fn run(self) {
+        let shard = self.shard.clone();
         // Should this thread panic, callers must not wait for answers that nobody gives.
-        let _closing = Closing(self.shard.clone());
+        let _closing = Closing(shard.clone());
+        *shard.writer.lock() = Some(Box::new(self));
         let mut pending = VecDeque::new();
-        while self.wait(&mut pending) {
-            while let Some(command) = pending.pop_front() {
-                self.stage(command);
-                if self.group.bytes >= self.inner.config.group_bytes_max {
-                    self.flush();
+        loop {
+            let mut seat = shard.writer.lock();
+            let Some(writer) = seat.as_mut() else { return };
+            writer.do_due();
+            let mut queue = shard.queue.lock();
+            if queue.commands.is_empty() {
+                if queue.stopping {
+                    drop(queue);
+                    return seat.take().into_iter().for_each(|writer| writer.finish());
+                }
+                let due = writer.due();
+                queue.thread_due = due;
+                drop(seat);
+                match due {
+                    Some(due) => drop(shard.ready.wait_until(&mut queue, due)),
+                    None => shard.ready.wait(&mut queue),
+                }
+                continue;
+            }
+            std::mem::swap(&mut queue.commands, &mut pending);
+            drop(queue);
+            for command in pending.drain(..) {
+                writer.stage(command);
+                if writer.group.bytes >= writer.inner.config.group_bytes_max {
+                    writer.flush();
                 }
             }
+            writer.flush();
+        }
+    }
+
+    /// Syncs what has waited long enough, and ends the leases that have run out.
+    fn do_due(&mut self) {
+        let due = self.unsynced.map(|since| since + self.inner.config.relaxed_sync);
+        if due.is_some_and(|due| due <= Instant::now()) {
+            self.unsynced = None;
+            self.written_back = self.position;
+            // Should it fail, the shard does, by what the syncer says.
+            let _ = self.inner.ask_sync(&self.shard, SyncJob::Sync { pack: self.active.clone() });
+        }
+        self.check_syncer();
+        let elapsed = self.inner.clock.elapsed();
+        if self.shard.leases.next_deadline().is_some_and(|at| at <= elapsed) {
+            self.stage_expired();
             self.flush();
         }
-        self.finish();
     }
 
-    /// Waits for commands, and syncs what has waited long enough. False: there are none and will be none.
-    fn wait(&mut self, pending: &mut VecDeque<Command>) -> bool {
-        let shard = self.shard.clone();
-        loop {
-            let due = self.unsynced.map(|since| since + self.inner.config.relaxed_sync);
-            if due.is_some_and(|due| due <= Instant::now()) {
-                self.unsynced = None;
-                self.written_back = self.position;
-                // Should it fail, the shard does, by what the syncer says.
-                let _ = self.inner.ask_sync(&shard, SyncJob::Sync { pack: self.active.clone() });
-            }
-            self.check_syncer();
-            let elapsed = self.inner.clock.elapsed();
-            if shard.leases.next_deadline().is_some_and(|at| at <= elapsed) {
-                self.stage_expired();
-                self.flush();
-            }
-            let mut queue = shard.queue.lock();
-            if !queue.commands.is_empty() {
-                std::mem::swap(&mut queue.commands, pending);
-                return true;
-            }
-            if queue.stopping {
-                return false;
-            }
-            // What is leased from here on wakes this thread if it runs out sooner.
-            let lease_due = shard.leases.next_deadline();
-            let lease_due = lease_due.and_then(|at| Instant::now().checked_add(at.saturating_sub(elapsed)));
-            let sync_due = self.unsynced.map(|since| since + self.inner.config.relaxed_sync);
-            match sync_due.into_iter().chain(lease_due).min() {
-                Some(due) => {
-                    shard.ready.wait_until(&mut queue, due);
-                }
-                None => shard.ready.wait(&mut queue),
-            }
-        }
+    /// When there is something to do without a command. What is leased from here on wakes the thread if it runs out sooner.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let elapsed = self.inner.clock.elapsed();
+        let lease_due = self.shard.leases.next_deadline();
+        let lease_due = lease_due.and_then(|at| Instant::now().checked_add(at.saturating_sub(elapsed)));
+        let sync_due = self.unsynced.map(|since| since + self.inner.config.relaxed_sync);
+        sync_due.into_iter().chain(lease_due).min()
     }
 
-    fn stage(&mut self, command: Command) {
+    /// Whether entries of this length can be written without another pack.
+    pub(super) fn has_room(&self, length: u64) -> bool {
+        let reserve = RESERVE_BYTES.min(self.active.capacity / 8);
+        !self.failed && self.position + self.group.bytes + length + reserve <= self.active.capacity
+    }
+
+    pub(super) fn stage(&mut self, command: Command) {
         match command {
             Command::Append { partition, batch, durability, answer } => {
                 if let Err((answer, error)) = self.stage_append(partition, batch, durability, answer) {
@@ -630,7 +647,7 @@ impl Writer {
     }
 
     /// Stops taking writes until the engine is opened again.
-    fn fail(&mut self, what: &str, error: &std::io::Error) {
+    pub(super) fn fail(&mut self, what: &str, error: &std::io::Error) {
         tracing::error!(shard = self.shard.number, %error, "{what} failed: the shard takes no more writes");
         self.failed = true;
         self.unsynced = None;

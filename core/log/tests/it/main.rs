@@ -5,6 +5,7 @@ mod compaction;
 mod compaction_transactions;
 mod crash;
 mod faults;
+mod inline;
 mod leases;
 mod model;
 mod queues;

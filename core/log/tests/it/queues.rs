@@ -39,7 +39,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
-fn request(partition: PartitionId, credit_messages: u32) -> AcquireRequest {
+pub fn request(partition: PartitionId, credit_messages: u32) -> AcquireRequest {
     AcquireRequest {
         group: group("g"),
         partitions: vec![partition],
