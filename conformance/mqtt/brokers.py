@@ -137,6 +137,12 @@ class External(Broker):
         self.addresses = [address]
 
 
+def java(main):
+    """The command that runs a class of the Java clients."""
+    folder = TOOLS / "java"
+    return ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", f"{folder}/classes:{folder}/lib/*", f"polymq.conformance.mqtt.{main}"]
+
+
 def make(name, binaries):
     """The broker that a command line means by `name`."""
     if name == "mosquitto":

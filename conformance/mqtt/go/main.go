@@ -1,4 +1,4 @@
-// paho for Go: paho.mqtt.golang (3.1.1) and paho.golang (5). `paho ADDRESS[,ADDRESS] [CASE...]`.
+// paho for Go: paho.mqtt.golang (3.1.1), paho.golang (5) and its autopaho. `paho ADDRESS[,ADDRESS] [CASE...]`.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/eclipse/paho.golang/paho"
@@ -18,7 +19,15 @@ import (
 
 const patience = 20 * time.Second
 
-var address string
+// Gateways of one core: connections go to each in turn.
+var (
+	addresses []string
+	dealt     atomic.Uint32
+)
+
+func deal() string {
+	return addresses[int(dealt.Add(1)-1)%len(addresses)]
+}
 
 // inbox gathers texts.
 type inbox struct {
@@ -65,7 +74,7 @@ func same(wanted, got []string) error {
 // ---- 3.1.1 ----------------------------------------------------------------------------------------------------------
 
 func options(id string) *mqtt.ClientOptions {
-	return mqtt.NewClientOptions().AddBroker("tcp://" + address).SetClientID(id).SetConnectRetry(false).SetAutoReconnect(false).SetProtocolVersion(4).SetOrderMatters(true)
+	return mqtt.NewClientOptions().AddBroker("tcp://" + deal()).SetClientID(id).SetConnectRetry(false).SetAutoReconnect(false).SetProtocolVersion(4).SetOrderMatters(true)
 }
 
 func open(o *mqtt.ClientOptions) (mqtt.Client, error) {
@@ -205,7 +214,7 @@ type modern struct {
 }
 
 func connect5(id string, clean bool, expiry uint32, will *paho.WillMessage) (*modern, error) {
-	conn, err := net.DialTimeout("tcp", address, patience)
+	conn, err := net.DialTimeout("tcp", deal(), patience)
 	if err != nil {
 		return nil, err
 	}
@@ -339,13 +348,14 @@ func modernWill(topic string) error {
 }
 
 func main() {
-	address = strings.Split(os.Args[1], ",")[0]
+	addresses = strings.Split(os.Args[1], ",")
 	cases := []struct {
 		name string
 		run  func(string) error
 	}{
 		{"every_qos_v311", classicEveryQos}, {"retained_v311", classicRetained}, {"session_v311", classicSession}, {"will_v311", classicWill},
 		{"every_qos_v5", modernEveryQos}, {"properties_v5", modernProperties}, {"session_v5", modernSession}, {"will_v5", modernWill},
+		{"autopaho_queue_v5", autoQueue}, {"autopaho_request_response_v5", autoRequestResponse},
 	}
 	wanted := map[string]bool{}
 	for _, name := range os.Args[2:] {
@@ -371,8 +381,8 @@ func main() {
 
 // dial keeps the connection, so that a case can lose it.
 func dial(raw *net.Conn) mqtt.OpenConnectionFunc {
-	return func(_ *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
-		conn, err := net.DialTimeout("tcp", address, patience)
+	return func(server *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
+		conn, err := net.DialTimeout("tcp", server.Host, patience)
 		*raw = conn
 		return conn, err
 	}

@@ -16,13 +16,7 @@ import java.util.concurrent.TimeUnit;
 
 /** HiveMQ's client: 5, and 3.1.1. */
 public final class HiveMq {
-    private static String host;
-    private static int port;
-
     public static void main(String[] arguments) {
-        String[] address = arguments[0].split(",")[0].split(":");
-        host = address[0];
-        port = Integer.parseInt(address[1]);
         Suite suite = new Suite();
         suite.add("many_in_flight_v5", HiveMq::manyInFlight);
         suite.add("properties_v5", HiveMq::properties);
@@ -34,7 +28,8 @@ public final class HiveMq {
     }
 
     private static Mqtt5BlockingClient client(String id) {
-        return MqttClient.builder().useMqttVersion5().identifier(id).serverHost(host).serverPort(port).buildBlocking();
+        String[] address = Suite.address();
+        return MqttClient.builder().useMqttVersion5().identifier(id).serverHost(address[0]).serverPort(Integer.parseInt(address[1])).buildBlocking();
     }
 
     private static String text(com.hivemq.client.mqtt.mqtt5.message.publish.Mqtt5Publish publish) {
@@ -118,7 +113,8 @@ public final class HiveMq {
     }
 
     private static void everyQos3(String topic) throws Exception {
-        Mqtt3BlockingClient client = MqttClient.builder().useMqttVersion3().identifier(topic).serverHost(host).serverPort(port).buildBlocking();
+        String[] address = Suite.address();
+        Mqtt3BlockingClient client = MqttClient.builder().useMqttVersion3().identifier(topic).serverHost(address[0]).serverPort(Integer.parseInt(address[1])).buildBlocking();
         Suite.Inbox inbox = new Suite.Inbox();
         client.toAsync().publishes(MqttGlobalPublishFilter.ALL, publish -> inbox.add(new String(publish.getPayloadAsBytes(), StandardCharsets.UTF_8)));
         client.connect();

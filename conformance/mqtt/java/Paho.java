@@ -20,10 +20,11 @@ import org.eclipse.paho.mqttv5.common.packet.UserProperty;
 
 /** paho's Java clients: 3.1.1 and 5. */
 public final class Paho {
-    private static String uri;
+    private static String uri() {
+        return "tcp://" + String.join(":", Suite.address());
+    }
 
     public static void main(String[] arguments) {
-        uri = "tcp://" + arguments[0].split(",")[0];
         Suite suite = new Suite();
         suite.add("every_qos_v311", Paho::everyQos);
         suite.add("retained_v311", Paho::retained);
@@ -36,7 +37,7 @@ public final class Paho {
     }
 
     private static MqttClient open(String id, boolean clean) throws Exception {
-        MqttClient client = new MqttClient(uri, id, new MemoryPersistence());
+        MqttClient client = new MqttClient(uri(), id, new MemoryPersistence());
         MqttConnectOptions options = new MqttConnectOptions();
         options.setCleanSession(clean);
         options.setMaxInflight(1000);
@@ -75,7 +76,7 @@ public final class Paho {
         for (String text : numbers(50)) giver.publish(topic, text.getBytes(), 1 + text.length() % 2, false);
         giver.disconnect();
         Suite.Inbox inbox = new Suite.Inbox();
-        phone = new MqttClient(uri, topic, new MemoryPersistence());
+        phone = new MqttClient(uri(), topic, new MemoryPersistence());
         phone.setCallback(new org.eclipse.paho.client.mqttv3.MqttCallback() {
             public void connectionLost(Throwable cause) {}
 
@@ -93,7 +94,7 @@ public final class Paho {
     }
 
     private static void manyInFlight(String topic) throws Exception {
-        MqttAsyncClient client = new MqttAsyncClient(uri, topic, new MemoryPersistence());
+        MqttAsyncClient client = new MqttAsyncClient(uri(), topic, new MemoryPersistence());
         MqttConnectOptions options = new MqttConnectOptions();
         options.setMaxInflight(2000);
         client.connect(options).waitForCompletion(20_000);
@@ -108,7 +109,7 @@ public final class Paho {
     // ---- 5 ----------------------------------------------------------------------------------------------------------
 
     private static org.eclipse.paho.mqttv5.client.MqttClient open5(String id, boolean clean, Suite.Inbox inbox) throws Exception {
-        var client = new org.eclipse.paho.mqttv5.client.MqttClient(uri, id, new org.eclipse.paho.mqttv5.client.persist.MemoryPersistence());
+        var client = new org.eclipse.paho.mqttv5.client.MqttClient(uri(), id, new org.eclipse.paho.mqttv5.client.persist.MemoryPersistence());
         client.setTimeToWait(20_000);
         client.setCallback(new MqttCallback() {
             public void disconnected(MqttDisconnectResponse response) {}

@@ -14,6 +14,14 @@ final class Suite {
     }
 
     static final int SECONDS = 20;
+    private static String[] addresses;
+    private static int dealt;
+
+    /** HOST:PORT for a connection; of several gateways each in turn. */
+    static synchronized String[] address() {
+        return addresses[dealt++ % addresses.length].split(":");
+    }
+
     private final Map<String, Case> cases = new LinkedHashMap<>();
 
     void add(String name, Case one) {
@@ -21,6 +29,7 @@ final class Suite {
     }
 
     void run(String client, String[] arguments) {
+        addresses = arguments[0].split(",");
         Set<String> wanted = Set.copyOf(List.of(arguments).subList(1, arguments.length));
         boolean failed = false;
         for (Map.Entry<String, Case> each : cases.entrySet()) {

@@ -4,7 +4,7 @@
 const assert = require('assert')
 const mqtt = require('mqtt')
 
-const address = process.argv[2].split(',')[0]
+const addresses = process.argv[2].split(',')
 const prefix = `node-${process.pid}-${Date.now() % 100000}`
 const cases = {}
 const open = []
@@ -15,7 +15,11 @@ const until = (what, holds, seconds = 20) => new Promise((resolve, reject) => {
   look()
 })
 
-async function connect (options = {}, url = `mqtt://${address}`) {
+// Gateways of one core: connections go to each in turn.
+let dealt = 0
+const deal = () => `mqtt://${addresses[dealt++ % addresses.length]}`
+
+async function connect (options = {}, url = deal()) {
   const client = await mqtt.connectAsync(url, { protocolVersion: 5, reconnectPeriod: 50, connectTimeout: 10000, ...options }, false)
   client.got = []
   client.on('message', (topic, payload, packet) => client.got.push({ topic, text: payload.toString(), packet }))
@@ -75,7 +79,7 @@ for (const version of [4, 5]) {
     const giver = await connect({ protocolVersion: version })
     for (let number = 0; number < 20; number++) await giver.publishAsync(topic, `${number}`, { qos: 1 + number % 2 })
     let present = null
-    const back = mqtt.connect(`mqtt://${address}`, { protocolVersion: version, clientId: `${topic}-phone`, reconnectPeriod: 50, ...session })
+    const back = mqtt.connect(deal(), { protocolVersion: version, clientId: `${topic}-phone`, reconnectPeriod: 50, ...session })
     open.push(back)
     const got = []
     back.on('connect', packet => { present = packet.sessionPresent })
