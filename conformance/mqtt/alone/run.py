@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What takes a broker of its own: restarts and crashes, two gateways, TLS, passwords, access rules, SCRAM, settings.
+"""What takes a broker of its own: restarts and crashes, two gateways, TLS, wss, passwords, access rules, SCRAM, settings.
 
 `run.py ADDRESS [CASE...]`; the address is not used, for others could not work beside this.
 """
@@ -7,6 +7,7 @@
 import base64
 import hashlib
 import hmac
+import json
 import os
 import pathlib
 import ssl
@@ -38,10 +39,12 @@ class Own:
 
     def __init__(self, shape=None, **options):
         self.broker = brokers.own(BROKER if ORACLE else shape or BROKER, **options)
+        self.then = lambda: None  # what is to be done when it runs
 
     def __enter__(self):
         try:
             self.broker.start()
+            self.then()
         except BaseException:
             self.broker.discard()
             raise
@@ -382,23 +385,37 @@ def certificates(folder):
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", f"{name}.pem", "-days", "2", "-extfile", f"{name}.ext")
 
 
-def with_tls(required):
-    """(an Own whose second listener is `tls`, HOST:PORT)"""
-    port = brokers.free_port()
+def with_tls(required, acl=None):
+    """An Own with two more listeners, HOST:PORT: `tls`, and `wss` (WebSocket over TLS). `required`: a client's certificate is, and says who it is."""
+    ports = [brokers.free_port(), brokers.free_port()]
     own = Own(shape="all-in-one")
+    own.tls, own.wss = (f"127.0.0.1:{port}" for port in ports)
     folder = own.broker.folder
     certificates(folder)
+    if acl is not None:
+        (folder / "acl").write_text(acl)
     if ORACLE:
-        own.broker.also.append(f"127.0.0.1:{port}")
-        own.broker.listeners += [f"listener {port} 127.0.0.1", f"cafile {folder}/ca.pem", f"certfile {folder}/server.pem", f"keyfile {folder}/server.key",
-                                 f"require_certificate {str(required).lower()}", f"use_identity_as_username {str(required).lower()}"]
+        own.broker.also += [own.tls, own.wss]
+        for port, more in zip(ports, ([], ["protocol websockets"])):
+            own.broker.listeners += [f"listener {port} 127.0.0.1", *more, f"cafile {folder}/ca.pem", f"certfile {folder}/server.pem", f"keyfile {folder}/server.key",
+                                     f"require_certificate {str(required).lower()}", f"use_identity_as_username {str(required).lower()}"]
+        if acl is not None:
+            own.broker.settings.append(f"acl_file {folder}/acl")
     else:
         own.broker.environment.update(
-            POLYMQ_MQTT_LISTEN_TLS=f"127.0.0.1:{port}", POLYMQ_MQTT_TLS_CERTIFICATE=str(folder / "server.pem"), POLYMQ_MQTT_TLS_KEY=str(folder / "server.key"))
+            POLYMQ_MQTT_LISTEN_TLS=own.tls, POLYMQ_MQTT_LISTEN_WEBSOCKET_TLS=own.wss, POLYMQ_MQTT_TLS_CERTIFICATE=str(folder / "server.pem"), POLYMQ_MQTT_TLS_KEY=str(folder / "server.key"))
         if required:
-            own.broker.environment.update(POLYMQ_MQTT_TLS_CLIENT_CA=str(folder / "ca.pem"), POLYMQ_MQTT_TLS_CLIENT_AUTH="required")
-    own.tls = f"127.0.0.1:{port}"
+            own.broker.environment.update(POLYMQ_MQTT_TLS_CLIENT_CA=str(folder / "ca.pem"), POLYMQ_MQTT_TLS_CLIENT_AUTH="required", POLYMQ_MQTT_IDENTITY_FROM_CERTIFICATE="common-name")
+        if acl is not None:
+            own.broker.environment.update(POLYMQ_MQTT_ACL_FILE=str(folder / "acl"))
     return own
+
+
+def runs(*command):
+    """Another client's program ends with 0; what it says otherwise is the reason."""
+    environment = {**os.environ, "NODE_PATH": str(brokers.TOOLS / "node/node_modules")}
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.returncode == 0, f"{(done.stdout + done.stderr).strip()[-300:] or done.returncode}"
 
 
 def context(own, certificate=False):
@@ -424,26 +441,64 @@ def tls():
 
 
 @case
-def client_certificates_are_who_one_is():
-    with with_tls(True) as own:
-        if ORACLE:
-            (own.broker.folder / "acl").write_text("pattern readwrite users/%u/#\ntopic readwrite other\n")
-            own.broker.settings.append(f"acl_file {own.broker.folder}/acl")
-        else:
-            (own.broker.folder / "acl").write_text("pattern readwrite users/%u/#\ntopic readwrite other\n")
-            own.broker.environment.update(POLYMQ_MQTT_ACL_FILE=str(own.broker.folder / "acl"), POLYMQ_MQTT_IDENTITY_FROM_CERTIFICATE="common-name")
-        own.again(crash=False)
+def websockets_over_tls():
+    with with_tls(False) as own:
         kit = own.kit()
-        anna = kit.client("anna", address=own.tls, tls=context(own, True))
-        anna.subscribe("users/anna/#", qos=1)
-        same(0, anna.publish("users/anna/x", "mine", 1), "reason for its own name, from its certificate")
-        same(0x87, anna.publish("users/ben/x", "forbidden", 1), "reason for another's name")
-        anna.arrive("mine")
+        for version in (3, 4, 5):
+            client = kit.client(f"w{version}", version, websocket=own.wss, tls=context(own))
+            client.subscribe(kit.topic(f"{version}"), qos=2)
+            body = bytes(range(256)) * 4000
+            client.publish(kit.topic(f"{version}"), body, 2)
+            assert client.wait(1)[0].payload == body, "a body of a megabyte by wss differs"
+            kit.client(f"g{version}", version).publish(kit.topic(f"{version}"), "from TCP", 1)
+            same("from TCP", client.wait(2)[1].text, "what another published by TCP")
         try:
-            kit.client("nobody", address=own.tls, tls=context(own))
-        except (AssertionError, OSError):
+            kit.client("plain", websocket=own.wss)
+        except (AssertionError, OSError, ValueError):
             return
-        raise AssertionError("let in without a certificate")
+        raise AssertionError("let in without TLS")
+
+
+@case
+def websockets_over_tls_by_mqtt_js():
+    with with_tls(False) as own:
+        folder = own.broker.folder
+        runs("node", HERE.parent / "node/secured.js", f"wss://{own.wss}/mqtt", folder / "ca.pem", "js/wss")
+        runs("node", HERE.parent / "node/secured.js", f"mqtts://{own.tls}", folder / "ca.pem", "js/tls")
+
+
+# Whose certificate says `anna` may use what is below users/anna.
+IDENTITY = "pattern readwrite users/%u/#\npattern readwrite users/%u\n"
+
+
+@case
+def client_certificates_are_who_one_is():
+    with with_tls(True, IDENTITY) as own:
+        kit = own.kit()
+        for options in ({"address": own.tls}, {"websocket": own.wss}):
+            anna = kit.client("anna", tls=context(own, True), **options)
+            anna.subscribe("users/anna/#", qos=1)
+            same(0, anna.publish("users/anna/x", "mine", 1), "reason for its own name, from its certificate")
+            same(0x87, anna.publish("users/ben/x", "forbidden", 1), "reason for another's name")
+            anna.arrive("mine")
+            # What it says itself does not count.
+            liar = kit.client("liar", tls=context(own, True), username="ben", password="x", **options)
+            same(0x87, liar.publish("users/ben/x", "forbidden", 1), "reason for the name that it says, and its certificate does not")
+            try:
+                kit.client("nobody", tls=context(own), **options)
+            except (AssertionError, OSError, ValueError):
+                continue
+            raise AssertionError(f"let in without a certificate: {options}")
+
+
+@case
+def client_certificates_of_other_clients():
+    with with_tls(True, IDENTITY) as own:
+        folder = own.broker.folder
+        subprocess.run(["openssl", "pkcs12", "-export", "-in", "client.pem", "-inkey", "client.key", "-out", "client.p12", "-passout", "pass:secret"], cwd=folder, check=True, capture_output=True)
+        runs(*brokers.java("Identity"), "certificate", own.tls, folder)
+        for url in (f"mqtts://{own.tls}", f"wss://{own.wss}/mqtt"):
+            runs("node", HERE.parent / "node/secured.js", url, folder / "ca.pem", "users/anna/js", folder / "client.pem", folder / "client.key")
 
 
 # ---- SCRAM-SHA-256 (RFC 5802, 7677) in AUTH packets -----------------------------------------------------------------
@@ -482,16 +537,28 @@ def scram_connect(kit, user, password, method="SCRAM-SHA-256"):
     return wire, got, scram
 
 
-@case
-def scram_sha_256():
+def with_user(user, password):
+    """A broker that lets in this user alone. Users are the core's, whichever gateway makes them: AMQP's management has a way in for the first."""
     if ORACLE:
         raise Skip("no oracle: it needs a plugin for AUTH")
-    # Users are the core's, whichever gateway makes them: AMQP's management has a way in for the first.
     management = f"127.0.0.1:{brokers.free_port()}"
     own = Own(shape="all-in-one", POLYMQ_MQTT_ALLOW_ANONYMOUS="false", POLYMQ_AMQP_LISTEN="127.0.0.1:0", POLYMQ_AMQP_MANAGEMENT_LISTEN=management)
     own.broker.gateways = "mqtt,amqp"
-    with own:
-        urllib.request.urlopen(urllib.request.Request(f"http://{management}/api/users/anna", method="PUT", data=b'{"password": "pencil", "tags": ""}', headers={"Authorization": "Basic Z3Vlc3Q6Z3Vlc3Q="}), timeout=20).close()
+    own.then = lambda: urllib.request.urlopen(urllib.request.Request(
+        f"http://{management}/api/users/{user}", method="PUT", data=json.dumps({"password": password, "tags": ""}).encode(), headers={"Authorization": "Basic Z3Vlc3Q6Z3Vlc3Q="}), timeout=20).close()
+    return own
+
+
+@case
+def scram_by_hivemq():
+    with with_user("anna", "pencil") as own:
+        for bits in (256, 512):
+            runs(*brokers.java("Identity"), "scram", own.broker.address, "anna", "pencil", bits)
+
+
+@case
+def scram_sha_256():
+    with with_user("anna", "pencil") as own:
         kit = own.kit()
         wire, got, scram = scram_connect(kit, "anna", "pencil")
         same((packets.CONNACK, 0), (got.kind, got.reason), f"CONNACK ({got})")
