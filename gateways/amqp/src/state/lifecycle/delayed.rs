@@ -15,10 +15,11 @@ use codec_amqp::{FieldValue, Properties, ShortStr};
 use codec_record::amqp_message::MessageView;
 use core_rpc::{
     AcquireMode, AcquireRequest, Acquired, Append, Core, GroupName, Isolation, Lease, MetaCondition, MetaPut, OffsetAt,
-    PartitionId, ReleaseRequest, SeekTo, Settlement, TopicCreate, TopicError, TopicSettings,
+    PartitionId, ReleaseRequest, SeekTo, SessionId, Settlement, TopicCreate, TopicError, TopicSettings,
 };
 use gateway_runtime::Mirror;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use super::dead_letter::ranges;
 use super::deaths::{Deaths, Reason};
@@ -45,6 +46,12 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// After what time a way is looked for again, ms.
 const NO_WAY_RETRY_MS: i64 = 1000;
+
+/// Who moves what is due in one vhost.
+struct Mover {
+    task: AbortHandle,
+    end: CancellationToken,
+}
 
 /// A message as its publisher has it.
 #[derive(Clone, Debug)]
@@ -178,7 +185,7 @@ impl<C: Core> Lifecycle<C> {
         let marks = Mirror::start(shared.core.clone(), PREFIX.into(), |_| Some(()), shared.stop.clone()).await?;
         let (mut mark_changes, mut member_changes) = (marks.changes(), shared.membership.changes());
         let mut movers = JoinSet::new();
-        let mut moving: HashMap<String, AbortHandle> = HashMap::new();
+        let mut moving: HashMap<String, Mover> = HashMap::new();
         loop {
             let members = member_changes.borrow_and_update().clone();
             let content = mark_changes.borrow_and_update().clone();
@@ -189,14 +196,18 @@ impl<C: Core> Lifecycle<C> {
                 .filter(|vhost| owner::of(&members, owner::key(vhost)) == Some(own))
                 .collect();
             moving.retain(|vhost, mover| {
-                let stays = mine.contains(vhost) && !mover.is_finished();
+                let stays = mine.contains(vhost);
                 if !stays {
-                    mover.abort();
+                    // Another gateway goes on, with what this one has in hand too.
+                    mover.end.cancel();
                 }
-                stays
+                stays && !mover.task.is_finished()
             });
             for vhost in mine {
-                moving.entry(vhost.clone()).or_insert_with(|| movers.spawn(self.clone().move_due_of(vhost)));
+                moving.entry(vhost.clone()).or_insert_with(|| {
+                    let end = shared.stop.child_token();
+                    Mover { task: movers.spawn(self.clone().move_due_of(vhost, end.clone())), end }
+                });
             }
             tokio::select! {
                 () = shared.stop.cancelled() => return Ok(()),
@@ -208,23 +219,33 @@ impl<C: Core> Lifecycle<C> {
         }
     }
 
-    /// Moves what is due in one vhost. Ends where that cannot be asked for any more, to be begun again.
-    async fn move_due_of(self, vhost: String) {
+    /// Moves what is due in one vhost, until `end`, or where that cannot be asked for any more: then it is begun again.
+    async fn move_due_of(self, vhost: String, end: CancellationToken) {
         let Ok(waiting) = self.find_waiting(&names::namespace(&vhost)).await else { return };
         let waiting = PartitionId { topic: waiting, index: 0 };
         let session = self.shared.lease_session.id();
         let holder = format!("amqp-delayed-{}", session.0);
         let group = GroupName { namespace: names::namespace(&vhost).into_owned(), group: QUEUE_GROUP.into() };
-        // What a mover before this one had in hand when it was broken off.
         let release = ReleaseRequest { group: group.clone(), holder: holder.clone(), partitions: Some(vec![waiting]) };
-        if self.shared.core.release(release).await.is_err() {
+        // What a mover before this one had in hand when it was broken off.
+        if self.shared.core.release(release.clone()).await.is_err() {
             return;
         }
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = self.move_all(&vhost, waiting, session, &holder, &group) => {}
+        }
+        // Else it would be this gateway's as long as its session lives. Where the core does not hear it, the next mover says it.
+        let _ = self.shared.core.release(release).await;
+    }
+
+    /// Moves what is due in one vhost, until something goes wrong.
+    async fn move_all(&self, vhost: &str, waiting: PartitionId, session: SessionId, holder: &str, group: &GroupName) {
         loop {
             let request = AcquireRequest {
                 group: group.clone(),
                 partitions: vec![waiting],
-                holder: holder.clone(),
+                holder: holder.to_owned(),
                 lease: Lease::Session(session),
                 mode: AcquireMode::Strict,
                 credit_messages: MOVE_MESSAGES,
@@ -248,7 +269,7 @@ impl<C: Core> Lifecycle<C> {
             let offsets: Vec<u64> = acquired.ranges.iter().flat_map(|range| range.first..=range.last).collect();
             let mut post = Post::default();
             for message in held(&acquired, &offsets) {
-                if self.release_one(&mut post, &vhost, message).await.is_err() {
+                if self.release_one(&mut post, vhost, message).await.is_err() {
                     return;
                 }
             }
@@ -258,11 +279,11 @@ impl<C: Core> Lifecycle<C> {
             let (appends, sent) = post.finish();
             // What cannot be moved now is available again when the mover's session ends, or it is asked for again.
             let settled = ranges(&offsets, Settlement::Accept);
-            match self.transfer(&group, &holder, waiting, settled, appends).await {
+            match self.transfer(group, holder, waiting, settled, appends).await {
                 Ok(()) => sent.iter().for_each(|sent| self.arrived(sent)),
                 Err(error) => {
                     tracing::warn!(vhost, %error, "what is due was not moved");
-                    self.settle(&group, &holder, waiting, ranges(&offsets, Settlement::Release)).await;
+                    self.settle(group, holder, waiting, ranges(&offsets, Settlement::Release)).await;
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
             }

@@ -1,6 +1,8 @@
 //! A whole gateway on a real core in a temporary directory, and clients for it.
 #![allow(dead_code)]
 
+mod gated_core;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +12,12 @@ use bytes::BytesMut;
 use codec_amqp::frame::{PROTOCOL_HEADER, split};
 use codec_amqp::{FieldTable, Frame, Method, Outgoing, ShortStr, connection};
 use core_log::LocalCore;
+use core_rpc::AnyCore;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+pub use gated_core::{Gate, GatedCore};
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,9 +37,22 @@ impl Broker {
         Broker::with(config()).await
     }
 
-    pub async fn with(config: Config) -> Broker {
+    /// One whose transfers go through a gate.
+    pub async fn gated(config: Config) -> (Broker, Gate) {
+        let (directory, core) = Broker::core();
+        let (gated, gate) = GatedCore::new(core.clone());
+        let gateway = amqp_gateway::start(AnyCore::new(gated), config).await.expect("a gateway");
+        (Broker { directory, core, gateway }, gate)
+    }
+
+    fn core() -> (Arc<TempDir>, LocalCore) {
         let directory = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let core = LocalCore::open_directory(core_log::Config::default(), directory.path(), formats()).expect("a core");
+        (directory, core)
+    }
+
+    pub async fn with(config: Config) -> Broker {
+        let (directory, core) = Broker::core();
         let gateway = amqp_gateway::start(core.clone(), config).await.expect("a gateway");
         Broker { directory, core, gateway }
     }
@@ -69,6 +87,32 @@ fn formats() -> codec_record::Formats {
 
 pub async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
+}
+
+pub fn short(text: &str) -> ShortStr {
+    ShortStr::try_from(text).expect("a short string")
+}
+
+/// The frames of a publish of a body that fits one, to a queue by the default exchange.
+pub fn publish_frames(channel: u16, queue: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut frame = |kind: u8, payload: &[u8]| {
+        bytes.push(kind);
+        bytes.extend(channel.to_be_bytes());
+        bytes.extend((payload.len() as u32).to_be_bytes());
+        bytes.extend(payload);
+        bytes.push(0xCE);
+    };
+    let mut method = vec![0, 60, 0, 40, 0, 0, 0, queue.len() as u8];
+    method.extend(queue.as_bytes());
+    method.push(0);
+    frame(1, &method);
+    let mut header = vec![0, 60, 0, 0];
+    header.extend((body.len() as u64).to_be_bytes());
+    header.extend([0, 0]);
+    frame(2, &header);
+    frame(3, body);
+    bytes
 }
 
 /// A client that says what it is told to, byte by byte.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use amqp_gateway::Config;
 use lapin::types::AMQPValue;
 
 use super::support::*;
@@ -85,6 +86,35 @@ async fn the_inner_type_routes() {
     assert!(client.publish_with("later", "a.b.c", "yes", with_headers(&[("x-delay", int(20))])).await);
     assert!(client.publish_with("later", "b.a", "no", with_headers(&[("x-delay", int(1))])).await);
     assert_eq!(client.wait_for("q").await.body, "yes");
+    assert!(client.get("q").await.is_none());
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_gateway_has_in_hand_another_moves() {
+    let (broker, gate) = crate::common::Broker::gated(crate::common::config()).await;
+    let client = Client::at(&broker.uri()).await;
+    delayed(&client).await;
+    gate.close();
+    assert!(client.publish_with("later", "k", "late", with_headers(&[("x-delay", int(1))])).await);
+    gate.came(1).await;
+    // Which gateway moves it follows from the live ones' numbers: one of these takes it over. The first still lives, and waits.
+    let mut got = None;
+    for number in 2..20 {
+        let config = Config { node_id: gateway_runtime::NodeId::Fixed(number), ..crate::common::config() };
+        let other = amqp_gateway::start(broker.core.clone(), config).await.unwrap();
+        let until = Instant::now() + Duration::from_millis(500);
+        while got.is_none() && Instant::now() < until {
+            got = client.get("q").await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        other.stop().await;
+        if got.is_some() {
+            break;
+        }
+    }
+    assert_eq!(got.expect("the message").body, "late");
+    gate.open();
     assert!(client.get("q").await.is_none());
     broker.stop().await;
 }

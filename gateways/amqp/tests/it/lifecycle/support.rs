@@ -107,8 +107,11 @@ pub struct Got {
 
 impl Client {
     pub async fn connect(broker: &Handle) -> Client {
-        let uri = format!("amqp://guest:guest@{}/%2f", broker.address());
-        let connection = Connection::connect(&uri, ConnectionProperties::default()).await.unwrap();
+        Client::at(&format!("amqp://guest:guest@{}/%2f", broker.address())).await
+    }
+
+    pub async fn at(uri: &str) -> Client {
+        let connection = Connection::connect(uri, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         Client { connection, channel }
