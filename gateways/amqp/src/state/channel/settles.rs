@@ -7,7 +7,7 @@ use core_rpc::Core;
 
 use super::Channels;
 use crate::Gateway;
-use crate::state::queues::send_dead;
+use crate::state::queues::DeadLetters;
 
 #[derive(Debug, Default)]
 pub struct Settles {
@@ -15,6 +15,10 @@ pub struct Settles {
     channels: Vec<u16>,
     /// The settler's round in which what was handed over last is settled.
     round: u64,
+    /// From the first dead letter on.
+    dead: Option<DeadLetters>,
+    /// The round in which those before are sent.
+    dead_round: u64,
 }
 
 impl Settles {
@@ -25,6 +29,17 @@ impl Settles {
         }
     }
 
+    /// What a handler begins with: nothing touched, and it may wait for what was handed over before it.
+    pub fn behind(&self) -> Settles {
+        let dead_round = self.dead.as_ref().map_or(0, DeadLetters::round);
+        Settles { channels: Vec::new(), round: self.round, dead: self.dead.clone(), dead_round }
+    }
+
+    /// What a handler has touched is touched.
+    pub fn absorb(&mut self, handled: Settles) {
+        handled.channels.into_iter().for_each(|channel| self.touch(channel));
+    }
+
     /// Hands over what the channels gathered. Nobody waits: [`Settles::settled`] does, where it matters.
     pub fn flush<C: Core>(&mut self, gateway: &Arc<Gateway<C>>, channels: &mut Channels) {
         if self.channels.is_empty() {
@@ -32,14 +47,20 @@ impl Settles {
         }
         for number in self.channels.drain(..) {
             let Some(channel) = channels.get_mut(number) else { continue };
-            send_dead(gateway, channel.consuming.flush());
+            let dead = channel.consuming.flush();
+            if !dead.is_empty() {
+                self.dead.get_or_insert_default().send(gateway, dead);
+            }
             channel.count_unacked();
         }
         self.round = gateway.queues.settler().round();
     }
 
-    /// Waits until what was handed over is settled.
+    /// Waits until what was handed over is settled, and dead letters are sent.
     pub async fn settled<C: Core>(&self, gateway: &Arc<Gateway<C>>) {
         gateway.queues.settler().reached(self.round).await;
+        if let Some(dead) = &self.dead {
+            dead.reached(self.dead_round).await;
+        }
     }
 }

@@ -46,7 +46,7 @@ use crate::state::lifecycle::Consumers;
 use crate::state::topology::{Queue, QueueEvent};
 pub use consume::ConsumeRequest;
 pub use consumer::{ChannelWindow, Consumer};
-pub use dead::send_dead;
+pub use dead::{DeadLetters, send_dead};
 pub(crate) use drain::{counted, now_s, watch_timeouts};
 pub(crate) use forced::follow_session;
 pub use get::Got;

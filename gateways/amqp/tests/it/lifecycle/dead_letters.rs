@@ -1,6 +1,9 @@
 //! What becomes of messages that die: where they go, what their headers say, and what does not go round for ever.
 
+use std::time::Duration;
+
 use lapin::BasicProperties;
+use lapin::options::BasicRejectOptions;
 
 use super::support::*;
 
@@ -296,5 +299,38 @@ async fn dead_letters_reach_a_topic_that_another_protocol_made() {
     let dead = client.wait_for("events").await;
     assert_eq!((dead.body.as_str(), dead.deaths()), ("a", vec![r#"q rejected 1 "" q"#.to_owned()]));
     client.wait_for_ready("q", 0).await;
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_arrive_in_the_order_in_which_they_were_rejected() {
+    let (broker, gate) = crate::common::Broker::gated(crate::common::config()).await;
+    let client = Client::at(&broker.uri()).await;
+    client.queue("dead", &[]).await;
+    client.queue("q", &[("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("dead"))]).await;
+    client.publish_all("q", &["1", "2", "3", "4"]).await;
+    let mut got = Vec::new();
+    for _ in 0..4 {
+        got.push(client.get_with("q", false).await.unwrap().tag);
+    }
+    gate.close();
+    let reject = |tag| client.channel.basic_reject(tag, BasicRejectOptions { requeue: false });
+    reject(got[0]).await.unwrap();
+    gate.came(1).await;
+    // The first is on its way, and slow: those behind it do not overtake it.
+    for tag in &got[1..] {
+        reject(*tag).await.unwrap();
+    }
+    let open = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gate.open();
+    };
+    // Who asks behind a rejection finds the letter.
+    let (first, ()) = tokio::join!(client.get("dead"), open);
+    let mut letters = vec![first.expect("a letter").body];
+    while letters.len() < 4 {
+        letters.push(client.get("dead").await.expect("a letter").body);
+    }
+    assert_eq!(letters, ["1", "2", "3", "4"]);
     broker.stop().await;
 }
