@@ -92,7 +92,7 @@ fn ranges<C: Core>(request: &Request<'_, C>, settles: &[(Vec<Delivered>, Outcome
 }
 
 async fn commit<C: Core>(request: &mut Request<'_, C>, slots: &mut [Slot], settles: Ranges) -> Result<(), Refusal> {
-    let gateway = request.gateway;
+    let (gateway, namespace) = (request.gateway, request.connection.namespace.clone());
     let turns = take_turns(gateway, slots).await;
     if !turns.admit_all() {
         turns.end(gateway).await;
@@ -128,7 +128,7 @@ async fn commit<C: Core>(request: &mut Request<'_, C>, slots: &mut [Slot], settl
         TransferError::Append { error, .. } => Refusal::from(error),
         TransferError::Invalid => Refusal::precondition_failed("the transaction is too large to be done at once"),
         TransferError::DiskFull => {
-            gateway.alarms.disk_is_full();
+            gateway.alarms.disk_is_full(&namespace);
             Refusal::internal_error("the disk is full; nothing of the transaction was done")
         }
         TransferError::StorageFailed | TransferError::Unavailable => Refusal::internal_error(error.to_string()),

@@ -1,11 +1,12 @@
 //! Whose turn a frame is: the connection's, a channel's method, or a piece of a message.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use codec_amqp::frame::{FrameError, FrameKind};
 use codec_amqp::in_place::{FrameView, peek};
-use codec_amqp::{Method, MethodError, ShortStr, channel, connection};
+use codec_amqp::{Method, MethodError, channel, connection};
 use core_rpc::Core;
 
+use super::busy::Work;
 use super::serve::{Ended, Session};
 use super::{SessionError, goodbye};
 use crate::errors::Refusal;
@@ -14,8 +15,8 @@ use crate::state::channel::{Channel, Seat};
 
 /// A refusal, and the method that was refused (class, method; 0: none).
 pub(super) struct Fault {
-    refusal: Refusal,
-    at: (u16, u16),
+    pub(super) refusal: Refusal,
+    pub(super) at: (u16, u16),
 }
 
 impl From<Refusal> for Fault {
@@ -35,24 +36,60 @@ impl Fault {
 }
 
 impl<C: Core> Session<C> {
-    /// Handles the frames that have arrived whole, while there is room for what they bring.
+    /// Handles the frames that have arrived whole, while there is room for what they bring. Those of a channel that is busy wait
+    /// for it.
     pub(super) async fn take_frames(&mut self) -> Result<Option<Ended>, SessionError> {
+        while self.may_take() {
+            let Some((number, mut frames)) = self.busy.take_backlog() else { break };
+            let ended = self.take_from(&mut frames, Source::Backlog(number)).await;
+            self.busy.put_back(number, frames);
+            if !matches!(ended, Ok(None)) {
+                return ended;
+            }
+        }
+        self.is_held &= !self.busy.is_empty();
         // Borrowed from here on by the frames, while the session goes on.
-        let input = std::mem::take(&mut self.wire.input);
+        let mut input = std::mem::take(&mut self.wire.input);
+        let ended = self.take_from(&mut input, Source::Wire).await;
+        debug_assert!(self.wire.input.is_empty() || matches!(ended, Ok(Some(_)) | Err(_)));
+        self.wire.input = input;
+        ended
+    }
+
+    /// Handles frames, and cuts off those that are done.
+    async fn take_from(&mut self, frames: &mut BytesMut, source: Source) -> Result<Option<Ended>, SessionError> {
         let mut at = 0;
         let ended = loop {
-            if !self.may_take() {
+            let goes_on = match source {
+                Source::Wire => self.may_read(),
+                Source::Backlog(number) => self.may_take() && !self.busy.has(number),
+            };
+            if !goes_on {
                 break Ok(None);
             }
-            let frame = match peek(&input[at..], self.frame_bytes_max) {
+            let frame = match peek(&frames[at..], self.frame_bytes_max) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break Ok(None),
                 Err(error) => {
-                    at = input.len();
+                    at = frames.len();
                     break self.end(Fault::of_connection(refusal_of_frame(error), (0, 0))).await.map(Some);
                 }
             };
-            at += frame.frame_bytes();
+            let begin = at;
+            let end = at + frame.frame_bytes();
+            if !self.busy.is_empty() {
+                if frame.channel == 0 && frame.kind == FrameKind::Method {
+                    // A goodbye, most likely: it comes behind all that was asked for.
+                    self.is_held = true;
+                    break Ok(None);
+                }
+                if self.busy.has(frame.channel) {
+                    self.busy.put_off(frame.channel, &frames[begin..end]);
+                    at = end;
+                    continue;
+                }
+            }
+            at = end;
             let taken = match self.take_publish_frame(&frame) {
                 Some(taken) => taken.map(|()| None),
                 None => self.take_frame(frame).await,
@@ -65,9 +102,7 @@ impl<C: Core> Session<C> {
                 Err(Stop::Session(error)) => break Err(error),
             }
         };
-        debug_assert!(self.wire.input.is_empty() || matches!(ended, Ok(Some(_)) | Err(_)));
-        self.wire.input = input;
-        self.wire.input.advance(at);
+        frames.advance(at);
         ended
     }
 
@@ -84,6 +119,11 @@ impl<C: Core> Session<C> {
             (FrameKind::Method, Seat::Open(_)) => self.take_method(number, frame.payload).await.map(|()| None),
             (FrameKind::Header | FrameKind::Body, Seat::Open(_)) => {
                 Err(fault(Refusal::unexpected_frame("expected method frame, got non method frame instead").into()))
+            }
+            // Its frames wait: it is busy.
+            (_, Seat::Lent | Seat::Leaving) => {
+                debug_assert!(false, "a frame was taken for a channel that is busy");
+                Ok(None)
             }
             (kind, Seat::Closing) => {
                 self.take_while_closing(number, kind, frame.payload);
@@ -147,23 +187,22 @@ impl<C: Core> Session<C> {
                 let refusal = Refusal::channel_error("second 'channel.open' seen");
                 return Err(Stop::Fault(number, Fault { refusal, at }));
             }
-            Method::ChannelClose(_) => {
-                self.finish_flights().await.map_err(Stop::Session)?;
-                if let Some(closed) = self.channels.close(number, true) {
-                    self.leave_channel(closed).await;
-                }
-                self.wire.out.put_method(number, &channel::CloseOk {}.into());
-                return Ok(());
-            }
             // An answer to a close that crossed the peer's own.
             Method::ChannelCloseOk(_) => return Ok(()),
             _ => {}
         }
-        let handled = match handlers::turn(&method) {
-            Turn::Now => self.handle_now(number, method),
-            Turn::AfterPublishes => self.handle(number, method).await.map_err(Stop::Session)?,
+        let work = match handlers::turn(&method) {
+            _ if matches!(method, Method::ChannelClose(_)) => Work::Close,
+            Turn::Now => {
+                let handled = self.handle_now(number, method);
+                return handled.map_err(|refusal| Stop::Fault(number, Fault { refusal, at }));
+            }
+            Turn::AfterPublishes => Work::Method(method),
         };
-        handled.map_err(|refusal| Stop::Fault(number, Fault { refusal, at }))
+        match self.begin(number, work).await {
+            Some(done) => self.finish(done).map_err(|(number, fault)| Stop::Fault(number, fault)),
+            None => Ok(()),
+        }
     }
 
     fn handle_now(&mut self, number: u16, method: Method) -> Result<(), Refusal> {
@@ -214,17 +253,15 @@ impl<C: Core> Session<C> {
 
     /// Closes a channel for what the client did on it.
     pub(super) async fn close_channel(&mut self, number: u16, fault: Fault) {
-        let Some(closed) = self.channels.close(number, false) else { return };
-        let Fault { refusal, at: (class_id, method_id) } = fault;
-        tracing::info!(connection = %self.connection.name, channel = number, %refusal, "a channel is closed");
-        self.leave_channel(closed).await;
-        let close = channel::Close {
-            reply_code: refusal.code.code(),
-            reply_text: ShortStr::truncated(&refusal.text()),
-            class_id,
-            method_id,
-        };
-        self.wire.out.put_method(number, &close.into());
+        if !matches!(self.channels.seat(number), Seat::Open(_)) {
+            return;
+        }
+        tracing::info!(connection = %self.connection.name, channel = number, refusal = %fault.refusal, "a channel is closed");
+        self.busy.forget(number);
+        if let Some(done) = self.begin(number, Work::Refuse(fault)).await {
+            // Nothing is wrong with a farewell.
+            let _ = self.finish(done);
+        }
     }
 
     /// Ends the connection for what the client did, or for our reasons.
@@ -235,6 +272,14 @@ impl<C: Core> Session<C> {
         goodbye::close(&mut self.wire, &refusal, at, self.frame_bytes_max).await?;
         Ok(Ended::ByUs)
     }
+}
+
+/// Where frames come from.
+#[derive(Clone, Copy)]
+enum Source {
+    Wire,
+    /// They waited for this channel.
+    Backlog(u16),
 }
 
 /// Why a frame is not done.

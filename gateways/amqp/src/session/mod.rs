@@ -10,11 +10,13 @@
 //! - [`handshake`]: protocol header, SASL, tune, open.
 //! - [`serve`]: the rounds: read, handle, append, confirm, deliver, write.
 //! - [`frames`]: whose turn a frame is: the connection's, a channel's method, or a piece of a message.
+//! - [`busy`]: channels whose handlers wait for the core, while the others go on.
 //! - [`goodbye`]: how it ends.
 //!
 //! What bounds memory: nothing more is read while too many appends are under way or too much is unsent; deliveries wait in
 //! the outbox, which is bounded. So a peer that sends and never reads is left waiting.
 
+mod busy;
 mod frames;
 mod goodbye;
 mod handshake;

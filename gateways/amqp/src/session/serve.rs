@@ -1,24 +1,24 @@
 //! The rounds of a connection: handle what has arrived, then wait until there is something to do.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use codec_amqp::{Method, Outgoing, ShortStr, connection};
+use codec_amqp::{Method, ShortStr, channel, connection};
 use core_rpc::Core;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::SessionError;
+use super::busy::{self, Busy, Done, Work, Working};
 use super::frames::Fault;
 use super::publish::{Confirming, Flights};
 use super::wire::Wire;
 use crate::Gateway;
 use crate::errors::{Refusal, ReplyCode};
-use crate::handlers::{self, Request};
 use crate::state::Alarms;
 use crate::state::channel::{Channel, Channels, Settles};
 use crate::state::queues;
@@ -51,6 +51,8 @@ enum Woken {
     Gone,
     /// What queues say of channels, or of the connection.
     Refused(Vec<(u16, Refusal)>),
+    /// Handlers are done.
+    Done(Vec<Done>),
     Signal(Signal),
 }
 
@@ -62,6 +64,12 @@ pub(super) struct Session<C> {
     pub(super) frame_bytes_max: usize,
     pub(super) settles: Settles,
     pub(super) flights: Flights,
+    /// Channels that wait for the core.
+    pub(super) busy: Busy,
+    /// What comes next is not looked at while a channel is busy.
+    pub(super) is_held: bool,
+    /// Nothing more comes; what came is still done.
+    is_over: bool,
     /// Bytes of bodies that have come in part.
     pub(super) half_sent_bytes: u64,
     /// It has published since the last alarm.
@@ -97,6 +105,9 @@ pub(super) async fn run<C: Core>(
         frame_bytes_max: connection.negotiated.frame_max as usize,
         settles: Settles::default(),
         flights: Flights::new(),
+        busy: Busy::default(),
+        is_held: false,
+        is_over: false,
         half_sent_bytes: 0,
         has_published: false,
         is_blocked: false,
@@ -141,6 +152,16 @@ impl<C: Core> Session<C> {
             self.look_at_alarms();
             match poll_fn(|context| self.poll_wait(context)).await? {
                 Woken::Received => {}
+                Woken::Done(done) => {
+                    for done in done {
+                        let Err((number, fault)) = self.finish(done) else { continue };
+                        if fault.refusal.is_hard() {
+                            self.end(fault).await?;
+                            return Ok(());
+                        }
+                        self.close_channel(number, fault).await;
+                    }
+                }
                 Woken::Refused(refused) => {
                     for (number, refusal) in refused {
                         if refusal.is_hard() {
@@ -172,6 +193,11 @@ impl<C: Core> Session<C> {
         self.wire.out.len() < OUT_BYTES_MAX && self.flights.has_room() && !self.is_blocked
     }
 
+    /// Whether what comes next may be looked at.
+    pub(super) fn may_read(&self) -> bool {
+        self.may_take() && !self.is_held && !self.is_over && !self.busy.is_full()
+    }
+
     /// Blocks a publisher while an alarm stands, and tells it (RabbitMQ's connection.blocked).
     fn look_at_alarms(&mut self) {
         let short = self.gateway.alarms.now();
@@ -192,18 +218,6 @@ impl<C: Core> Session<C> {
         self.wire.out.put_method(0, &told);
     }
 
-    /// Waits until all that was published is answered; meanwhile the socket is written.
-    pub(super) async fn finish_flights(&mut self) -> Result<(), SessionError> {
-        self.flights.send(&self.gateway);
-        poll_fn(|context| {
-            self.poll_flights(context);
-            self.wire.poll_send(context)?;
-            poll_heartbeat(&mut self.heartbeat, &mut self.wire, context, false)?;
-            if self.flights.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
-    }
-
     fn poll_flights(&mut self, context: &mut Context<'_>) -> bool {
         let confirming = Confirming { channels: &mut self.channels, out: &mut self.wire.out, lost: &mut self.lost };
         self.flights.poll(context, confirming)
@@ -219,6 +233,10 @@ impl<C: Core> Session<C> {
             if !self.lost.is_empty() {
                 return Poll::Ready(Ok(Woken::Refused(std::mem::take(&mut self.lost))));
             }
+            let done = self.poll_busy(context);
+            if !done.is_empty() {
+                return Poll::Ready(Ok(Woken::Done(done)));
+            }
             let refused = self.connection.outbox.drain(
                 context,
                 &self.connection,
@@ -230,14 +248,18 @@ impl<C: Core> Session<C> {
                 return Poll::Ready(Ok(Woken::Refused(refused)));
             }
             let sent = self.wire.poll_send(context)?;
-            if self.may_take() {
+            if self.may_read() {
                 match self.wire.poll_receive(context)? {
-                    Poll::Ready(0) => return Poll::Ready(Ok(Woken::Gone)),
+                    Poll::Ready(0) => self.is_over = true,
                     Poll::Ready(_) => return Poll::Ready(Ok(Woken::Received)),
                     Poll::Pending => {}
                 }
             }
-            if !self.wire.input.is_empty() && (answered || sent) && self.may_take() {
+            if self.is_over && self.busy.is_empty() {
+                return Poll::Ready(Ok(Woken::Gone));
+            }
+            let has_room = (answered || sent) && self.may_take();
+            if has_room && (self.busy.has_backlog() || !self.wire.input.is_empty() && self.may_read()) {
                 // Frames that had no room have it now.
                 return Poll::Ready(Ok(Woken::Received));
             }
@@ -245,7 +267,7 @@ impl<C: Core> Session<C> {
                 break;
             }
         }
-        let is_reading = self.may_take();
+        let is_reading = self.may_read() || self.is_over;
         poll_heartbeat(&mut self.heartbeat, &mut self.wire, context, is_reading)?;
         self.count_bytes();
         Poll::Pending
@@ -257,33 +279,79 @@ impl<C: Core> Session<C> {
         self.connection.sent_bytes.add(std::mem::take(&mut self.wire.sent_bytes));
     }
 
-    /// Runs a handler; meanwhile the socket is written and heartbeats are sent.
-    pub(super) async fn handle(&mut self, number: u16, method: Method) -> Result<Result<(), Refusal>, SessionError> {
-        let mut replies = Outgoing::default();
-        self.finish_flights().await?;
+    /// Begins work on a channel, behind what was published before. Returns it if it is done already; else the connection goes on,
+    /// and frames of the channel wait.
+    pub(super) async fn begin(&mut self, number: u16, work: Work) -> Option<Done> {
+        self.flights.send(&self.gateway);
+        let behind = self.flights.sent();
+        let is_refusal = matches!(work, Work::Refuse(_));
+        if !is_refusal && (self.flights.answered() < behind || !self.busy.has_room()) {
+            self.busy.wait(number, behind, work);
+            return None;
+        }
+        let mut working = self.start(number, work)?;
+        match poll_fn(|context| Poll::Ready(working.as_mut().poll(context))).await {
+            Poll::Ready(done) => return Some(done),
+            Poll::Pending => self.busy.work(number, working),
+        }
+        None
+    }
+
+    /// Gives a channel to what is done on it.
+    fn start(&mut self, number: u16, work: Work) -> Option<Working> {
         self.settles.flush(&self.gateway, &mut self.channels);
-        self.settles.settled(&self.gateway).await;
-        let handled = {
-            let Some(channel) = self.channels.get_mut(number) else { return Ok(Ok(())) };
-            let (gateway, connection) = (self.gateway.clone(), self.connection.clone());
-            let mut request = Request {
-                gateway: &gateway,
-                connection: &connection,
-                channel,
-                replies: &mut replies,
-                settles: &mut self.settles,
-            };
-            let mut handling = pin!(handlers::handle(&mut request, method));
-            let (wire, heartbeat) = (&mut self.wire, &mut self.heartbeat);
-            poll_fn(|context| -> Poll<Result<Result<(), Refusal>, SessionError>> {
-                wire.poll_send(context)?;
-                poll_heartbeat(heartbeat, wire, context, false)?;
-                handling.as_mut().poll(context).map(Ok)
-            })
-            .await?
+        let channel = match work {
+            Work::Method(_) => self.channels.lend(number)?,
+            Work::Close | Work::Refuse(_) => {
+                let leaving = self.channels.leave(number)?;
+                self.forget_half_sent(&leaving);
+                leaving
+            }
         };
-        self.wire.out.append(replies);
-        Ok(handled)
+        let (gateway, connection) = (self.gateway.clone(), self.connection.clone());
+        Some(busy::work(gateway, connection, channel, self.settles.behind(), work))
+    }
+
+    /// Goes on with what is under way, begins what may begin, and returns what is done.
+    fn poll_busy(&mut self, context: &mut Context<'_>) -> Vec<Done> {
+        let mut done = Vec::new();
+        while !self.busy.is_empty() {
+            done.extend(self.busy.poll(context));
+            let Some((number, work)) = self.busy.next_turn(self.flights.answered()) else { break };
+            if let Some(working) = self.start(number, work) {
+                self.busy.work(number, working);
+            }
+        }
+        done
+    }
+
+    /// Takes the channel back, and answers. An error is to be told on the channel, or ends the connection.
+    pub(super) fn finish(&mut self, done: Done) -> Result<(), (u16, Fault)> {
+        match done {
+            Done::Handled { channel, replies, settles, handled } => {
+                let number = channel.number;
+                self.channels.give_back(channel);
+                self.settles.absorb(settles);
+                self.wire.out.append(replies);
+                self.connection.outbox.resume(number);
+                handled.map_err(|fault| (number, fault))
+            }
+            Done::Left { number, fault } => {
+                self.channels.left(number, fault.is_none());
+                let farewell: Method = match fault {
+                    None => channel::CloseOk {}.into(),
+                    Some(Fault { refusal, at: (class_id, method_id) }) => channel::Close {
+                        reply_code: refusal.code.code(),
+                        reply_text: ShortStr::truncated(&refusal.text()),
+                        class_id,
+                        method_id,
+                    }
+                    .into(),
+                };
+                self.wire.out.put_method(number, &farewell);
+                Ok(())
+            }
+        }
     }
 
     /// Gives back what a channel holds.
@@ -295,14 +363,23 @@ impl<C: Core> Session<C> {
 
     /// Gives back what the connection holds. What was given back already is not there a second time.
     pub(super) async fn leave(&mut self) {
-        // What was published is kept, though nobody waits for the answer any more.
+        // What was published is kept, and what was begun is done, though nobody waits for the answer any more.
         self.flights.send(&self.gateway);
+        self.busy.forget_all_that_wait();
         let kept = poll_fn(|context| {
             self.poll_flights(context);
-            if self.flights.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            for done in self.busy.poll(context) {
+                // Whom would it be told?
+                let _ = self.finish(done);
+            }
+            if self.flights.is_empty() && self.busy.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         });
         if tokio::time::timeout(LEAVE_MAX, kept).await.is_err() {
-            tracing::warn!(connection = %self.connection.name, "a connection ends with publishes that are not answered");
+            tracing::warn!(connection = %self.connection.name, "a connection ends with requests that are not answered");
+        }
+        let under_way = self.busy.take_all();
+        if !under_way.is_empty() {
+            tokio::spawn(busy::finish_behind(self.gateway.clone(), self.connection.clone(), under_way));
         }
         for channel in self.channels.drain() {
             self.leave_channel(channel).await;

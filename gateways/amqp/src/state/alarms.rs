@@ -1,18 +1,27 @@
 //! Reasons for which nobody may publish: memory or disk run short. Publishers are told (`connection.blocked`) and not
 //! listened to until it is over, as RabbitMQ does it.
+//!
+//! That a disk is full the core says, of an append. It is over when the core takes something as large where that was refused: in a
+//! topic that is there for the moment, and lies where the queues of that vhost do.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use core_rpc::{Core, MetaCondition, MetaError, MetaPut};
+use bytes::Bytes;
+use codec_record::amqp_message::{MessageView, Properties, ShortStr, Writer};
+use core_rpc::{
+    Append, AppendError, AppendRequest, Core, PartitionId, Topic, TopicCreate, TopicError, TopicId, TopicSettings,
+};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How often the process's memory is looked at, and a full disk tried again.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
-/// Where it is tried whether the disk takes something.
-const PROBE_KEY: &str = "amqp/disk-probe";
+/// Where it is tried whether the disk takes something, and how much: a disk that takes less is full again at once.
+const PROBE_TOPIC: &str = "__amqp_disk_probe";
+const PROBE_BYTES: usize = 1 << 20;
 
 /// What runs short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,11 +49,13 @@ impl Short {
 #[derive(Clone, Debug)]
 pub struct Alarms {
     short: Arc<watch::Sender<Short>>,
+    /// The namespace where something was refused last.
+    refused_in: Arc<Mutex<Arc<str>>>,
 }
 
 impl Default for Alarms {
     fn default() -> Self {
-        Alarms { short: Arc::new(watch::Sender::new(Short::default())) }
+        Alarms { short: Arc::new(watch::Sender::new(Short::default())), refused_in: Arc::new(Mutex::new("".into())) }
     }
 }
 
@@ -75,8 +86,9 @@ impl Alarms {
         self.short.subscribe()
     }
 
-    /// The core said so.
-    pub fn disk_is_full(&self) {
+    /// The core said so, of queues in this namespace.
+    pub fn disk_is_full(&self, namespace: &Arc<str>) {
+        *self.refused_in.lock() = namespace.clone();
         self.change(|short| short.disk = true);
     }
 
@@ -122,21 +134,54 @@ impl Alarms {
             tokio::time::sleep(LOOK_AFTER).await;
             self.look_at_memory(memory_bytes_max);
             if self.now().disk {
-                self.set_disk(disk_is_full(core).await);
+                let namespace = self.refused_in.lock().clone();
+                self.set_disk(is_full(core, &namespace).await);
             }
         }
     }
 }
 
-/// Tries to write something.
-async fn disk_is_full<C: Core>(core: &C) -> bool {
-    let put = MetaPut {
-        key: PROBE_KEY.into(),
-        value: bytes::Bytes::from_static(b"{}"),
-        condition: MetaCondition::Always,
-        session: None,
+/// Whether a namespace's disk takes no more than it did.
+async fn is_full<C: Core>(core: &C, namespace: &str) -> bool {
+    let topic = match probe_topic(core, namespace).await {
+        Ok(topic) => topic,
+        // Whoever publishes will hear it again.
+        Err(error) => return error == TopicError::DiskFull,
     };
-    matches!(core.meta_put(put).await, Err(MetaError::DiskFull))
+    let partition = PartitionId { topic, index: 0 };
+    let Some(batch) = probe() else { return false };
+    let appended = core.append(AppendRequest { appends: vec![Append { partition, batch }] }).await;
+    // If it stays, the next one is tried in it.
+    let _ = core.topic_delete(namespace.to_owned(), PROBE_TOPIC.into()).await;
+    matches!(appended.first(), Some(Err(AppendError::DiskFull)))
+}
+
+async fn probe_topic<C: Core>(core: &C, namespace: &str) -> Result<TopicId, TopicError> {
+    let create = TopicCreate {
+        namespace: namespace.to_owned(),
+        name: PROBE_TOPIC.into(),
+        partitions: 1,
+        settings: TopicSettings { together: true, ..TopicSettings::default() },
+        labels: Default::default(),
+    };
+    match core.topic_create(create).await {
+        Ok(topic) => Ok(topic.id),
+        Err(TopicError::Exists) => {
+            let found = core.meta_get(Topic::key(namespace, PROBE_TOPIC)).await;
+            let topic = found.ok().flatten().as_ref().and_then(Topic::from_entry);
+            topic.map(|topic| topic.id).ok_or(TopicError::Unavailable)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn probe() -> Option<codec_record::Batch> {
+    let body = Bytes::from(vec![0; PROBE_BYTES]);
+    let name = ShortStr::default();
+    let message = MessageView::arrived(crate::now_ms(), name.clone(), name, Properties::default(), body).ok()?;
+    let mut writer = Writer::new();
+    writer.append(&message);
+    writer.take()
 }
 
 /// The memory that this process has, bytes; None where the system does not tell.

@@ -20,6 +20,7 @@ use crate::errors::Refusal;
 use crate::state::channel::Channels;
 use crate::state::channel::confirms::Answers;
 use crate::state::lifecycle::Admission;
+use crate::translate::names;
 use crate::translate::round::{Held, Part, Round, Segment, Slot, Target};
 
 /// Rounds under way, at most, and their bytes.
@@ -40,6 +41,8 @@ pub(crate) struct Flights {
     pub(crate) round: Round,
     under_way: VecDeque<Flight>,
     bytes: usize,
+    /// Rounds that were ever sent.
+    sent: u64,
 }
 
 struct Flight {
@@ -61,11 +64,21 @@ pub(crate) struct Confirming<'a> {
 
 impl Flights {
     pub(crate) fn new() -> Flights {
-        Flights { round: Round::new(), under_way: VecDeque::new(), bytes: 0 }
+        Flights { round: Round::new(), under_way: VecDeque::new(), bytes: 0, sent: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.under_way.is_empty()
+    }
+
+    /// How many rounds were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many of them are answered: the first ones.
+    pub(crate) fn answered(&self) -> u64 {
+        self.sent - self.under_way.len() as u64
     }
 
     /// Whether more may be published.
@@ -88,6 +101,7 @@ impl Flights {
         } else {
             Box::pin(keep(gateway.clone(), slots))
         };
+        self.sent += 1;
         self.under_way.push_back(Flight { keeping, is_begun: false, is_slow, segments, parts, bytes });
     }
 
@@ -190,9 +204,12 @@ pub(crate) async fn keep<C: Core>(gateway: Arc<Gateway<C>>, mut slots: Vec<Slot>
     let mut appends: Vec<Append> = Vec::with_capacity(slots.len());
     // Of each append, its slot.
     let mut slot_of: Vec<usize> = Vec::with_capacity(slots.len());
+    // Where what is held back lies.
+    let mut held_in: Option<Arc<str>> = None;
     let turns = take_turns(&gateway, &slots).await;
     for (at, slot) in slots.iter_mut().enumerate() {
         if let Some(held) = slot.held.take() {
+            held_in = Some(names::namespace(&held.vhost).into());
             match hold(&gateway, &held).await {
                 Ok(append) => {
                     appends.push(append);
@@ -227,7 +244,8 @@ pub(crate) async fn keep<C: Core>(gateway: Arc<Gateway<C>>, mut slots: Vec<Slot>
                 Ok(_) | Err(AppendError::UnknownPartition) => {}
                 Err(error) => {
                     if error == AppendError::DiskFull {
-                        gateway.alarms.disk_is_full();
+                        let of_queue = slots[at].targets.first().map(|target| &target.queue.namespace);
+                        of_queue.or(held_in.as_ref()).inspect(|namespace| gateway.alarms.disk_is_full(namespace));
                     }
                     tracing::warn!(%error, "published messages were not kept");
                     fates[at] = Fate::Lost(error);

@@ -8,6 +8,10 @@ pub enum Seat {
     #[default]
     Free,
     Open(Box<Channel>),
+    /// A handler has it, and brings it back.
+    Lent,
+    /// It gives back what it holds, and is none any more.
+    Leaving,
     /// The server has closed it, and waits for `channel.close-ok`: whatever else comes is thrown away.
     Closing,
 }
@@ -31,7 +35,7 @@ impl Channels {
         }
     }
 
-    /// How many are open.
+    /// How many are open, those that are lent or about to leave among them.
     pub fn len(&self) -> usize {
         self.open
     }
@@ -50,15 +54,42 @@ impl Channels {
         self.open += 1;
     }
 
-    /// Takes the channel out. `is_answered`: the number may be used again at once.
-    pub fn close(&mut self, number: u16, is_answered: bool) -> Option<Box<Channel>> {
+    /// Whether a handler has the channel.
+    pub fn is_lent(&self, number: u16) -> bool {
+        matches!(self.seat(number), Seat::Lent)
+    }
+
+    /// Takes an open channel out, to be given back.
+    pub fn lend(&mut self, number: u16) -> Option<Box<Channel>> {
+        self.take(number, Seat::Lent)
+    }
+
+    pub fn give_back(&mut self, channel: Box<Channel>) {
+        if let Some(seat @ Seat::Lent) = self.seats.get_mut(usize::from(channel.number)) {
+            *seat = Seat::Open(channel);
+        }
+    }
+
+    /// Takes an open channel out for good. Its number is taken until it has [`Channels::left`].
+    pub fn leave(&mut self, number: u16) -> Option<Box<Channel>> {
+        self.take(number, Seat::Leaving)
+    }
+
+    /// A channel is gone. `is_answered`: the number may be used again at once.
+    pub fn left(&mut self, number: u16, is_answered: bool) {
+        if let Some(seat @ Seat::Leaving) = self.seats.get_mut(usize::from(number)) {
+            *seat = if is_answered { Seat::Free } else { Seat::Closing };
+            self.open -= 1;
+        }
+    }
+
+    fn take(&mut self, number: u16, after: Seat) -> Option<Box<Channel>> {
         let seat = self.seats.get_mut(usize::from(number))?;
-        let after = if is_answered { Seat::Free } else { Seat::Closing };
+        if !matches!(seat, Seat::Open(_)) {
+            return None;
+        }
         match std::mem::replace(seat, after) {
-            Seat::Open(channel) => {
-                self.open -= 1;
-                Some(channel)
-            }
+            Seat::Open(channel) => Some(channel),
             _ => None,
         }
     }
@@ -77,7 +108,7 @@ impl Channels {
         })
     }
 
-    /// Takes all out.
+    /// Takes all out that are not lent.
     pub fn drain(&mut self) -> impl Iterator<Item = Box<Channel>> + use<> {
         self.open = 0;
         std::mem::take(&mut self.seats).into_iter().filter_map(|seat| match seat {
@@ -97,11 +128,25 @@ mod tests {
         channels.open(Channel::new(3));
         assert!(channels.get_mut(3).is_some() && channels.get_mut(2).is_none());
         assert_eq!(channels.len(), 1);
-        assert!(channels.close(3, false).is_some());
+        assert!(channels.leave(3).is_some() && channels.leave(3).is_none());
+        assert!(channels.get_mut(3).is_none() && channels.len() == 1);
+        channels.left(3, false);
         assert!(matches!(channels.seat(3), Seat::Closing) && channels.is_empty());
-        assert!(channels.close(3, true).is_none() || channels.is_empty());
+        channels.left(3, true);
+        assert!(matches!(channels.seat(3), Seat::Closing));
         channels.closed(3);
         assert!(matches!(channels.seat(3), Seat::Free));
         assert!(matches!(channels.seat(9), Seat::Free));
+    }
+
+    #[test]
+    fn a_lent_channel_comes_back() {
+        let mut channels = Channels::default();
+        channels.open(Channel::new(1));
+        let lent = channels.lend(1).expect("a channel");
+        assert!(channels.is_lent(1) && channels.len() == 1);
+        assert!(channels.get_mut(1).is_none() && channels.lend(1).is_none() && channels.leave(1).is_none());
+        channels.give_back(lent);
+        assert!(!channels.is_lent(1) && channels.get_mut(1).is_some());
     }
 }

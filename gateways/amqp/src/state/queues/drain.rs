@@ -19,7 +19,7 @@ use crate::state::topology::{Queue, QueueType};
 
 impl Outbox {
     /// Puts what waits into `out` until that holds `bytes_max`, or nothing waits any more; then the task is woken when
-    /// something does. Returns what is wrong with channels, or with the connection where the refusal is hard.
+    /// something does. What is for a channel that a handler has is held back. Returns what is wrong with channels, or with the connection where the refusal is hard.
     pub fn drain(
         &self,
         context: &mut Context<'_>,
@@ -31,7 +31,12 @@ impl Outbox {
         let mut refused = Vec::new();
         while out.len() < bytes_max {
             let Poll::Ready(waiting) = self.poll_take(context) else { break };
+            let mut held_back = Vec::new();
             for unasked in waiting {
+                if unasked.channel().is_some_and(|number| channels.is_lent(number)) {
+                    held_back.push(unasked);
+                    continue;
+                }
                 match unasked {
                     Unasked::Deliveries(parcel) => deliver(connection, channels, out, parcel),
                     Unasked::DirectReply(reply) => deliver_reply(connection, channels, out, &reply),
@@ -53,6 +58,7 @@ impl Outbox {
                     Unasked::Refused { channel, refusal } => refused.push((channel, refusal)),
                 }
             }
+            self.hold_back(held_back);
         }
         refused
     }

@@ -71,6 +71,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Inner {
     waiting: VecDeque<Unasked>,
+    /// For channels that are busy: until they are not.
+    held_back: Vec<Unasked>,
     /// Of the connection task, when it found nothing.
     task: Option<Waker>,
     /// Of dispatchers that found no room.
@@ -139,10 +141,34 @@ impl Outbox {
         self.taken(&mut self.inner.lock())
     }
 
+    /// Puts aside what was taken for channels that are busy. It takes its room again, until [`Outbox::resume`].
+    pub fn hold_back(&self, taken: Vec<Unasked>) {
+        if taken.is_empty() {
+            return;
+        }
+        self.bytes.fetch_add(taken.iter().map(Unasked::bytes).sum(), Ordering::SeqCst);
+        self.inner.lock().held_back.extend(taken);
+    }
+
+    /// A channel is busy no more: what was put aside for it is taken next, before what came later. For the connection's task
+    /// alone, which is not woken.
+    pub fn resume(&self, channel: u16) {
+        let mut inner = self.inner.lock();
+        if inner.held_back.is_empty() {
+            return;
+        }
+        let (resumed, others): (Vec<_>, _) =
+            std::mem::take(&mut inner.held_back).into_iter().partition(|unasked| unasked.channel() == Some(channel));
+        inner.held_back = others;
+        resumed.into_iter().rev().for_each(|unasked| inner.waiting.push_front(unasked));
+    }
+
     /// Refuses what comes from now on, and returns what was not taken.
     pub fn close(&self) -> VecDeque<Unasked> {
         let mut inner = self.inner.lock();
         inner.closed = true;
+        let held_back = std::mem::take(&mut inner.held_back);
+        held_back.into_iter().rev().for_each(|unasked| inner.waiting.push_front(unasked));
         self.taken(&mut inner)
     }
 
@@ -162,6 +188,17 @@ impl Outbox {
 }
 
 impl Unasked {
+    /// The channel for which it is. None: for the connection.
+    pub fn channel(&self) -> Option<u16> {
+        match self {
+            Unasked::Deliveries(parcel) => Some(parcel.consumer.channel),
+            Unasked::DirectReply(reply) => Some(reply.channel),
+            Unasked::Method { channel, .. } | Unasked::Cancelled { channel, .. } => Some(*channel),
+            Unasked::Refused { channel, refusal } => (!refusal.is_hard()).then_some(*channel),
+            Unasked::LookAtTimeouts { .. } => None,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Unasked::Deliveries(parcel) => parcel.bytes,
