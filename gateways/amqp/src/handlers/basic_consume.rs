@@ -24,7 +24,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Consum
         request.gateway.reply_inboxes.open().await;
         consume_replies(request, &method, &tag)?;
     } else {
-        let queue = request.usable_queue(&name, Permission::Read)?;
+        let queue = request.usable_queue(&name, Permission::Read).await?;
         if request.channel.consuming.has_tag(&tag) {
             return Err(reused(&tag));
         }

@@ -11,7 +11,7 @@ use crate::state::queues::{Queues, counted, now_s};
 
 pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Get) -> Result<(), Refusal> {
     let name = request.channel.queue_name(&method.queue)?;
-    let queue = request.usable_queue(&name, Permission::Read)?;
+    let queue = request.usable_queue(&name, Permission::Read).await?;
     if queue.is_stream() {
         let text = format!("basic.get not supported by stream queues queue '{}' in vhost '{}'", queue.name, queue.vhost);
         return Err(Refusal::not_implemented(text));

@@ -5,7 +5,7 @@ use codec_amqp::exchange;
 use core_rpc::Core;
 
 use super::Request;
-use super::queue_bind::check;
+use super::queue_bind::{check, look_for};
 use crate::errors::Refusal;
 use crate::state::topology::{Arguments, BindRequest, DestinationKind};
 
@@ -20,6 +20,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: exchange::Bin
         arguments: Arguments::from(&method.arguments),
         connection: &connection.holder_prefix,
     };
+    look_for(request, &bind).await?;
     check(request, &connection, &bind)?;
     gateway.topology.bind(&bind).await?;
     if !method.no_wait {

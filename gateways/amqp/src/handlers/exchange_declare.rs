@@ -27,6 +27,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: exchange::Dec
     match kind {
         None => {
             gateway.access.check_any(&connection, resource)?;
+            gateway.topology.look_for(resource).await?;
             gateway.topology.known_exchange(&connection.vhost, &name)?;
         }
         Some(kind) => {

@@ -18,6 +18,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: exchange::Del
         return gateway.topology.delete_exchange(vhost, name, method.if_unused).await;
     }
     gateway.access.check(&connection, Permission::Configure, resource)?;
+    gateway.topology.look_for(resource).await?;
     gateway.topology.delete_exchange(vhost, name, method.if_unused).await?;
     if !method.no_wait {
         request.reply(exchange::DeleteOk {});

@@ -3,9 +3,9 @@
 //! One file per method; one line in the table. Two kinds:
 //!
 //! - under `after_publishes`: `QueueDeclare => queue_declare;` names `async fn handle(&mut Request<'_, C>, queue::Declare) -> Result<(), Refusal>`. One
-//!   runs at a time on a connection, in the order in which methods came. Before it runs, all that the connection
-//!   published before it is appended, so that it sees that. Meanwhile the socket is written and heartbeats are sent, but
-//!   nothing else is read or delivered: a handler must not wait long.
+//!   runs at a time on a channel, in the order in which methods came. Before it runs, all that the connection
+//!   published before it is appended, so that it sees that. Meanwhile what else comes for the channel waits, and the other
+//!   channels go on (`session/busy.rs`).
 //! - under `now`: `BasicAck => basic_ack;` names `fn handle(&mut Request<'_, C>, basic::Ack) -> Result<(), Refusal>`, which waits for
 //!   nothing; publishes may still be on their way.
 //!
@@ -43,9 +43,11 @@ pub struct Request<'a, C> {
 
 impl<C: Core> Request<'_, C> {
     /// The queue of this name, if the user and the connection may use it.
-    pub fn usable_queue(&self, name: &str, permission: Permission) -> Result<Arc<Queue>, Refusal> {
+    pub async fn usable_queue(&self, name: &str, permission: Permission) -> Result<Arc<Queue>, Refusal> {
         let Request { gateway, connection, .. } = self;
-        gateway.access.check(connection, permission, Resource::Queue(&connection.vhost, name))?;
+        let resource = Resource::Queue(&connection.vhost, name);
+        gateway.access.check(connection, permission, resource)?;
+        gateway.topology.look_for(resource).await?;
         gateway.topology.usable_queue(&connection.vhost, name, &connection.holder_prefix)
     }
 }

@@ -24,12 +24,24 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: queue::Bind) 
         arguments: Arguments::from(&method.arguments),
         connection: &connection.holder_prefix,
     };
+    look_for(request, &bind).await?;
     check(request, &connection, &bind)?;
     gateway.topology.bind(&bind).await?;
     if !method.no_wait {
         request.reply(queue::BindOk {});
     }
     Ok(())
+}
+
+/// Both may be new, and known to another gateway only.
+pub(super) async fn look_for<C: Core>(request: &Request<'_, C>, bind: &BindRequest<'_>) -> Result<(), Refusal> {
+    let topology = &request.gateway.topology;
+    topology.look_for(Resource::Exchange(bind.vhost, bind.source)).await?;
+    topology.look_for(match bind.kind {
+        DestinationKind::Queue => Resource::Queue(bind.vhost, bind.destination),
+        DestinationKind::Exchange => Resource::Exchange(bind.vhost, bind.destination),
+    })
+    .await
 }
 
 /// What an empty routing key means.

@@ -75,7 +75,9 @@ async fn passive<C: Core>(request: &mut Request<'_, C>, name: &str, no_wait: boo
     let (gateway, connection) = (request.gateway.clone(), request.connection.clone());
     let named = ShortStr::truncated(name);
     let name = request.channel.queue_name(&named)?;
-    gateway.access.check_any(&connection, Resource::Queue(&connection.vhost, &name))?;
+    let resource = Resource::Queue(&connection.vhost, &name);
+    gateway.access.check_any(&connection, resource)?;
+    gateway.topology.look_for(resource).await?;
     let queue = gateway.topology.usable_queue(&connection.vhost, &name, &connection.holder_prefix)?;
     let messages = gateway.topology.counts(&queue).await?.ready;
     let consumers = gateway.queues.consumers(queue.topic);

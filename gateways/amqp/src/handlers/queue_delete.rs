@@ -14,7 +14,9 @@ use crate::state::topology::{QueueDelete, Resource};
 pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: queue::Delete) -> Result<(), Refusal> {
     let (gateway, connection) = (request.gateway.clone(), request.connection.clone());
     let name = request.channel.queue_name(&method.queue)?;
-    gateway.access.check(&connection, Permission::Configure, Resource::Queue(&connection.vhost, &name))?;
+    let resource = Resource::Queue(&connection.vhost, &name);
+    gateway.access.check(&connection, Permission::Configure, resource)?;
+    gateway.topology.look_for(resource).await?;
     let known = gateway.topology.queue(&connection.vhost, &name);
     let delete = QueueDelete {
         vhost: &connection.vhost,

@@ -6,14 +6,11 @@ use core_rpc::Core;
 use super::Request;
 use crate::errors::Refusal;
 use crate::state::access::Permission;
-use crate::state::topology::Resource;
 
 pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: queue::Purge) -> Result<(), Refusal> {
-    let (gateway, connection) = (request.gateway.clone(), request.connection.clone());
     let name = request.channel.queue_name(&method.queue)?;
-    gateway.access.check(&connection, Permission::Read, Resource::Queue(&connection.vhost, &name))?;
-    let queue = gateway.topology.usable_queue(&connection.vhost, &name, &connection.holder_prefix)?;
-    let messages = gateway.topology.purge_queue(&queue).await?;
+    let queue = request.usable_queue(&name, Permission::Read).await?;
+    let messages = request.gateway.topology.purge_queue(&queue).await?;
     if !method.no_wait {
         request.reply(queue::PurgeOk { message_count: messages.try_into().unwrap_or(u32::MAX) });
     }

@@ -11,8 +11,9 @@ use core_rpc::{
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Topology, keys};
+use super::{Resource, Topology, keys};
 use crate::errors::Refusal;
+use crate::translate::names;
 
 /// How long one watch stands; it is renewed at once.
 const WATCH_WAIT: Duration = Duration::from_secs(30);
@@ -141,6 +142,26 @@ impl<C: Core> Topology<C> {
             self.change(|image| keys.iter().for_each(|key| image.delete_own(key)));
         }
         Ok(())
+    }
+
+    /// Asks the core for a queue or an exchange that is not known here: another gateway may have made it a moment ago.
+    pub async fn look_for(&self, resource: Resource<'_>) -> Result<(), Refusal> {
+        let key = match resource {
+            Resource::Queue(vhost, name) if self.queue(vhost, name).is_none() => {
+                Topic::key(&names::namespace(vhost), name)
+            }
+            Resource::Exchange(vhost, name) if self.exchange(vhost, name).is_none() => keys::exchange(vhost, name),
+            _ => return Ok(()),
+        };
+        match self.core().meta_get(key).await {
+            Ok(Some(entry)) => {
+                self.change(|image| image.put(&entry));
+                Ok(())
+            }
+            // What has no key is not there.
+            Ok(None) | Err(MetaError::InvalidKey) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Asks the core for a topic that somebody else is known to have changed.

@@ -88,3 +88,35 @@ async fn an_exclusive_consumer_is_alone_at_all_gateways() {
     gateway.stop().await;
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_declared_at_one_gateway_is_known_to_the_other_at_once() {
+    let broker = Broker::start().await;
+    let (_connection, channel) = channel(&broker).await;
+    let (gateway, _other_connection, other) = second(&broker).await;
+    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    for number in 0..40 {
+        let (queue, exchange) = (format!("q{number}"), format!("x{number}"));
+        declare(&channel, &queue, FieldTable::default()).await;
+        let got = within(other.basic_get(queue.as_str().into(), BasicGetOptions::default())).await;
+        assert!(got.expect("a queue").is_none());
+        let kind = lapin::ExchangeKind::Fanout;
+        within(channel.exchange_declare(exchange.as_str().into(), kind, durable, FieldTable::default())).await.unwrap();
+        let bind = other.queue_bind(
+            queue.as_str().into(),
+            exchange.as_str().into(),
+            "".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        within(bind).await.expect("an exchange");
+        // Deleted there, though it was declared here.
+        declare(&channel, &format!("{queue}-gone"), FieldTable::default()).await;
+        let deleted = other.queue_delete(format!("{queue}-gone").as_str().into(), QueueDeleteOptions::default());
+        within(deleted).await.unwrap();
+        let key = core_rpc::Topic::key("default", &format!("{queue}-gone"));
+        assert!(broker.core.meta_get(key).await.unwrap().is_none());
+    }
+    gateway.stop().await;
+    broker.stop().await;
+}
