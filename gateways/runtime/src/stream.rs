@@ -34,6 +34,15 @@ impl Stream {
             Stream::Carried(stream) => stream.poll_read_ready(context),
         }
     }
+
+    /// Ready when the peer has sent something, or has closed, and its socket was not read since; encrypted or not.
+    pub fn poll_unread(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Plain(stream) => stream.poll_read_ready(context),
+            Stream::Tls(stream) => stream.get_ref().0.poll_read_ready(context),
+            Stream::Carried(stream) => stream.poll_read_ready(context),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

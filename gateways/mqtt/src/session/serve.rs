@@ -171,8 +171,8 @@ impl Connection {
         let Some(keep_alive) = &mut self.keep_alive else { return Ok(()) };
         while keep_alive.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            if !is_reading {
-                // It may have sent something that lies unread.
+            if !is_reading && self.wire.has_unread(context) {
+                // It lives, and we do not read.
                 self.wire.last_received = now;
             }
             let until = self.wire.last_received + keep_alive.allowed;

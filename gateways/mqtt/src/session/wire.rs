@@ -90,6 +90,11 @@ impl Wire {
         Ok(sent)
     }
 
+    /// Whether the peer has sent something that is not read yet.
+    pub(crate) fn has_unread(&self, context: &mut Context<'_>) -> bool {
+        self.stream.poll_unread(context).is_ready()
+    }
+
     /// Reads once. 0: the peer's end.
     pub(crate) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         // Memory is made ready only when there is something to read.

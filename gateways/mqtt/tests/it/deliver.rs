@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use codec_mqtt::{Acknowledgement, Connect, Delivery, Packet, Property, Publish, QoS, Reason, Version};
 
-use crate::common::{Broker, connect, id, message, properties, text, within};
+use crate::common::{Broker, connect, id, message, properties, text, will, within};
 
 /// [MQTT-3.3.4-7]: no more than the client's receive maximum is in flight; QoS 0 does not count.
 #[tokio::test]
@@ -147,5 +147,42 @@ async fn who_only_writes_is_left_waiting() {
     within(other.silence()).await;
     other.publish_to("any", "x", QoS::AtLeastOnce).await;
     drop(client);
+    broker.stop().await;
+}
+
+/// [MQTT-3.1.2-22]: also a client that does not read, so that nothing is read of it either, has to say something.
+#[tokio::test]
+async fn who_is_silent_and_does_not_read_is_gone() {
+    let broker = Broker::start().await;
+    let mut watcher = broker.client(Version::Mqtt5, "watches").await;
+    watcher.subscribe("wills", QoS::AtLeastOnce).await;
+    let with_will = |client_id: &str| Connect {
+        keep_alive_s: 1,
+        will: Some(will("wills", client_id.as_bytes(), QoS::AtLeastOnce)),
+        ..connect(Version::Mqtt5, client_id)
+    };
+    let mut silent = broker.client_with(with_will("silent")).await;
+    silent.subscribe("flood", QoS::AtMostOnce).await;
+    let mut pinging = broker.client_with(with_will("pinging")).await;
+    pinging.subscribe("flood", QoS::AtMostOnce).await;
+    let mut publisher = broker.client(Version::Mqtt5, "from").await;
+    // More than sockets and we take for a client.
+    for _ in 0..30 {
+        publisher.publish_to("flood", vec![b'x'; 1 << 20], QoS::AtLeastOnce).await;
+        pinging.send(Packet::Pingreq).await;
+    }
+    let told = async {
+        loop {
+            pinging.send(Packet::Pingreq).await;
+            if let Ok(told) = tokio::time::timeout(Duration::from_millis(300), watcher.message()).await {
+                break told.1;
+            }
+        }
+    };
+    assert_eq!(within(told).await, "silent");
+    for _ in 0..10 {
+        pinging.send(Packet::Pingreq).await;
+        watcher.silence().await;
+    }
     broker.stop().await;
 }
