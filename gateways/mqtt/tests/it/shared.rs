@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use codec_mqtt::{Acknowledgement, Delivery, Packet, QoS, Unsubscribe, Version};
-use core_rpc::Core;
+use core_rpc::{
+    AcquireMode, AcquireRequest, Core, GroupName, Isolation, Lease, MetaCondition, MetaPut, OffsetAt, PartitionId,
+    SeekTo, Topic,
+};
+use mqtt_gateway::Config;
 
 use crate::common::{Broker, Client, config, connect, id, persistent, text, within};
 
@@ -195,5 +199,51 @@ async fn members_are_anywhere_and_come_back() {
     let mut found = numbers(&mut here, 10).await;
     found.sort_unstable();
     assert_eq!(found, (20..30).collect::<Vec<_>>());
+    broker.stop().await;
+}
+
+/// A gateway that dies while it makes a share, or removes one, leaves nothing behind.
+#[tokio::test]
+async fn half_a_share_is_removed() {
+    let broker = Broker::with(Config { share_expiry: Duration::ZERO, ..config() }).await;
+    let mut publisher = broker.client(Version::Mqtt5, "publisher").await;
+    publish(&mut publisher, 0..1, QoS::AtLeastOnce).await;
+    let entry = broker.core.meta_get(Topic::key("default", "jobs")).await.expect("an answer").expect("a topic");
+    let partition = PartitionId { topic: Topic::from_entry(&entry).expect("a topic").id, index: 0 };
+    let session = broker.core.session_open(Duration::from_secs(60)).await.expect("a session");
+    let of = |life: &str| GroupName { namespace: "default".into(), group: format!("mqtt/$share/left/jobs/+/{life}") };
+    for (life, maps) in [(7, "go"), (8, "begin")] {
+        let request = AcquireRequest {
+            group: of(&life.to_string()),
+            partitions: vec![partition],
+            holder: "the dead".into(),
+            lease: Lease::Session(session),
+            mode: AcquireMode::Strict,
+            credit_messages: 0,
+            credit_bytes: 0,
+            bytes_min: 0,
+            window_messages: 0,
+            acquisitions_max: None,
+            start: SeekTo::At(OffsetAt::Latest),
+            isolation: Isolation::Committed,
+            wait: Duration::ZERO,
+        };
+        broker.core.acquire(request).await[0].as_ref().expect("a map");
+        let has_maps = || async {
+            let groups = broker.core.lease_groups("default".into()).await.expect("groups");
+            groups.contains(&of(&life.to_string()).group)
+        };
+        assert!(has_maps().await);
+        let key = "mqtt/share/made/left/jobs/+";
+        let made = format!(r#"{{"group":"left","filter":"jobs/+","life":{life},"maps":"{maps}"}}"#);
+        let put = MetaPut { key: key.into(), value: made.into(), condition: MetaCondition::Always, session: None };
+        broker.core.meta_put(put).await.expect("an entry");
+        within(async {
+            while has_maps().await || broker.core.meta_get(key.into()).await.expect("an answer").is_some() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    }
     broker.stop().await;
 }

@@ -8,6 +8,9 @@
 //! been without members for as long as the setting says, whichever gateway finds out. Each life of a share has lease maps of its
 //! own, so that whoever clears up behind one never touches the next.
 //!
+//! The entry stands before the maps do, and goes after them: it says that they are being made, or removed. Whoever finds it so goes on
+//! with it, so that a gateway that dies meanwhile leaves nothing behind.
+//!
 //! A gateway that gets a member first says so and then writes the share's entry anew; one that would remove the share reads the entry
 //! first, then looks who is there, and removes it only if the entry is still the one that it read. So one of the two notices the other.
 
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use core_rpc::{AnyCore, Core, GroupName, MetaCondition, MetaEntry, MetaError, MetaPut};
+use core_rpc::{AnyCore, Core, GroupName, LeaseError, MetaCondition, MetaEntry, MetaError, MetaPut};
 use gateway_runtime::CoreSession;
 use gateway_runtime::mirror::{Content, Mirror};
 use serde::{Deserialize, Serialize};
@@ -53,6 +56,26 @@ struct Made {
     /// ms since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gone_since_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Maps::are_there")]
+    maps: Maps,
+}
+
+/// How far a life is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Maps {
+    /// Its maps may not all be there: whoever comes begins those that are not.
+    Begin,
+    #[default]
+    Stand,
+    /// It is over; its maps may still be there. Whoever comes removes them first.
+    Go,
+}
+
+impl Maps {
+    fn are_there(&self) -> bool {
+        *self == Maps::Stand
+    }
 }
 
 /// What a share is called in keys: `<group>/<filter>`, where no group has a `/`.
@@ -140,31 +163,39 @@ impl Registry {
         for _ in 0..TRIES {
             let entry = self.core.meta_get(name.made_key()).await?;
             let version = entry.as_ref().map_or(MetaCondition::Absent, |entry| MetaCondition::Version(entry.version));
-            if let Some(known) = entry.as_ref().and_then(made) {
-                let group = self.lease_group(name, known.life);
-                match self.put(name, &Made { gone_since_ms: None, ..known }, version).await {
-                    Ok(()) => return Ok(group),
-                    Err(MetaError::Conflict(_)) => continue,
-                    Err(error) => return Err(error),
+            let known = match entry.as_ref().and_then(made) {
+                Some(known) if known.maps == Maps::Go => {
+                    self.core.lease_forget(self.lease_group(name, known.life), None).await.map_err(forgetting)?;
+                    None
                 }
-            }
-            let made = Made {
-                group: name.group.to_string(),
-                filter: name.filter.to_string(),
-                life: RandomState::new().hash_one(now_ms()),
-                gone_since_ms: None,
+                known => known,
             };
-            let group = self.lease_group(name, made.life);
-            begin(group.clone()).await?;
-            match self.put(name, &made, version).await {
-                Ok(()) => return Ok(group),
-                Err(error) => {
-                    // Another gateway was first, or nobody knows. What is left behind of a life that never was harms nobody.
-                    let _ = self.core.lease_forget(group, None).await;
-                    if !matches!(error, MetaError::Conflict(_)) {
-                        return Err(error);
+            let (next, version) = match known {
+                Some(known) if known.maps == Maps::Stand => (known, version),
+                known => {
+                    let made = known.unwrap_or_else(|| Made {
+                        group: name.group.to_string(),
+                        filter: name.filter.to_string(),
+                        life: RandomState::new().hash_one(now_ms()),
+                        gone_since_ms: None,
+                        maps: Maps::Begin,
+                    });
+                    match self.put(name, &made, version).await {
+                        Ok(version) => {
+                            begin(self.lease_group(name, made.life)).await?;
+                            (made, MetaCondition::Version(version))
+                        }
+                        Err(MetaError::Conflict(_)) => continue,
+                        Err(error) => return Err(error),
                     }
                 }
+            };
+            let group = self.lease_group(name, next.life);
+            match self.put(name, &Made { gone_since_ms: None, maps: Maps::Stand, ..next }, version).await {
+                Ok(_) => return Ok(group),
+                // Another has come, or has finished what was begun: the maps are the same.
+                Err(MetaError::Conflict(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(MetaError::Unavailable)
@@ -209,7 +240,7 @@ impl Registry {
                 self.remove(name, &made, entry.version).await
             } else {
                 let gone = Made { gone_since_ms: made.gone_since_ms.or(Some(now_ms())), ..made };
-                self.put(name, &gone, MetaCondition::Version(entry.version)).await
+                self.put(name, &gone, MetaCondition::Version(entry.version)).await.map(drop)
             };
             match left {
                 // Somebody has come, or has only noted that nobody is there.
@@ -220,18 +251,22 @@ impl Registry {
         Err(MetaError::Unavailable)
     }
 
-    async fn put(&self, name: &Name, made: &Made, condition: MetaCondition) -> Result<(), MetaError> {
+    /// The entry's new version.
+    async fn put(&self, name: &Name, made: &Made, condition: MetaCondition) -> Result<u64, MetaError> {
         let value = serde_json::to_vec(made).map(Bytes::from).map_err(|_| MetaError::TooLarge)?;
-        self.core.meta_put(MetaPut { key: name.made_key(), value, condition, session: None }).await.map(drop)
+        self.core.meta_put(MetaPut { key: name.made_key(), value, condition, session: None }).await
     }
 
     /// Removes a share that nobody has come to since its entry was read; else it is a conflict.
     async fn remove(&self, name: &Name, made: &Made, version: u64) -> Result<(), MetaError> {
-        self.core.meta_delete(name.made_key(), MetaCondition::Version(version)).await?;
-        if let Err(error) = self.core.lease_forget(self.lease_group(name, made.life), None).await {
-            tracing::warn!(group = %name.group, filter = %name.filter, %error, "a share's lease maps were not removed");
+        let going = Made { maps: Maps::Go, ..made.clone() };
+        let version = self.put(name, &going, MetaCondition::Version(version)).await?;
+        self.core.lease_forget(self.lease_group(name, made.life), None).await.map_err(forgetting)?;
+        match self.core.meta_delete(name.made_key(), MetaCondition::Version(version)).await {
+            // Somebody has come, and goes on with its next life.
+            Err(MetaError::Conflict(_)) => Ok(()),
+            deleted => deleted,
         }
-        Ok(())
     }
 
     /// Keeps an eye on all shares until `stop`: notes which have no members any more, and removes those in time.
@@ -279,14 +314,25 @@ impl Registry {
             let done = match made.gone_since_ms {
                 None => {
                     let gone = Made { gone_since_ms: Some(now_ms), ..made.clone() };
-                    self.put(&name, &gone, MetaCondition::Version(version)).await
+                    self.put(&name, &gone, MetaCondition::Version(version)).await.map(drop)
                 }
-                Some(since_ms) if due_ms(since_ms, self.expiry) <= now_ms => self.remove(&name, made, version).await,
+                Some(since_ms) if made.maps == Maps::Go || due_ms(since_ms, self.expiry) <= now_ms => {
+                    self.remove(&name, made, version).await
+                }
                 Some(_) => Ok(()),
             };
             failed |= !matches!(done, Ok(()) | Err(MetaError::Conflict(_)));
         }
         failed
+    }
+}
+
+/// What it means that a share's maps were not removed.
+fn forgetting(error: LeaseError) -> MetaError {
+    match error {
+        LeaseError::DiskFull => MetaError::DiskFull,
+        LeaseError::StorageFailed | LeaseError::Corrupt => MetaError::StorageFailed,
+        _ => MetaError::Unavailable,
     }
 }
 
@@ -340,7 +386,7 @@ mod tests {
             |key: String, value: &[u8]| MetaEntry { key, value: value.to_vec().into(), version: 7, session: None };
         let made_of = |name: &Name, gone_since_ms| {
             let (group, filter) = (name.group.to_string(), name.filter.to_string());
-            let made = Made { group, filter, life: 1, gone_since_ms };
+            let made = Made { group, filter, life: 1, gone_since_ms, maps: Maps::Stand };
             entry(name.made_key(), &serde_json::to_vec(&made).unwrap())
         };
         let (one, other, third) = (name("g", "a"), name("g", "a/b"), name("h", "#"));
