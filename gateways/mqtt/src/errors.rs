@@ -58,9 +58,11 @@ impl From<PublishError> for Lost {
             PublishError::TooLarge => Lost::Told(Reason::ImplementationSpecific),
             PublishError::DiskFull => Lost::Told(Reason::QuotaExceeded),
             PublishError::TopicInvalid => Lost::Told(Reason::TopicNameInvalid),
-            PublishError::StorageFailed | PublishError::Unavailable | PublishError::TopicGone => {
-                Lost::Again(UNAVAILABLE)
-            }
+            PublishError::StorageFailed
+            | PublishError::Unavailable
+            | PublishError::TopicGone
+            | PublishError::ProducerLost
+            | PublishError::NotHeld => Lost::Again(UNAVAILABLE),
         }
     }
 }

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use core_rpc::{AnyCore, Durability};
+use core_rpc::{AnyCore, BATCH_BYTES_MAX, Durability};
 use gateway_runtime::listener::{self, Server};
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
 use gateway_runtime::{CoreSession, Identity, Membership, NodeId, Purpose, Registration, Stream, TopicCache};
@@ -75,7 +75,7 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// Which topics of the core messages go to.
     pub topics: TopicRules,
-    /// The largest packet, bytes.
+    /// The largest packet, bytes; at most what a batch of the core may have, less a mebibyte.
     pub packet_bytes_max: u32,
     /// How many messages of QoS 1 and 2 a client may send that are not acknowledged.
     pub receive_maximum: u16,
@@ -244,6 +244,9 @@ impl Handle {
     }
 }
 
+/// The largest packet of which a message can be kept, whatever is set: one that is kept fits a batch.
+const STORABLE_BYTES_MAX: u32 = BATCH_BYTES_MAX - (1 << 20);
+
 /// How long to wait for the core's farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -260,6 +263,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     // Bound before it is registered: whoever was registered at this address lives no more.
     let listener = listener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     config.listen = listener.local_addr()?;
+    config.packet_bytes_max = config.packet_bytes_max.min(STORABLE_BYTES_MAX);
     let bound = bind_others(&config)?;
     let membership = Membership::start(core.clone(), registration(&config), stop.clone()).await?;
     let identity =

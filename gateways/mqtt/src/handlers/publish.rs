@@ -4,7 +4,7 @@ use codec_mqtt::{Delivery, Publish, Reason, SharedPublish, Text, TopicAlias};
 use core_rpc::PartitionId;
 
 use crate::errors::{Lost, Refusal};
-use crate::session::{Connection, Done, End, Kind, Step};
+use crate::session::{Connection, Done, End, Kind, ROUND_BYTES_MAX, Step};
 use crate::state::delayed;
 use crate::state::publishing::PublishError;
 use crate::state::sessions::Message;
@@ -66,10 +66,21 @@ pub(crate) fn found(
 
 fn keep(connection: &mut Connection, publish: &Publish, topic: Text, partition: PartitionId) -> Result<(), End> {
     let retained = publish.retain.then(|| connection.gateway.publishing.retained_partition(&topic));
-    if let Some(message) = begin(connection, publish, topic)? {
-        connection.inbound.add(&message, partition, retained);
-        promise(connection, publish);
+    if publish.payload.len() >= ROUND_BYTES_MAX {
+        // Alone in its batch, it is as large as a batch may be, and not larger.
+        connection.send_round();
     }
+    let Some(message) = begin(connection, publish, topic)? else { return Ok(()) };
+    match publish.delivery {
+        Delivery::ExactlyOnce(packet_id)
+            if connection.session.is_persistent() && !connection.gateway.topics.is_together(partition) =>
+        {
+            let attempt = connection.session.attempt(packet_id, partition);
+            connection.inbound.add_apart(&message, packet_id, attempt, retained);
+        }
+        _ => connection.inbound.add(&message, partition, retained),
+    }
+    promise(connection, publish);
     Ok(())
 }
 
@@ -123,16 +134,22 @@ fn rewritten(connection: &Connection, topic: Text) -> Text {
 
 /// What is to be kept. None: it was, before.
 fn begin(connection: &mut Connection, publish: &Publish, topic: Text) -> Result<Option<Storable>, End> {
+    let message = Storable::new(publish, topic, connection.session.publisher);
+    let message = message.ok_or(Refusal::protocol("a property that does not belong in a PUBLISH"))?;
     if let Delivery::ExactlyOnce(packet_id) = publish.delivery {
         if !connection.session.begin_receive(packet_id) {
             // Only the answer was lost [MQTT-4.3.3-10].
             connection.inbound.reply(Kind::PubrecAlone, packet_id, Reason::Success);
             return Ok(None);
         }
-        check_window(connection, connection.session.receiving() + connection.inbound.unanswered())?;
+        let count = connection.session.receiving() + connection.inbound.unanswered();
+        if let Err(end) = check_window(connection, count) {
+            // It was not taken, so it is new when it is sent again.
+            connection.session.end_receive(packet_id);
+            return Err(end);
+        }
     }
-    let message = Storable::new(publish, topic, connection.session.publisher);
-    Ok(Some(message.ok_or(Refusal::protocol("a property that does not belong in a PUBLISH"))?))
+    Ok(Some(message))
 }
 
 /// The answer, when the round is kept.

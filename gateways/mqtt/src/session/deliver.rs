@@ -1,8 +1,8 @@
 //! What the session has for the client, on its way to the socket.
 //!
 //! First what was sent to an earlier connection and not acknowledged [MQTT-4.4.0-1], then what waits. A message of QoS 2 to a
-//! session that survives its connection is written when the session's record tells of it; messages that wait as references are
-//! loaded first. Nothing overtakes either.
+//! session that survives its connection is written when the session's record tells of it, a shared one when nobody else can get
+//! it any more; messages that wait as references are loaded first. Nothing overtakes either.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -18,7 +18,7 @@ use super::publish::Kind;
 use super::{Connection, End};
 use crate::Gateway;
 use crate::state::publishing::PublishError;
-use crate::state::sessions::{Delivery, Held, Resend, Waiting as Reference, loader};
+use crate::state::sessions::{Delivery, Held, Resend, ShareLease, Waiting as Reference, loader};
 
 /// Messages that are taken from the session at once, and bytes that are gathered before they are written.
 const TAKE_MAX: usize = 256;
@@ -45,11 +45,12 @@ pub(crate) struct Outbound {
 }
 
 type Taken = Vec<(Option<PacketId>, Delivery)>;
+type Recording = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>;
 type Loading = Pin<Box<dyn Future<Output = Vec<Option<Delivery>>> + Send>>;
 
 enum Waiting {
     /// For the record that tells of these.
-    Recording(Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>, Taken),
+    Recording(Recording, Taken),
     /// For what references mean.
     Loading(Loading),
     /// For what these mean, which are to be sent again.
@@ -91,8 +92,14 @@ impl Connection {
         match &mut waiting {
             Waiting::Recording(record, taken) => {
                 if let Poll::Ready(kept) = record.as_mut().poll(context) {
+                    let mut taken = std::mem::take(taken);
+                    if kept == Err(PublishError::NotHeld) {
+                        // Others get those. What the session's record has to tell of the rest it does not tell yet.
+                        taken.retain(|(_, delivery)| !is_claimed(delivery));
+                        self.record(taken);
+                        return Ok(true);
+                    }
                     kept.map_err(|error| End::Refused(error.into()))?;
-                    let taken = std::mem::take(taken);
                     self.write_taken(taken);
                     return Ok(true);
                 }
@@ -127,13 +134,24 @@ impl Connection {
             return false;
         }
         if taken.must_record {
-            let (sessions, session) = (self.gateway.sessions.clone(), self.session.clone());
-            let recording = Box::pin(async move { sessions.record(&session).await });
-            self.outbound.waiting = Some(Waiting::Recording(recording, taken.deliveries));
+            self.record(taken.deliveries);
             return true;
         }
         self.write_taken(taken.deliveries);
         true
+    }
+
+    /// Sees to it that the log tells of messages before they are written.
+    fn record(&mut self, taken: Taken) {
+        let (sessions, session) = (self.gateway.sessions.clone(), self.session.clone());
+        let claimed = taken.iter().filter(|(_, delivery)| is_claimed(delivery));
+        let claimed: Vec<(PacketId, ShareLease)> =
+            claimed.filter_map(|(packet_id, delivery)| Some(((*packet_id)?, delivery.share.clone()?))).collect();
+        let recording: Recording = match claimed.is_empty() {
+            true => Box::pin(async move { sessions.record(&session).await }),
+            false => Box::pin(async move { sessions.record_shared(&session, claimed).await }),
+        };
+        self.outbound.waiting = Some(Waiting::Recording(recording, taken));
     }
 
     fn write_taken(&mut self, taken: Taken) {
@@ -271,6 +289,11 @@ impl Outbound {
         let next = u16::try_from(self.aliases.len() + 1).ok().filter(|next| *next <= alias_max);
         next.and_then(NonZeroU16::new).map_or(TopicAliasUse::None, |next| TopicAliasUse::Sets(TopicAlias(next)))
     }
+}
+
+/// Whether nobody else may get a message from when it is sent on.
+fn is_claimed(delivery: &Delivery) -> bool {
+    delivery.qos == QoS::ExactlyOnce && delivery.share.is_some()
 }
 
 /// Reads what references stand for, as soon as the core can say it.

@@ -55,6 +55,7 @@ impl Connection {
         });
         if tokio::time::timeout(LEAVE_MAX, answered).await.is_err() {
             tracing::warn!(client = %self.session.client_id, "a connection ends with publishes that are not answered");
+            self.abandon_rounds();
         }
     }
 

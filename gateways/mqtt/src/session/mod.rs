@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use self::deliver::Outbound;
 pub(crate) use self::handshake::{auth_packet, copy};
 use self::publish::Inbound;
-pub(crate) use self::publish::Kind;
+pub(crate) use self::publish::{Kind, ROUND_BYTES_MAX};
 use self::wire::Wire;
 use crate::Gateway;
 use crate::errors::Refusal;

@@ -18,6 +18,7 @@ use core_rpc::{Append, PartitionId};
 use super::{Connection, End};
 use crate::errors::{Lost, Refusal};
 use crate::state::publishing::{PublishError, Round};
+use crate::state::sessions::Attempt;
 use crate::translate::Storable;
 
 /// Rounds under way, at most, and their bytes.
@@ -37,6 +38,8 @@ pub(crate) struct Inbound {
     /// What is gathered.
     round: Round,
     replies: Vec<Reply>,
+    /// Messages of the round that are kept apart from their identifiers.
+    apart: Vec<PacketId>,
     needs: Needs,
     under_way: VecDeque<Flight>,
     bytes: usize,
@@ -59,7 +62,17 @@ struct Flight {
     keeping: Keeping,
     is_begun: bool,
     replies: Vec<Reply>,
+    /// Messages that are kept apart from their identifiers.
+    apart: Vec<PacketId>,
     bytes: usize,
+}
+
+impl Flight {
+    /// Its messages of QoS 2.
+    fn received(&self) -> Vec<PacketId> {
+        let received = self.replies.iter().filter(|reply| reply.kind == Kind::Pubrec);
+        received.map(|reply| reply.packet_id).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +136,22 @@ impl Inbound {
         }
     }
 
+    /// The same for one of QoS 2 whose identifier does not lie with it.
+    pub(crate) fn add_apart(
+        &mut self,
+        message: &Storable,
+        packet_id: PacketId,
+        attempt: Attempt,
+        retained: Option<PartitionId>,
+    ) {
+        let parts = message.parts();
+        self.round.add_apart(attempt, &parts);
+        if let Some(retained) = retained {
+            self.round.add(retained, &parts);
+        }
+        self.apart.push(packet_id);
+    }
+
     /// A message that waits until it is due.
     pub(crate) fn hold(&mut self, held: Append) {
         self.round.record(held);
@@ -168,11 +197,11 @@ impl Connection {
         }
         let mut round = std::mem::take(&mut inbound.round);
         let bytes = round.bytes();
-        let replies = std::mem::take(&mut inbound.replies);
-        if needs.received
-            && let Some(record) = self.gateway.sessions.record_append(&self.session)
-        {
-            round.record(record);
+        let (replies, apart) = (std::mem::take(&mut inbound.replies), std::mem::take(&mut inbound.apart));
+        if needs.received {
+            let records = self.gateway.sessions.record_append(&self.session);
+            records.before.into_iter().for_each(|record| round.record_before(record));
+            records.with.into_iter().for_each(|record| round.record(record));
         }
         let sending = (!round.is_empty()).then(|| self.gateway.publishing.send(round));
         let keeping: Keeping = match sending {
@@ -192,7 +221,7 @@ impl Connection {
             }
         };
         self.inbound.bytes += bytes;
-        self.inbound.under_way.push_back(Flight { keeping, is_begun: false, replies, bytes });
+        self.inbound.under_way.push_back(Flight { keeping, is_begun: false, replies, apart, bytes });
     }
 
     /// Takes answers that have come, in order. Returns whether there was one.
@@ -208,12 +237,17 @@ impl Connection {
         }
         // A round begins when it is first polled; who is behind need not wait for who is before.
         let mut is_done = false;
-        for flight in self.inbound.under_way.iter_mut().filter(|flight| !flight.is_begun) {
-            flight.is_begun = true;
-            if let Poll::Ready(kept) = flight.keeping.as_mut().poll(context) {
+        for flight in &mut self.inbound.under_way {
+            if !std::mem::replace(&mut flight.is_begun, true)
+                && let Poll::Ready(kept) = flight.keeping.as_mut().poll(context)
+            {
                 // Its turn comes when those before it are answered.
                 flight.keeping = Box::pin(std::future::ready(kept));
                 is_done = true;
+            }
+            if !flight.apart.is_empty() {
+                // Its messages are appended when something else is kept: what is behind it would overtake them.
+                break;
             }
         }
         Ok(answered | is_done)
@@ -222,15 +256,16 @@ impl Connection {
     fn answer(&mut self, flight: &Flight, kept: Result<(), PublishError>) -> Result<(), End> {
         self.inbound.unanswered -= flight.replies.iter().filter(|reply| reply.kind == Kind::Puback).count();
         let Err(error) = kept else {
+            if !flight.apart.is_empty() {
+                self.gateway.sessions.kept_apart(&self.session, &flight.apart);
+            }
             self.write_replies(&flight.replies);
             return Ok(());
         };
         tracing::warn!(client = %self.session.client_id, %error, "published messages were not kept");
         let is_new = |kind| matches!(kind, Kind::Puback | Kind::Pubrec);
         let lost = Lost::from(error);
-        let received = flight.replies.iter().filter(|reply| reply.kind == Kind::Pubrec);
-        let received: Vec<PacketId> = received.map(|reply| reply.packet_id).collect();
-        self.gateway.sessions.not_received(&self.session, &received, error);
+        self.gateway.sessions.not_received(&self.session, &flight.received(), error);
         let is_told = |reply: &Reply| !matches!(reply.kind, Kind::Pubrel | Kind::Pubcomp);
         match lost {
             // What was to be recorded is not a matter of one message.
@@ -244,6 +279,13 @@ impl Connection {
             _ if flight.replies.is_empty() => Ok(()),
             Lost::Again(refusal) => Err(End::Refused(refusal)),
             Lost::Told(_) => Err(End::Refused(Refusal::from(error))),
+        }
+    }
+
+    /// The connection waits no more for what is under way: whether it was kept is nobody's to say, until the log is read.
+    pub(super) fn abandon_rounds(&mut self) {
+        for flight in std::mem::take(&mut self.inbound.under_way) {
+            self.gateway.sessions.not_received(&self.session, &flight.received(), PublishError::Unavailable);
         }
     }
 

@@ -11,6 +11,7 @@ use core_rpc::{
 };
 
 use super::delayed;
+use super::sessions::Attempt;
 use super::topics::{Own, Topics};
 use crate::now_ms;
 use crate::translate::Storable;
@@ -32,6 +33,11 @@ pub enum PublishError {
     TopicGone,
     #[error("the core does not take such a topic")]
     TopicInvalid,
+    /// The message was not kept, and never is under its producer; under another it is.
+    #[error("what the message's producer had appended before is lost")]
+    ProducerLost,
+    #[error("a shared message is another member's by now")]
+    NotHeld,
 }
 
 impl From<AppendError> for PublishError {
@@ -41,12 +47,12 @@ impl From<AppendError> for PublishError {
             AppendError::DiskFull => PublishError::DiskFull,
             AppendError::UnknownPartition => PublishError::TopicGone,
             AppendError::Unavailable => PublishError::Unavailable,
-            // Nothing here has a producer or a transaction of its own.
+            AppendError::SequenceGap => PublishError::ProducerLost,
+            // Nothing here has a transaction, or an epoch; what was forgotten was kept.
             AppendError::StorageFailed
             | AppendError::Corrupt
             | AppendError::ProducerFenced
             | AppendError::TransactionOpen
-            | AppendError::SequenceGap
             | AppendError::SequenceForgotten => PublishError::StorageFailed,
         }
     }
@@ -65,13 +71,31 @@ impl From<TopicError> for PublishError {
     }
 }
 
-/// Messages that go together: for each partition one batch.
+/// Messages that go together: for each partition one batch, but for those that are kept apart from their identifiers.
 #[derive(Debug, Default)]
 pub struct Round {
-    batches: Vec<(PartitionId, Writer)>,
+    batches: Vec<(PartitionId, Piece)>,
+    /// What is kept before anything else is.
+    before: Vec<Append>,
     /// Records of sessions, which are kept with the messages or not at all, and messages that are held back.
     records: Vec<Append>,
     bytes: usize,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Gathered(Writer),
+    /// One message with a producer of its own.
+    Apart(Batch),
+}
+
+impl Piece {
+    fn batch(self) -> Option<Batch> {
+        match self {
+            Piece::Gathered(mut writer) => writer.take(-1),
+            Piece::Apart(batch) => Some(batch),
+        }
+    }
 }
 
 impl Round {
@@ -79,14 +103,28 @@ impl Round {
     /// ([`Publishing::retained_partition`]) with that of what is retained.
     pub fn add(&mut self, partition: PartitionId, message: &MessageParts<'_>) {
         self.bytes += message.stored_bytes();
-        match self.batches.iter_mut().find(|(known, _)| *known == partition) {
-            Some((_, writer)) => writer.append(message),
-            None => {
+        match self.batches.iter_mut().rev().find(|(known, _)| *known == partition) {
+            Some((_, Piece::Gathered(writer))) => writer.append(message),
+            _ => {
                 let mut writer = Writer::new();
                 writer.append(message);
-                self.batches.push((partition, writer));
+                self.batches.push((partition, Piece::Gathered(writer)));
             }
         }
+    }
+
+    /// Adds a message of QoS 2 that does not lie with its identifier, behind those that were added before.
+    pub fn add_apart(&mut self, attempt: Attempt, message: &MessageParts<'_>) {
+        self.bytes += message.stored_bytes();
+        let Append { partition, mut batch } = record(attempt.partition, message);
+        batch.header.producer = Some(attempt.producer);
+        self.batches.push((partition, Piece::Apart(batch)));
+    }
+
+    /// What the log has to tell of messages before they are kept.
+    pub fn record_before(&mut self, record: Append) {
+        self.bytes += record.batch.payload.len();
+        self.before.push(record);
     }
 
     /// What a session's record says from now on, or a message that is held back.
@@ -105,11 +143,12 @@ impl Round {
 
     /// For whoever appends them together with something else: the messages, and behind them the records.
     pub(super) fn into_appends(self) -> Vec<Append> {
-        let (batches, records) = (self.batches, self.records);
-        let batch =
-            |(partition, mut writer): (PartitionId, Writer)| Some(Append { partition, batch: writer.take(-1)? });
-        batches.into_iter().filter_map(batch).chain(records).collect()
+        appends(self.batches).chain(self.records).collect()
     }
+}
+
+fn appends(pieces: Vec<(PartitionId, Piece)>) -> impl Iterator<Item = Append> {
+    pieces.into_iter().filter_map(|(partition, piece)| Some(Append { partition, batch: piece.batch()? }))
 }
 
 /// Appends rounds. Cheap to clone.
@@ -130,20 +169,25 @@ impl Publishing {
     }
 
     /// Appends. Done when it is as safe as the topics' durability says. Rounds are kept in the order in which their futures are
-    /// first polled. With records all of it is kept or nothing, where the topics allow it (those that MQTT made do): else the
-    /// messages are kept first, and a crash between the two may bring one of QoS 2 twice.
+    /// first polled, but for those with something that is kept [before](Round::record_before). With records all of it is kept or
+    /// nothing, but for what goes to topics that do not lie with the sessions (other protocols' clients made them), which is
+    /// kept first.
     pub fn send(&self, round: Round) -> impl Future<Output = Result<(), PublishError>> + Send + 'static {
         let (core, topics) = (self.core.clone(), self.topics.clone());
-        let batch = |mut writer: Writer| writer.take(-1);
-        let messages: Vec<Append> = (round.batches.into_iter())
-            .filter_map(|(partition, writer)| Some(Append { partition, batch: batch(writer)? }))
-            .collect();
-        let records = round.records;
+        let Round { batches, before, records, .. } = round;
         async move {
-            if records.is_empty() {
-                return append(&core, &topics, messages).await;
+            if !before.is_empty() {
+                append(&core, &topics, before).await?;
             }
-            let all: Vec<Append> = messages.iter().chain(&records).cloned().collect();
+            if records.is_empty() {
+                return append(&core, &topics, appends(batches).collect()).await;
+            }
+            let (with, apart): (Vec<Append>, Vec<Append>) =
+                appends(batches).partition(|append| topics.is_together(append.partition));
+            if !apart.is_empty() {
+                append(&core, &topics, apart).await?;
+            }
+            let all: Vec<Append> = with.iter().chain(&records).cloned().collect();
             let ends = ends(&all);
             let request = TransferRequest {
                 group: GroupName { namespace: topics.namespace().to_owned(), group: "mqtt".into() },
@@ -156,12 +200,15 @@ impl Publishing {
                     ends.into_iter().zip(appended).for_each(|(end, appended)| note(&topics, end, appended));
                     Ok(())
                 }
-                Err(TransferError::NotTogether | TransferError::Invalid) => {
-                    append(&core, &topics, messages).await?;
+                Err(TransferError::Append { error, .. }) => Err(error.into()),
+                // More than the core keeps at once.
+                Err(TransferError::Invalid) => {
+                    append(&core, &topics, with).await?;
                     append(&core, &topics, records).await
                 }
-                Err(TransferError::Append { error, .. }) => Err(error.into()),
                 Err(TransferError::DiskFull) => Err(PublishError::DiskFull),
+                // Of another topic by now, with the same name.
+                Err(TransferError::NotTogether) => Err(PublishError::TopicGone),
                 Err(TransferError::StorageFailed | TransferError::Settle { .. }) => Err(PublishError::StorageFailed),
                 Err(TransferError::Unavailable) => Err(PublishError::Unavailable),
             }
@@ -195,6 +242,8 @@ async fn append(core: &AnyCore, topics: &Topics, appends: Vec<Append>) -> Result
     for (end, answer) in ends.into_iter().zip(core.append(AppendRequest { appends }).await) {
         match answer {
             Ok(appended) => note(topics, end, appended),
+            // It was appended before, and others of its producer since.
+            Err(AppendError::SequenceForgotten) => {}
             Err(error) => failed = failed.or(Some(error.into())),
         }
     }

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec_record::translate::names;
-use core_rpc::{AnyCore, Compaction, Durability, PartitionId, Topic, TopicCreate, TopicError, TopicId, TopicSettings};
+use core_rpc::{
+    AnyCore, BATCH_BYTES_MAX, Compaction, Durability, PartitionId, Topic, TopicCreate, TopicError, TopicId,
+    TopicSettings,
+};
 use dashmap::DashMap;
 use gateway_runtime::{CachedTopic, TopicCache, TopicView};
 use parking_lot::RwLock;
@@ -82,6 +85,7 @@ impl Own {
             compaction: (self != Own::Delayed).then_some(compaction),
             consumed_by: (self == Own::Delayed).then(|| DELAYED_GROUP.to_owned()),
             together: true,
+            batch_bytes_max: BATCH_BYTES_MAX,
             ..TopicSettings::default()
         }
     }
@@ -134,6 +138,11 @@ impl Topics {
         Ok(Topics { cache, rules, known: RwLock::default(), ends: DashMap::new(), own })
     }
 
+    /// Of the topics that are made for messages.
+    pub fn durability(&self) -> Durability {
+        self.rules.durability
+    }
+
     pub fn namespace(&self) -> &str {
         &self.rules.namespace
     }
@@ -160,6 +169,13 @@ impl Topics {
 
     pub fn by_id(&self, id: TopicId) -> Option<Known> {
         self.cache.by_id(id)
+    }
+
+    /// Whether a partition lies with the sessions, so that both can be written in one commit: those do that this kind of gateway
+    /// has made.
+    pub fn is_together(&self, partition: PartitionId) -> bool {
+        let is_own = self.own.iter().any(|own| own.id == partition.topic);
+        is_own || self.by_id(partition.topic).is_some_and(|known| known.topic.settings.together)
     }
 
     /// Where a message of this name goes, if its topic is there.
@@ -196,6 +212,8 @@ impl Topics {
                 durability: self.rules.durability,
                 retention_ms: self.rules.retention.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
                 together: true,
+                // What is too large is refused where it comes in.
+                batch_bytes_max: BATCH_BYTES_MAX,
                 ..TopicSettings::default()
             },
             labels: BTreeMap::from([(LABEL.to_owned(), "1".to_owned())]),

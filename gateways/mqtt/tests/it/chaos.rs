@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use codec_mqtt::{
-    Acknowledgement, Connect, Delivery, PACKET_BYTES_MAX, Packet, PacketId, QoS, Sender, Subscribe, Subscription,
-    Version, split,
+    Acknowledgement, Connect, Delivery, PACKET_BYTES_MAX, Packet, PacketId, Property, QoS, Sender, Subscribe,
+    Subscription, Version, split,
 };
 use core_log::LocalCore;
+use core_rpc::{Core, TopicCreate, TopicSettings};
 use mqtt_gateway::{Config, Handle};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
-use crate::common::{config, connect, id, message, open_core, persistent, text};
+use crate::common::{Client, config, connect, id, message, open_core, persistent, properties, text};
 
 const MESSAGES: usize = 300;
 const WINDOW: usize = 8;
@@ -244,9 +245,20 @@ async fn run_subscriber(world: Arc<World>, mut chance: Chance) -> HashMap<usize,
     }
 }
 
-async fn run(seed: u64) {
+/// `is_foreign`: into a topic that no MQTT client has made, and that does not lie with the sessions.
+async fn run(seed: u64, is_foreign: bool) {
     let directory = tempfile::tempdir().expect("a directory");
     let core = open_core(&directory);
+    if is_foreign {
+        let create = TopicCreate {
+            namespace: "default".into(),
+            name: "chaos".into(),
+            partitions: 3,
+            settings: TopicSettings::default(),
+            labels: BTreeMap::new(),
+        };
+        core.topic_create(create).await.expect("a topic");
+    }
     let mut lives = vec![Life::begin(core.clone()).await, Life::begin(core.clone()).await];
     let addresses = Mutex::new(lives.iter().map(|life| life.address).collect());
     let world = Arc::new(World { addresses, is_done: AtomicBool::new(false) });
@@ -288,7 +300,14 @@ async fn run(seed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_and_quality_2_comes_once_while_gateways_die() {
     for seed in seeds() {
-        timeout(PATIENCE, run(seed)).await.unwrap_or_else(|_| panic!("seed {seed} does not end"));
+        timeout(PATIENCE, run(seed, false)).await.unwrap_or_else(|_| panic!("seed {seed} does not end"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quality_2_comes_once_through_a_topic_of_others() {
+    for seed in seeds() {
+        timeout(PATIENCE, run(seed, true)).await.unwrap_or_else(|_| panic!("seed {seed} does not end"));
     }
 }
 
@@ -315,5 +334,58 @@ async fn a_clean_session_is_gone_with_its_gateway() {
     let (_link, present) = Link::open(&world, &mut chance, &persistent(Version::Mqtt5, "clean")).await.unwrap();
     assert!(!present);
     drop(life);
+    core.stop();
+}
+
+/// [MQTT-4.8.2-4], [MQTT-4.8.2-5]: what was sent to a member with QoS 2 is finished with that member, or with nobody, though its
+/// gateway dies; what was not sent goes to others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_message_of_quality_2_has_one_member_though_its_gateway_dies() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let core = open_core(&directory);
+    let (first, second) = (Life::begin(core.clone()).await, Life::begin(core.clone()).await);
+    for is_persistent in [true, false] {
+        let (filter, name) = (format!("$share/g/jobs/{is_persistent}"), format!("jobs/{is_persistent}"));
+        let what = |client_id: &str| match is_persistent {
+            true => persistent(Version::Mqtt5, client_id),
+            false => connect(Version::Mqtt5, client_id),
+        };
+        // A member that takes one at a time.
+        let receive_maximum = Property::ReceiveMaximum(std::num::NonZeroU16::MIN);
+        let mine =
+            Connect { properties: properties(what("dies").properties.iter().chain([receive_maximum])), ..what("dies") };
+        let life = Life::begin(core.clone()).await;
+        let mut client = Client::raw(life.address, Version::Mqtt5).await;
+        client.connect(mine.clone()).await;
+        client.subscribe(&filter, QoS::ExactlyOnce).await;
+        let mut publisher = Client::raw(first.address, Version::Mqtt5).await;
+        publisher.connect(connect(Version::Mqtt5, "publishes")).await;
+        publisher.publish_to(&name, "sent", QoS::ExactlyOnce).await;
+        publisher.publish_to(&name, "not sent", QoS::ExactlyOnce).await;
+        let sent = client.publish().await;
+        assert_eq!(&*sent.payload, b"sent");
+        let mut other = Client::raw(second.address, Version::Mqtt5).await;
+        other.connect(what("lives")).await;
+        other.subscribe(&filter, QoS::ExactlyOnce).await;
+        drop(life);
+        assert_eq!(other.message().await.1, "not sent");
+        // Until what the dead gateway held is free.
+        for _ in 0..10 {
+            other.silence().await;
+        }
+        let mut client = Client::raw(second.address, Version::Mqtt5).await;
+        let connack = client.connect(mine).await;
+        assert_eq!(connack.session_present, is_persistent);
+        if is_persistent {
+            let again = client.publish().await;
+            assert!(again.duplicate);
+            assert_eq!((again.delivery, again.payload), (sent.delivery, sent.payload));
+            client.send(Packet::Pubrec(Acknowledgement::success(sent.delivery.packet_id().expect("one")))).await;
+            assert!(matches!(client.packet().await, Packet::Pubrel(_)));
+        }
+        client.silence().await;
+        other.silence().await;
+    }
+    drop((first, second));
     core.stop();
 }

@@ -5,7 +5,7 @@ use codec_mqtt::{
 };
 use mqtt_gateway::Config;
 
-use crate::common::{Broker, Client, config, connect, delivery, id, message, properties, text};
+use crate::common::{Broker, Client, config, connect, delivery, id, message, persistent, properties, text};
 
 const ALL: [Version; 3] = [Version::Mqtt31, Version::Mqtt311, Version::Mqtt5];
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -271,5 +271,44 @@ async fn a_delayed_message_comes_when_it_is_due() {
     publisher.send(Packet::Publish(message("$delayed/soon/later", "x", delivery(QoS::AtLeastOnce, 9)))).await;
     let refused = Acknowledgement::of(id(9), Reason::TopicNameInvalid);
     assert_eq!(publisher.packet().await, Packet::Puback(refused));
+    broker.stop().await;
+}
+
+/// What is refused for its number was not taken: sent again it is published. And what earlier connections have left does not count (4.9).
+#[tokio::test]
+async fn the_receive_maximum_counts_a_connections_messages_and_loses_none() {
+    let broker = Broker::with(Config { receive_maximum: 2, ..config() }).await;
+    let mut subscriber = broker.client(Version::Mqtt5, "to").await;
+    subscriber.subscribe("counted", QoS::AtLeastOnce).await;
+    let publish = |number: u16| message("counted", number.to_string(), delivery(QoS::ExactlyOnce, number));
+    let mut client = broker.client_with(persistent(Version::Mqtt5, "from")).await;
+    client.send_all((1..=3).map(publish).map(Packet::Publish)).await;
+    assert_eq!(client.end().await.unwrap().reason, Reason::ReceiveMaximumExceeded);
+    let mut client = broker.client_with(persistent(Version::Mqtt5, "from")).await;
+    for number in [3, 4] {
+        client.publish_all(publish(number)).await;
+    }
+    for number in ["1", "2", "3", "4"] {
+        assert_eq!(subscriber.message().await.1, number);
+    }
+    subscriber.silence().await;
+    broker.stop().await;
+}
+
+/// As large as a packet may be, behind a small one, and retained; of QoS 2 it needs more than one commit.
+#[tokio::test]
+async fn large_messages_are_kept() {
+    let broker = Broker::with(Config { packet_bytes_max: 70 << 20, ..config() }).await;
+    let mut subscriber = broker.client(Version::Mqtt5, "to").await;
+    subscriber.subscribe("large", QoS::ExactlyOnce).await;
+    let mut publisher = broker.client_with(persistent(Version::Mqtt5, "from")).await;
+    let payload = vec![7; (70 << 20) - 100];
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let large = Publish { retain: true, ..message("large", &payload, delivery(qos, 2)) };
+        publisher.send_all([Packet::Publish(message("large", "small", Delivery::AtMostOnce))]).await;
+        publisher.publish_all(large).await;
+        assert_eq!(subscriber.message().await.1, "small");
+        assert_eq!(subscriber.publish().await.payload.len(), payload.len());
+    }
     broker.stop().await;
 }

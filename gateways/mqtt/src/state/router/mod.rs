@@ -132,9 +132,18 @@ impl Router {
         }
     }
 
-    pub fn unsubscribe(&self, session: &Session, filter: &Text) {
-        if let Some(filter) = routed_filter(filter) {
-            self.shared.trie.write().remove(filter, &session.key);
+    /// `session` has the subscription no more. What it has subscribed to with and without `$exclusive/` is one here.
+    pub fn unsubscribe(&self, session: &Arc<Session>, filter: &Text) {
+        let Some(routed) = routed_filter(filter) else { return };
+        let other =
+            if routed.len() == filter.len() { format!("{EXCLUSIVE_PREFIX}{routed}") } else { routed.to_owned() };
+        let other = Text::new(other).and_then(|other| session.subscription(&other));
+        let mut trie = self.shared.trie.write();
+        match other {
+            Some(subscribed) => {
+                trie.insert(routed, session.key, Subscriber { session: session.clone(), wish: subscribed.wish });
+            }
+            None => drop(trie.remove(routed, &session.key)),
         }
     }
 
@@ -149,11 +158,10 @@ impl Router {
 
     /// The topics in which filters may find messages, each once.
     pub fn topics_matching<'a>(&self, filters: impl IntoIterator<Item = &'a str>) -> Vec<TopicId> {
-        let mut topics: Vec<TopicId> = (filters.into_iter())
-            .filter_map(routed_filter)
-            .flat_map(|filter| self.shared.topics.matching(filter))
-            .map(|known| known.topic.id)
-            .collect();
+        // A client may have thousands of filters, and few first levels, which say it all.
+        let levels: HashSet<&str> = filters.into_iter().filter_map(routed_filter).map(names::first_level).collect();
+        let matching = levels.into_iter().flat_map(|level| self.shared.topics.matching(level));
+        let mut topics: Vec<TopicId> = matching.map(|known| known.topic.id).collect();
         topics.sort_unstable();
         topics.dedup();
         topics

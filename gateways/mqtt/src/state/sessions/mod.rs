@@ -3,8 +3,11 @@
 //!
 //! - [`session`]: the object, and its rules.
 //! - [`store`]: who keeps it, its [`record`] in the log, and when it ends ([`deadlines`]).
-//! - [`delivery`]: a message for a session. [`places`]: where it lies, in 16 bytes. [`loader`]: reads it from there.
+//! - [`delivery`]: a message for a session. [`places`]: where it lies, in 16 bytes. [`backlog`]: those that wait. [`loader`]: reads them
+//!   from there. [`attempts`]: what is published with QoS 2 to topics that do not lie with the sessions.
 
+pub mod attempts;
+pub mod backlog;
 pub mod deadlines;
 pub mod delivery;
 pub mod loader;
@@ -15,9 +18,10 @@ pub mod session;
 mod session_tests;
 pub mod store;
 
+pub use attempts::Attempt;
 pub use delivery::{Delivery, Message, Place, ShareLease, SubscriptionIds, Wish};
 pub use places::Places;
 pub use session::{
-    ConnectionId, Held, Limits, Resend, Session, SessionKey, Snapshot, Subscribed, Taken, Unfit, Waiting,
+    ConnectionId, Held, Limits, Resend, Run, Session, SessionKey, Snapshot, Subscribed, Taken, Unfit, Waiting,
 };
 pub use store::{Closing, Kicked, OpenError, OpenRequest, Opened, Sessions, StoredWill};

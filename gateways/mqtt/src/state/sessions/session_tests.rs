@@ -208,3 +208,60 @@ fn expired_messages_are_not_sent() {
     let taken = session.take(CONNECTION, Waker::noop(), 10, 10);
     assert_eq!((offsets(&taken), ids(&taken)), (vec![1], vec![1]));
 }
+
+/// What is routed while a client is away is one reference where it takes all of a partition, however much it is; what is left out is
+/// left out, and the bound counts messages.
+#[test]
+fn a_whole_topic_waits_as_a_position_and_a_length() {
+    let limits = Limits { there_messages_max: 1_000, ..LIMITS };
+    let before = Session::new(SessionKey(1), text("client"), 9, Arc::default(), limits);
+    before.attach(CONNECTION, 2, true);
+    before.detach(CONNECTION);
+    for offset in 0..1_200 {
+        let qos = if offset == 500 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+        before.push(&message(offset, qos), &[wish(QoS::ExactlyOnce)]);
+    }
+    let tally = before.tally();
+    assert_eq!((tally.messages, tally.dropped, tally.bytes), (1_000, 199, 2 * 16));
+    let snapshot = before.snapshot(&[]);
+    let runs: Vec<_> = snapshot.waiting.iter().map(|run| (run.first.place.offset, run.count)).collect();
+    assert_eq!(runs, [(0, 500), (501, 500)]);
+    let after = session().restore(snapshot, Vec::new());
+    after.attach(CONNECTION, 1_000, true);
+    let mut got = Vec::new();
+    while got.len() < 1_000 {
+        let load = take(&after).load;
+        got.extend(load.iter().map(|one| one.place.offset));
+        after.loaded(CONNECTION, vec![None; load.len()]);
+    }
+    assert_eq!(got, (0..500).chain(501..1_001).collect::<Vec<u64>>());
+    assert!(take(&after).load.is_empty());
+}
+
+/// [MQTT-4.8.2-4], [MQTT-4.8.2-5]: what is its own stays in flight and is recorded; what was only taken is others'.
+#[test]
+fn a_shared_message_of_quality_2_is_its_own_or_somebody_elses() {
+    let session = session();
+    session.attach(CONNECTION, 10, true);
+    let shared = |offset: u64, share: u64| {
+        let mut delivery =
+            Delivery::merge(&message(offset, QoS::ExactlyOnce), &[wish(QoS::ExactlyOnce)], false).unwrap();
+        let place = Place { partition: partition(), offset };
+        delivery.share = Some(ShareLease { share, place, turn: offset });
+        session.push_shared(delivery).unwrap();
+    };
+    (0..2).for_each(|offset| shared(offset, 1));
+    shared(2, 2);
+    let first = take(&session);
+    assert_eq!((offsets(&first), first.must_record), (vec![0, 1], true), "of one share at a time");
+    let second = take(&session);
+    assert_eq!(offsets(&second), [2]);
+    assert!(session.snapshot(&[]).flights.is_empty() && session.shares_in_flight().is_empty());
+    assert!(session.own(&[id(1), id(2)]) && !session.own(&[id(9)]));
+    assert_eq!(session.snapshot(&[]).flights.len(), 2);
+    let turns = |leases: Vec<ShareLease>| leases.iter().map(|lease| lease.turn).collect::<Vec<_>>();
+    assert_eq!(turns(session.disown(&[id(2)])), [1]);
+    assert_eq!(turns(session.detach(CONNECTION)), [2]);
+    assert_eq!(turns(session.shares_in_flight()), [0]);
+    assert!(matches!(session.attach(CONNECTION, 10, true)[..], [Resend::Publish { .. }]));
+}

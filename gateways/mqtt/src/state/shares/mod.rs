@@ -9,8 +9,10 @@
 //! the same maps, and so share it without knowing of each other. It begins at the end of the log, and outlives its members
 //! ([`registry`]).
 //!
-//! - [`dealer`]: who gets the next. [`share`]: one share's members and what they have. [`taking`]: its task.
+//! - [`dealer`]: who gets the next. [`share`]: one share's members and what they have. [`taking`]: its task. [`claim`]: what is sent with
+//!   QoS 2.
 
+pub mod claim;
 mod dealer;
 mod registry;
 mod settler;

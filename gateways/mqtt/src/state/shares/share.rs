@@ -134,14 +134,33 @@ impl Share {
     pub fn finish(&self, lease: &ShareLease, settlement: Settlement) -> bool {
         let mut dealing = self.dealing.lock();
         let Place { partition, offset } = lease.place;
+        let must_settle = dealing.dealer.has((partition, offset), lease.turn);
         if !dealing.dealer.finish((partition, offset), lease.turn) {
             return false;
         }
-        dealing.marks.entry(partition).or_default().push(offset, settlement);
         if std::mem::take(&mut dealing.is_starved) {
             self.changed.notify_one();
         }
+        if !must_settle {
+            return false;
+        }
+        dealing.marks.entry(partition).or_default().push(offset, settlement);
         !std::mem::replace(&mut dealing.is_listed, true)
+    }
+
+    /// The session under which messages are held that are all still held as these leases say. None: they are not.
+    pub fn holds(&self, leases: &[ShareLease]) -> Option<SessionId> {
+        let dealing = self.dealing.lock();
+        let is_held = |lease: &ShareLease| dealing.dealer.has((lease.place.partition, lease.place.offset), lease.turn);
+        dealing.under.filter(|_| leases.iter().all(is_held))
+    }
+
+    /// They are settled; what becomes of them is their member's alone.
+    pub fn keep(&self, leases: &[ShareLease]) {
+        let mut dealing = self.dealing.lock();
+        for lease in leases {
+            dealing.dealer.keep((lease.place.partition, lease.place.offset), lease.turn);
+        }
     }
 
     /// Whether it has no members here, and nobody has anything of it.
@@ -197,7 +216,7 @@ impl Share {
                 ranges.take(offset);
                 dealt.matched += 1;
                 let at = (partition, offset);
-                let Some((member, turn)) = dealer.deal(at) else {
+                let Some((member, turn)) = dealer.deal(at, message.publish.payload().len()) else {
                     marks.push(offset, Settlement::Release);
                     continue;
                 };

@@ -107,19 +107,22 @@ impl Shared {
                 self.unclaim(client_id);
                 continue;
             };
-            match Record::decode(&known.bytes) {
-                Ok(record) => records.push((client_id, record)),
+            match known.record() {
+                Ok(record) => records.push((client_id, record, known.has_delta())),
                 Err(error) => {
                     tracing::error!(client = %client_id, %error, "a session is lost");
                     self.unclaim(client_id);
                 }
             }
         }
-        let ends = self.ends_of(records.iter().map(|(_, record)| record)).await;
+        let ends = self.ends_of(records.iter().map(|(_, record, _)| record)).await;
         let mut adopted = Vec::with_capacity(records.len());
-        for (client_id, record) in records {
+        for (client_id, record, has_delta) in records {
             let (kept, missed) = self.restore(client_id, record, &ends);
-            kept.state.lock().is_claimed = true;
+            {
+                let mut state = kept.state.lock();
+                (state.is_claimed, state.has_delta) = (true, has_delta);
+            }
             adopted.push((kept, missed));
         }
         let now_ms = crate::now_ms();
@@ -200,17 +203,20 @@ impl Shared {
             snapshot.routed = routed.into_iter().map(clamped).collect();
             image.received(client_id, head.life)
         };
-        snapshot.received = received.clone();
+        snapshot.received = received.iter().filter(|(_, attempt)| attempt.is_none()).map(|(id, _)| *id).collect();
         let missed = snapshot.routed.clone();
         let (session, _) = self.new_session(client_id.clone());
         let session = Arc::new(session.restore(snapshot, topics));
+        for (packet_id, attempt) in &received {
+            attempt.iter().for_each(|attempt| session.doubt(*packet_id, *attempt));
+        }
         let mut state = State::new(head.version(), epoch);
         state.expiry_s = head.expiry_s;
         // Its connection ended with its keeper.
         state.disconnected_ms = if head.disconnected_ms > 0 { head.disconnected_ms } else { crate::now_ms() };
         state.will = will;
         state.is_in_log = true;
-        state.told = received.into_iter().collect();
+        state.told = received.into_iter().map(|(packet_id, _)| packet_id).collect();
         (Kept::new(session, head.life, state), missed)
     }
 

@@ -18,8 +18,9 @@ use bytes::Bytes;
 use codec_mqtt::{PacketId, Text};
 use core_rpc::PartitionId;
 
-use super::keys::Key;
-use crate::state::sessions::record::{Head, Incarnation, decode_positions};
+use super::keys::{Key, Received};
+use crate::state::sessions::attempts::Attempt;
+use crate::state::sessions::record::{Delta, Head, Incarnation, Record, Unreadable, decode_positions};
 
 /// Why somebody claims a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +59,34 @@ pub struct Claim {
 /// A session's record. Its bytes are kept where they may be needed: of sessions that are not this gateway's.
 #[derive(Clone, Debug)]
 pub struct Known {
+    /// As it was told last.
     pub head: Head,
-    pub bytes: Bytes,
+    number: u32,
+    bytes: Bytes,
+    /// What has changed since.
+    delta: Option<Bytes>,
+}
+
+impl Known {
+    pub fn record(&self) -> Result<Record, Unreadable> {
+        let record = Record::decode(&self.bytes)?;
+        match &self.delta {
+            Some(delta) => Ok(record.with(Delta::decode(delta)?)),
+            None => Ok(record),
+        }
+    }
+
+    pub fn has_delta(&self) -> bool {
+        self.delta.is_some()
+    }
 }
 
 #[derive(Debug, Default)]
 struct Client {
     record: Option<Known>,
     claims: Vec<Claim>,
-    /// Received and not released, with the life of the session that it belongs to.
-    received: BTreeMap<PacketId, u64>,
+    /// Received and not released, or perhaps.
+    received: BTreeMap<PacketId, Received>,
 }
 
 impl Client {
@@ -127,7 +146,7 @@ impl Image {
     /// A record of the log, in the order of its partition.
     pub fn apply(&mut self, offset: u64, key: &[u8], payload: &[u8]) -> Seen {
         let client_id = match Key::parse(key) {
-            Some(Key::Session(id) | Key::Claim(_, id) | Key::Received(_, id)) => id,
+            Some(Key::Session(id) | Key::Delta(id) | Key::Claim(_, id) | Key::Received(_, id)) => id,
             Some(Key::Positions(gateway)) => {
                 match decode_positions(payload) {
                     Ok(positions) => drop(self.positions.insert(gateway, positions)),
@@ -145,18 +164,34 @@ impl Image {
         match Key::parse(key) {
             Some(Key::Session(_)) if payload.is_empty() => client.record = None,
             Some(Key::Session(_)) => match Head::decode(payload) {
-                Ok(head) if client.record.as_ref().is_some_and(|known| head.epoch < known.head.epoch) => {
+                Ok((_, head)) if client.record.as_ref().is_some_and(|known| head.epoch < known.head.epoch) => {
                     seen = Seen::Outdated(client_id.clone());
                 }
-                Ok(head) => {
+                Ok((number, head)) => {
                     let is_own = head.keeper == Some(own);
                     if head.keeper.is_some() && !is_own {
                         seen = Seen::Taken(client_id.clone());
                     }
                     let bytes = if is_own { Bytes::new() } else { Bytes::copy_from_slice(payload) };
-                    client.record = Some(Known { head, bytes });
+                    client.record = Some(Known { head, number, bytes, delta: None });
                 }
                 Err(error) => tracing::error!(client = %client_id, %error, "a session is lost"),
+            },
+            // With its record's end, or its next.
+            Some(Key::Delta(_)) if payload.is_empty() => {}
+            Some(Key::Delta(_)) => match (Delta::decode_head(payload), &mut client.record) {
+                (Ok((number, head)), Some(known)) => {
+                    if (head.life, head.epoch, number) == (known.head.life, known.head.epoch, known.number) {
+                        // Of this gateway's own: one that is given up is written whole.
+                        let is_own = known.bytes.is_empty();
+                        known.delta = Some(if is_own { Bytes::new() } else { Bytes::copy_from_slice(payload) });
+                        known.head = head;
+                    } else if head.epoch < known.head.epoch {
+                        seen = Seen::Outdated(client_id.clone());
+                    }
+                }
+                (Ok(_), None) => {}
+                (Err(error), _) => tracing::error!(client = %client_id, %error, "what changed of a session is lost"),
             },
             Some(Key::Claim(gateway, _)) => {
                 client.claims.retain(|claim| claim.gateway != gateway);
@@ -167,9 +202,9 @@ impl Image {
                     }
                 }
             }
-            Some(Key::Received(packet_id, _)) => match <[u8; 8]>::try_from(payload) {
-                Ok(life) => drop(client.received.insert(packet_id, u64::from_le_bytes(life))),
-                Err(_) => drop(client.received.remove(&packet_id)),
+            Some(Key::Received(packet_id, _)) => match Received::decode(payload) {
+                Some(received) => drop(client.received.insert(packet_id, received)),
+                None => drop(client.received.remove(&packet_id)),
             },
             _ => {}
         }
@@ -183,10 +218,11 @@ impl Image {
         self.clients.get(client_id)?.record.as_ref()
     }
 
-    /// What was received in this life of a client's session and not released.
-    pub fn received(&self, client_id: &Text, life: u64) -> Vec<PacketId> {
+    /// What was received in this life of a client's session and not released; with an attempt: what may have been.
+    pub fn received(&self, client_id: &Text, life: u64) -> Vec<(PacketId, Option<Attempt>)> {
         let received = self.clients.get(client_id).map(|client| &client.received);
-        received.into_iter().flatten().filter(|(_, of)| **of == life).map(|(packet_id, _)| *packet_id).collect()
+        let of_life = received.into_iter().flatten().filter(|(_, received)| received.life == life);
+        of_life.map(|(packet_id, received)| (*packet_id, received.attempt)).collect()
     }
 
     /// Everything that was received and not released, in whatever life.

@@ -8,10 +8,10 @@ use codec_mqtt::{PacketId, Version};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::keys::Key;
+use super::keys::{Key, Received};
 use crate::state::Router;
-use crate::state::sessions::record::{Head, Incarnation, Record, StoredWill, Unreadable};
-use crate::state::sessions::session::{ConnectionId, Session};
+use crate::state::sessions::record::{Delta, Head, Incarnation, Record, StoredWill, Unreadable};
+use crate::state::sessions::session::{ConnectionId, Session, Snapshot};
 
 /// Tells a connection that another has taken its place, or that somebody wants it gone. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -52,8 +52,12 @@ pub(super) struct State {
     pub is_released: bool,
     /// This gateway's claim lies in the log.
     pub is_claimed: bool,
-    /// A record of it may lie in the log.
+    /// A record of it may lie in the log, and what has changed since.
     pub is_in_log: bool,
+    pub has_delta: bool,
+    /// What the last record took, and the deltas since, bytes.
+    record_bytes: usize,
+    deltas_bytes: usize,
     /// Rises with each change of the above that a record tells.
     pub changes: u64,
     /// What the last record told: the session's changes, and these.
@@ -67,13 +71,19 @@ pub(super) struct State {
 }
 
 /// What is written of a session at once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Written {
     pub entries: Vec<(String, Bytes)>,
     recorded: Option<(u64, u64)>,
     released: Vec<PacketId>,
+    /// Of what was kept apart: what the log knows to be kept from now on.
+    certain: Vec<PacketId>,
     ends_claim: bool,
+    ends_delta: bool,
 }
+
+/// Smaller records are always written whole, bytes.
+const RECORD_BYTES_MIN: usize = 4096;
 
 /// Nothing expires later than this after its connection, ms: about 136 years are for ever.
 const NEVER_S: u32 = u32::MAX;
@@ -91,6 +101,9 @@ impl State {
             is_released: false,
             is_claimed: false,
             is_in_log: false,
+            has_delta: false,
+            record_bytes: 0,
+            deltas_bytes: 0,
             changes: 1,
             recorded: None,
             told: BTreeSet::new(),
@@ -125,6 +138,13 @@ impl State {
         self.expires_ms().into_iter().chain(self.will_due_ms()).min()
     }
 
+    /// Whether what has changed may be written instead of all of it. What is given up is written whole: whoever has it next has not
+    /// kept what this gateway wrote.
+    fn may_write_delta(&self) -> bool {
+        let is_worth_it = self.record_bytes >= RECORD_BYTES_MIN && self.deltas_bytes < self.record_bytes;
+        is_worth_it && self.is_persistent() && !self.is_released
+    }
+
     /// Whether the log is to have a record of it. A session that ends with its connection has one for its will's sake, so that
     /// another gateway publishes it when this one dies.
     fn has_record(&self) -> bool {
@@ -142,6 +162,7 @@ impl Kept {
         let state = self.state.lock();
         !state.is_over && state.has_record() && state.recorded != Some(self.now(&state))
             || state.was_catching_up && !self.session.is_holding()
+            || !state.is_over && !self.session.attempts(|attempts| attempts.all_kept()).is_empty()
     }
 
     fn now(&self, state: &State) -> (u64, u64) {
@@ -151,7 +172,7 @@ impl Kept {
     /// Only what was released of what was received.
     pub fn write_released(&self) -> Written {
         let state = self.state.lock();
-        let mut written = Written { entries: Vec::new(), recorded: None, released: Vec::new(), ends_claim: false };
+        let mut written = Written::default();
         if !state.is_over {
             self.put_released(&state, &mut written);
         }
@@ -173,6 +194,11 @@ impl Kept {
             written.entries.clear();
             return Ok(written);
         }
+        written.certain = self.session.attempts(|attempts| attempts.all_kept());
+        let client_id = &self.session.client_id;
+        let kept = Received { life: self.life, attempt: None }.encode();
+        let key = |packet_id: &PacketId| Key::Received(*packet_id, client_id).to_string();
+        written.entries.extend(written.certain.iter().map(|packet_id| (key(packet_id), kept.clone())));
         let mut head = Head::new(own, self.life, state.version);
         head.keeper = head.keeper.filter(|_| !state.is_released);
         head.is_connected = state.connection.is_some();
@@ -180,13 +206,39 @@ impl Kept {
         head.epoch = state.epoch;
         head.expiry_s = state.expiry_s;
         head.disconnected_ms = state.disconnected_ms;
-        let snapshot = if state.is_persistent() { self.session.snapshot(&routed) } else { Default::default() };
-        written.recorded = Some((snapshot.changes, state.changes));
-        let record = Record { head, will: state.will.clone(), snapshot };
+        let changed = if state.may_write_delta() { self.session.changed(&routed) } else { None };
+        let will = state.will.clone();
+        let changes = match changed {
+            Some(changed) => {
+                let changes = changed.snapshot.changes;
+                let delta = Delta { head, will, changed }.encode()?;
+                state.deltas_bytes += delta.len();
+                state.has_delta = true;
+                written.entries.push((Key::Delta(client_id).to_string(), delta));
+                changes
+            }
+            None => {
+                let snapshot = match state.is_persistent() {
+                    true => self.session.snapshot(&routed),
+                    false => {
+                        self.session.forget_snapshot();
+                        Snapshot::default()
+                    }
+                };
+                let changes = snapshot.changes;
+                let record = Record { head, will, snapshot }.encode()?;
+                (state.record_bytes, state.deltas_bytes) = (record.len(), 0);
+                written.entries.push((Key::Session(client_id).to_string(), record));
+                if state.has_delta {
+                    written.ends_delta = true;
+                    written.entries.push((Key::Delta(client_id).to_string(), Bytes::new()));
+                }
+                changes
+            }
+        };
+        written.recorded = Some((changes, state.changes));
         state.is_in_log = true;
         state.was_catching_up = is_catching_up;
-        let client_id = &self.session.client_id;
-        written.entries.push((Key::Session(client_id).to_string(), record.encode()?));
         if state.is_claimed && (state.is_persistent() || state.is_released) {
             written.ends_claim = true;
             written.entries.push((Key::Claim(own, client_id).to_string(), Bytes::new()));
@@ -206,6 +258,18 @@ impl Kept {
         if written.ends_claim {
             state.is_claimed = false;
         }
+        // Unless another was written meanwhile.
+        if written.ends_delta && state.deltas_bytes == 0 {
+            state.has_delta = false;
+        }
+        if !written.certain.is_empty() {
+            self.session.attempts(|attempts| attempts.end_all(&written.certain));
+        }
+    }
+
+    /// It may not be in the log: what changes from now on is not told as a change of that.
+    pub fn note_lost(&self) {
+        self.session.forget_snapshot();
     }
 
     /// Tombstones of all that the log may have of it. Nothing is written of it from now on.
@@ -217,6 +281,9 @@ impl Kept {
         let mut keys: Vec<String> = received.iter().map(|id| Key::Received(*id, client_id).to_string()).collect();
         if state.is_in_log {
             keys.push(Key::Session(client_id).to_string());
+        }
+        if state.has_delta {
+            keys.push(Key::Delta(client_id).to_string());
         }
         if state.is_claimed {
             keys.push(Key::Claim(own, client_id).to_string());

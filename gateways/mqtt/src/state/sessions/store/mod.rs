@@ -22,13 +22,17 @@
 //!
 //! - *Sent by the client.* The identifier's record (`r/`) is in the same commit as the message: both or neither. Neither: the client
 //!   sends it again, and it is published. Both: it sends it again, and is answered only. Each identifier has its own record, because up to
-//!   eight rounds are in flight: a record of all would say of one round what only the next makes true. The release is recorded before
+//!   eight rounds are in flight: a record of all would say of one round what only the next makes true. Where the message's topic
+//!   does not lie with the sessions (another protocol's clients made it), the identifier's record goes first, and says how the message
+//!   is appended ([`super::attempts`]): sent again, it is appended in the same way, and the core keeps it once. (A client that
+//!   then stays away for longer than the core remembers producers, seven days, may have it published twice.) The release is recorded before
 //!   PUBCOMP; without its record the client sends PUBREL again. The client uses the identifier again only after PUBCOMP, so records of
 //!   one identifier have an order.
 //! - *Sent to the client.* Before a PUBLISH goes out, a record says which identifier the message has; before a PUBREL goes out, one says
 //!   that it was received. Died before the first: the client never saw it, and gets it under whatever identifier. Between: it gets
 //!   the same identifier again, which it still remembers, because it has no PUBREL. After the second: it gets the PUBREL again. An
 //!   identifier whose PUBCOMP came is used again at once, and a record that says so is written before the new message goes out.
+//!   A shared message is settled in the same commit as that first record ([`crate::state::shares::claim`]).
 //! - *Between two gateways.* The old keeper's last record is written when its connection has ended, with all its rounds, and in the same
 //!   batch gives the session up; the new one restores from nothing older. If the old one is dead its rounds are in the log or not,
 //!   each with its identifier. If it is only taken for dead, what it writes bears a lower epoch, and it drops the session when it
@@ -71,10 +75,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::image::Image;
 use self::kept::Kept;
-use self::keys::Key;
+use self::keys::{Key, Received};
 use self::timers::Timers;
 use self::turns::Turns;
 use self::writer::{Job, Queue};
+use super::attempts::{Attempt, Attempts};
+use super::delivery::ShareLease;
 use super::places::Places;
 use super::record::Incarnation;
 use super::session::{ConnectionId, Limits, Resend, Session, SessionKey, Tally};
@@ -147,6 +153,15 @@ pub enum OpenError {
     Busy,
     #[error("the session could not be recorded: {0}")]
     Store(#[from] PublishError),
+}
+
+/// What the log is told of identifiers of QoS 2.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Of messages that are kept apart from them: to be kept before those are appended.
+    pub before: Option<Append>,
+    /// Of others: to be kept in the same commit as their messages.
+    pub with: Option<Append>,
 }
 
 /// How a connection ends.
@@ -246,6 +261,24 @@ impl Sessions {
         self.shared.record(kept).await
     }
 
+    /// The same, and in the same commit these shared messages become the session's own, which are about to be sent: nobody else
+    /// gets them. [`PublishError::NotHeld`]: they are others', and the session has them no more.
+    pub async fn record_shared(
+        &self,
+        session: &Arc<Session>,
+        sent: Vec<(PacketId, ShareLease)>,
+    ) -> Result<(), PublishError> {
+        let Some(kept) = self.shared.kept_of(session) else { return Err(PublishError::Unavailable) };
+        let (packet_ids, leases): (Vec<PacketId>, Vec<ShareLease>) = sent.into_iter().unzip();
+        match self.shared.shares.claim(leases) {
+            Some(claim) => self.shared.queue.write(vec![Job::Claim(kept, packet_ids, claim)]).await.map(drop),
+            None => {
+                self.shared.shares.release(&session.disown(&packet_ids));
+                Err(PublishError::NotHeld)
+            }
+        }
+    }
+
     /// Only what was released of what was received (before PUBCOMP): as [`Sessions::record`], but less is written.
     pub async fn record_released(&self, session: &Arc<Session>) -> Result<(), PublishError> {
         if !session.is_persistent() {
@@ -255,25 +288,38 @@ impl Sessions {
         self.shared.queue.write(vec![Job::Released(kept)]).await.map(drop)
     }
 
-    /// The records of identifiers for which [`Session::begin_receive`] was called since the last such call: to be kept in the same
-    /// commit as their messages. None: there are none, or the session needs no records.
-    pub fn record_append(&self, session: &Session) -> Option<Append> {
+    /// The records of identifiers for which [`Session::begin_receive`] was called since the last such call. None: there are none, or
+    /// the session needs no records.
+    pub fn record_append(&self, session: &Session) -> Records {
+        let mut records = Records::default();
         if !session.is_persistent() {
-            return None;
+            return records;
         }
-        let kept = self.shared.kept.get(&session.client_id).filter(|kept| kept.session.key == session.key)?;
+        let kept = self.shared.kept.get(&session.client_id).filter(|kept| kept.session.key == session.key);
+        let Some(kept) = kept else { return records };
         let received = session.received_ids();
         let mut state = kept.state.lock();
-        let mut writer = BatchWriter::new();
-        let life = kept.life.to_le_bytes();
-        for packet_id in received {
-            if state.told.insert(packet_id) {
-                let key = Key::Received(packet_id, &session.client_id).to_string();
-                writer.append(&MessageParts { topic: key.as_bytes(), payload: &life, ..MessageParts::default() });
-            }
-        }
         let partition = self.shared.partition(&Key::Session(&session.client_id));
-        Some(Append { partition, batch: writer.take(-1)? })
+        let append = |received: Vec<(PacketId, Option<Attempt>)>| {
+            let mut writer = BatchWriter::new();
+            for (packet_id, attempt) in received {
+                let key = Key::Received(packet_id, &session.client_id).to_string();
+                let payload = Received { life: kept.life, attempt }.encode();
+                writer.append(&MessageParts { topic: key.as_bytes(), payload: &payload, ..MessageParts::default() });
+            }
+            Some(Append { partition, batch: writer.take(-1)? })
+        };
+        let attempts = session.attempts(Attempts::tell);
+        state.told.extend(attempts.iter().map(|(packet_id, _)| *packet_id));
+        records.before = append(attempts.into_iter().map(|(id, attempt)| (id, Some(attempt))).collect());
+        let new = received.into_iter().filter(|packet_id| state.told.insert(*packet_id));
+        records.with = append(new.map(|packet_id| (packet_id, None)).collect());
+        records
+    }
+
+    /// Messages that were appended as their attempts say.
+    pub fn kept_apart(&self, session: &Session, packet_ids: &[PacketId]) {
+        session.attempts(|attempts| packet_ids.iter().for_each(|packet_id| attempts.kept(*packet_id)));
     }
 
     /// Messages of QoS 2 whose round was not kept, or nobody knows (`error`). It is as if they had not come: sent again they are
@@ -287,6 +333,9 @@ impl Sessions {
             return;
         };
         let is_certain = !matches!(error, PublishError::Unavailable | PublishError::StorageFailed);
+        if error == PublishError::ProducerLost {
+            session.attempts(Attempts::forget_producers);
+        }
         let mut state = kept.state.lock();
         for packet_id in packet_ids {
             if is_certain {

@@ -1,20 +1,21 @@
 //! A client connects: whose session is it, and does it go on?
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codec_mqtt::Text;
+use codec_mqtt::{PacketId, Text};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::close::End;
-use super::image::{Standing, Why};
+use super::image::{Known, Standing, Why};
 use super::kept::{Kept, State};
 use super::keys::{CLIENT_ID_BYTES_MAX, Key};
 use super::writer::Job;
 use super::{Closing, OpenError, OpenRequest, Opened, Sessions, Shared};
 use crate::state::PublishError;
-use crate::state::sessions::record::Record;
+use crate::state::sessions::attempts::Attempt;
 
 /// How long an older connection may take to end. It finishes its rounds; a disk that syncs slowly takes its time.
 const DETACH_MAX: Duration = Duration::from_secs(6);
@@ -89,22 +90,22 @@ impl Shared {
             self.router.settled(subscriptions.iter().map(|(filter, _)| filter.as_str())).await;
             return Ok((kept, true));
         }
-        let (epoch, is_in_log, is_claimed) = {
+        let (epoch, is_in_log, has_delta, is_claimed) = {
             let state = kept.state.lock();
-            (state.epoch, state.is_in_log, state.is_claimed)
+            (state.epoch, state.is_in_log, state.has_delta, state.is_claimed)
         };
         self.end(&kept, End::Replaced).await;
         let fresh = self.fresh(request, epoch.wrapping_add(1));
         {
             // What the log has of the old one is the new one's to replace.
             let mut state = fresh.state.lock();
-            (state.is_in_log, state.is_claimed) = (is_in_log, is_claimed);
+            (state.is_in_log, state.has_delta, state.is_claimed) = (is_in_log, has_delta, is_claimed);
         }
         Ok((fresh, false))
     }
 
     /// Learns from the log what was kept of messages of QoS 2 whose round broke off: both the message and its identifier, or
-    /// neither.
+    /// neither; where they do not lie together, the core knows when the message comes again.
     async fn resolve(&self, kept: &Kept) -> Result<(), OpenError> {
         let doubted = std::mem::take(&mut kept.state.lock().doubted);
         if doubted.is_empty() {
@@ -115,10 +116,17 @@ impl Shared {
             return Err(OpenError::Store(PublishError::Unavailable));
         };
         self.passed(&ends).await;
-        let received = self.image.lock().received(&kept.session.client_id, kept.life);
-        for packet_id in doubted.iter().filter(|packet_id| !received.contains(packet_id)) {
-            kept.session.end_receive(*packet_id);
-            kept.state.lock().told.remove(packet_id);
+        let received: HashMap<PacketId, Option<Attempt>> =
+            self.image.lock().received(&kept.session.client_id, kept.life).into_iter().collect();
+        for packet_id in doubted {
+            match received.get(&packet_id) {
+                Some(None) => {}
+                Some(Some(attempt)) => kept.session.doubt(packet_id, *attempt),
+                None => {
+                    kept.session.end_receive(packet_id);
+                    kept.state.lock().told.remove(&packet_id);
+                }
+            }
         }
         Ok(())
     }
@@ -134,17 +142,18 @@ impl Shared {
         }
         self.claim(client_id).await?;
         let known = self.image.lock().record(client_id).cloned();
+        let has_delta = known.as_ref().is_some_and(Known::has_delta);
         let fresh = |epoch: u32, is_in_log: bool| {
             let fresh = self.fresh(request, epoch);
             {
                 let mut state = fresh.state.lock();
-                (state.is_in_log, state.is_claimed) = (is_in_log, true);
+                (state.is_in_log, state.has_delta, state.is_claimed) = (is_in_log, has_delta, true);
             }
             (fresh, false)
         };
         let Some(known) = known else { return Ok(fresh(0, false)) };
         let epoch = known.head.epoch.wrapping_add(1);
-        let record = match Record::decode(&known.bytes) {
+        let record = match known.record() {
             Ok(record) => record,
             Err(error) => {
                 tracing::error!(client = %client_id, %error, "a session is lost");
@@ -154,7 +163,10 @@ impl Shared {
         let goes_on = !request.clean_start && !self.is_expired(&record);
         let ends = self.ends_of(std::iter::once(&record)).await;
         let (kept, missed) = self.restore(client_id, record, &ends);
-        kept.state.lock().is_claimed = true;
+        {
+            let mut state = kept.state.lock();
+            (state.is_claimed, state.has_delta) = (true, has_delta);
+        }
         if goes_on {
             self.kept.insert(client_id.clone(), kept.clone());
             self.router.adopt(vec![(kept.session.clone(), missed)]).await;

@@ -132,7 +132,7 @@ impl World {
                     let epoch = known.map_or(0, |known| known.head.epoch + 1);
                     (gateway.kept, gateway.claimed, gateway.is_unwritten) = (Some(epoch), None, true);
                     let newest = self.log.iter().filter(|(key, _)| key.starts_with("s/"));
-                    let newest = newest.map(|(_, record)| Head::decode(record).unwrap().epoch).max();
+                    let newest = newest.map(|(_, record)| Head::decode(record).unwrap().1.epoch).max();
                     assert_eq!(newest.map_or(0, |epoch| epoch + 1), epoch, "it goes on with what was there last");
                 }
             }

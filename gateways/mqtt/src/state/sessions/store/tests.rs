@@ -8,7 +8,7 @@ use std::task::Poll;
 use codec_mqtt::{Binary, PacketId, Properties, QoS, Will};
 use codec_record::Formats;
 use core_log::LocalCore;
-use core_rpc::Durability;
+use core_rpc::{AppendRequest, Core, Durability, FetchPartition, FetchRequest, Isolation, TopicCreate, TopicSettings};
 use gateway_runtime::{CoreSession, Member, Members, Purpose, TopicCache};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -432,9 +432,9 @@ async fn a_message_that_was_received_is_not_published_again() {
     assert!(client.session.begin_receive(id(5)) && client.session.begin_receive(id(6)));
     let mut round = Round::default();
     round.add(partition, &MessageParts { topic: b"t", payload: b"x", ..Default::default() });
-    round.record(first.sessions.record_append(&client.session).unwrap());
+    round.record(first.sessions.record_append(&client.session).with.unwrap());
     within(first.publishing.send(round)).await.unwrap();
-    assert!(first.sessions.record_append(&client.session).is_none(), "each is told once");
+    assert!(first.sessions.record_append(&client.session).with.is_none(), "each is told once");
     // Of a round that never came to the log.
     assert!(client.session.begin_receive(id(7)));
     world.kill(&first);
@@ -456,6 +456,177 @@ async fn a_message_that_was_received_is_not_published_again() {
     let client = third.open("c", 100, true).await;
     assert!(!client.present && client.session.begin_receive(id(6)));
     world.kill(&third);
+}
+
+/// Into a topic that does not lie with the sessions: the gateway dies between identifier and message, and behind both.
+#[tokio::test]
+async fn a_message_for_a_topic_of_others_is_published_once() {
+    let world = World::new();
+    let id = |id| PacketId::new(id).unwrap();
+    let first = world.node(1).await;
+    let create = TopicCreate {
+        namespace: "default".into(),
+        name: "t".into(),
+        partitions: 1,
+        settings: TopicSettings::default(),
+        labels: BTreeMap::new(),
+    };
+    let topic = world.core.topic_create(create).await.unwrap();
+    let partition = PartitionId { topic: topic.id, index: 0 };
+    within(async {
+        while first.topics.by_id(topic.id).is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert!(!first.topics.is_together(partition));
+    let round = |node: &Node, client: &Client, packet_id| {
+        assert!(client.session.begin_receive(packet_id), "nobody knows whether it was kept");
+        let attempt = client.session.attempt(packet_id, partition);
+        let mut round = Round::default();
+        let payload = packet_id.to_string();
+        round.add_apart(attempt, &MessageParts { topic: b"t", payload: payload.as_bytes(), ..Default::default() });
+        let records = node.sessions.record_append(&client.session);
+        assert!(records.with.is_none());
+        (round, attempt, records.before)
+    };
+    let client = first.open("c", 100, false).await;
+    // Of the first only the identifier is kept, of the second the message too, of the third all is done.
+    let (_, unkept, before) = round(&first, &client, id(5));
+    first.core.append(AppendRequest { appends: vec![before.unwrap()] }).await[0].as_ref().unwrap();
+    for packet_id in [id(6), id(7)] {
+        let (mut round, _, before) = round(&first, &client, packet_id);
+        round.record_before(before.unwrap());
+        within(first.publishing.send(round)).await.unwrap();
+    }
+    first.sessions.kept_apart(&client.session, &[id(7)]);
+    within(first.sessions.record(&client.session)).await.unwrap();
+    world.kill(&first);
+
+    let second = world.node(2).await;
+    let client = second.open("c", 100, false).await;
+    assert!(!client.session.begin_receive(id(7)), "it was kept for sure");
+    for packet_id in [id(5), id(6)] {
+        let (round, attempt, before) = round(&second, &client, packet_id);
+        assert!(before.is_none() && (packet_id != id(5) || attempt == unkept), "as it was tried before");
+        within(second.publishing.send(round)).await.unwrap();
+        second.sessions.kept_apart(&client.session, &[packet_id]);
+        assert!(!client.session.begin_receive(packet_id), "it is answered only");
+    }
+    let fetch = FetchPartition { partition, offset: 0, bytes_max: 1 << 20 };
+    let wait = Duration::ZERO;
+    let request =
+        FetchRequest { partitions: vec![fetch], bytes_min: 0, bytes_max: 1 << 20, wait, isolation: Isolation::All };
+    let fetched = second.core.fetch(request).await.remove(0).unwrap();
+    let payloads: Vec<String> = (fetched.batches.iter())
+        .flat_map(|batch| codec_record::mqtt_message::messages(&batch.payload).map(|view| view.unwrap()))
+        .map(|view| String::from_utf8(view.payload.to_vec()).unwrap())
+        .collect();
+    assert_eq!(payloads, ["6", "7", "5"]);
+    // Released, it is forgotten; the next under its identifier is another.
+    assert!(client.session.end_receive(id(6)));
+    within(second.sessions.record_released(&client.session)).await.unwrap();
+    world.kill(&second);
+    let third = world.node(3).await;
+    let client = third.open("c", 100, false).await;
+    let (_, _, before) = round(&third, &client, id(6));
+    assert!(before.is_some());
+    assert!(client.session.end_receive(id(5)), "PUBREL for what may have been answered");
+    world.kill(&third);
+}
+
+/// A session with a large backlog is not written whole for each few messages that it is sent, and is what it was after a crash.
+#[tokio::test]
+async fn of_a_large_session_what_changes_is_written_alone() {
+    const COUNT: usize = 10_000;
+    let world = World::new();
+    let first = world.node(1).await;
+    let client = first.open("c", 100, false).await;
+    first.subscribe(&client, "t/#", QoS::ExactlyOnce).await;
+    first.close(&client).await;
+    let partition = first.topics.partition("t/a").await.unwrap();
+    let mut round = Round::default();
+    for number in 0..2 * COUNT {
+        // Those between are not for who is away.
+        let (qos, payload) = (if number % 2 == 0 { 2 } else { 0 }, format!("{:05}", number / 2));
+        round.add(partition, &MessageParts { qos, topic: b"t/a", payload: payload.as_bytes(), ..Default::default() });
+    }
+    within(first.publishing.send(round)).await.unwrap();
+    let client = first.open("c", 100, false).await;
+    let mut got = BTreeMap::new();
+    while got.len() < COUNT / 2 {
+        let taken = first.take(&client, 10).await;
+        for packet_id in taken.values().flatten() {
+            client.session.received(*packet_id).unwrap();
+            client.session.completed(*packet_id).unwrap();
+        }
+        got.extend(taken);
+        if got.len() == 200 {
+            // More comes meanwhile, and a subscription.
+            first.subscribe(&client, "u", QoS::ExactlyOnce).await;
+            first.publish("u", 2, "more").await;
+        }
+    }
+    let last = first.take(&client, 10).await;
+    let (records, deltas) = written(&first).await;
+    assert!(deltas.0 > 400 && records.0 < 60, "{records:?} {deltas:?}");
+    // Whole they would be ten times as much.
+    assert!(records.1 + deltas.1 < 500_000, "{records:?} {deltas:?}");
+    world.kill(&first);
+
+    let second = world.node(2).await;
+    let client = second.open("c", 100, false).await;
+    assert!(client.present);
+    let filters: Vec<String> = client.session.subscriptions().iter().map(|(filter, _)| filter.to_string()).collect();
+    assert_eq!(filters, ["t/#", "u"]);
+    let (again, _) = second.resends(&client).await;
+    assert_eq!(again.len(), 10);
+    assert!(again.iter().all(|(id, payload)| last[payload] == Some(*id)));
+    let finish = |packet_ids: Vec<PacketId>| {
+        for packet_id in packet_ids {
+            client.session.received(packet_id).unwrap();
+            client.session.completed(packet_id).unwrap();
+        }
+    };
+    finish(again.into_keys().collect());
+    got.extend(last);
+    while got.len() < COUNT + 1 {
+        let taken = second.take(&client, (COUNT + 1 - got.len()).min(10)).await;
+        finish(taken.values().flatten().copied().collect());
+        for (payload, packet_id) in taken {
+            assert_eq!(got.insert(payload.clone(), packet_id), None, "{payload} came twice");
+        }
+    }
+    assert_eq!(client.session.tally().messages, 0, "nothing else waits");
+    world.kill(&second);
+}
+
+/// How many records of sessions lie in the log, and deltas, with their bytes.
+async fn written(node: &Node) -> ((usize, usize), (usize, usize)) {
+    let (mut records, mut deltas) = ((0, 0), (0, 0));
+    let topic = node.topics.own(Own::Sessions);
+    for index in 0..topic.partitions {
+        let mut offset = 0;
+        loop {
+            let fetch =
+                FetchPartition { partition: PartitionId { topic: topic.id, index }, offset, bytes_max: 8 << 20 };
+            let (wait, isolation) = (Duration::ZERO, Isolation::All);
+            let request = FetchRequest { partitions: vec![fetch], bytes_min: 0, bytes_max: 8 << 20, wait, isolation };
+            let fetched = node.core.fetch(request).await.remove(0).unwrap();
+            let Some(last) = fetched.batches.last() else { break };
+            offset = last.header.next_offset();
+            for view in fetched.batches.iter().flat_map(|batch| codec_record::mqtt_message::messages(&batch.payload)) {
+                let view = view.unwrap();
+                let kind = match Key::parse(&view.topic) {
+                    Some(Key::Session(_)) => &mut records,
+                    Some(Key::Delta(_)) => &mut deltas,
+                    _ => continue,
+                };
+                *kind = (kind.0 + 1, kind.1 + view.payload.len());
+            }
+        }
+    }
+    (records, deltas)
 }
 
 #[tokio::test]

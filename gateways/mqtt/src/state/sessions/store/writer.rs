@@ -1,15 +1,18 @@
 //! The one who writes the store's records: one append at a time, and what comes meanwhile shares the next (group commit).
 //!
 //! So a session's records lie in the log in the order of what they tell, and what is written is as new as can be: it is taken from
-//! the session when the append begins.
+//! the session when the append begins. Shared messages that become a session's own are settled with it, those of one share at a time.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use codec_mqtt::PacketId;
 use codec_record::mqtt_message::{MessageParts, Writer as BatchWriter};
-use core_rpc::{Append, AppendRequest, Core, PartitionId};
+use core_rpc::{
+    Append, AppendRequest, Core, Durability, LeaseError, PartitionId, SettleRequest, TransferError, TransferRequest,
+};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -17,6 +20,7 @@ use super::Shared;
 use super::kept::{Kept, Written};
 use super::keys::Key;
 use crate::state::PublishError;
+use crate::state::shares::claim::{Claim, settles};
 
 /// Bytes of one append, but for a record that is larger.
 const APPEND_BYTES_MAX: usize = 4 << 20;
@@ -31,6 +35,8 @@ pub(super) enum Job {
     Record(Arc<Kept>),
     /// Only what it has released of what it received.
     Released(Arc<Kept>),
+    /// The same as a record, and these shared messages in flight, which it has taken, are its own.
+    Claim(Arc<Kept>, Vec<PacketId>, Claim),
     Entry(String, Bytes),
 }
 
@@ -81,7 +87,16 @@ struct Group {
     batches: HashMap<PartitionId, BatchWriter>,
     bytes: usize,
     sessions: Vec<(Arc<Kept>, Written)>,
+    claims: Vec<(Arc<Kept>, Vec<PacketId>, Claim)>,
     asks: Vec<Ask>,
+}
+
+impl Group {
+    /// Whether an ask claims nothing of another share.
+    fn takes(&self, ask: &Ask) -> bool {
+        let claims = ask.jobs.iter().filter_map(|job| if let Job::Claim(.., claim) = job { Some(claim) } else { None });
+        claims.zip(self.claims.first()).all(|(claim, (.., first))| claim.is_with(first))
+    }
 }
 
 impl Shared {
@@ -114,8 +129,12 @@ impl Shared {
         let mut group = Group::default();
         let mut seen: HashSet<*const Kept> = HashSet::new();
         while group.bytes < APPEND_BYTES_MAX {
-            let Some(ask) = self.queue.asks.lock().pop_front() else { break };
-            let mut is_written = true;
+            let ask = {
+                let mut asks = self.queue.asks.lock();
+                asks.front().is_some_and(|ask| group.takes(ask)).then(|| asks.pop_front()).flatten()
+            };
+            let Some(ask) = ask else { break };
+            let mut refused = None;
             for job in &ask.jobs {
                 match job {
                     Job::Entry(key, payload) => self.put(&mut group, key, payload),
@@ -127,23 +146,37 @@ impl Shared {
                     }
                     Job::Record(kept) => {
                         if seen.insert(Arc::as_ptr(kept)) {
-                            match kept.write(self.own, &self.router) {
-                                Ok(written) => self.put_session(&mut group, kept, written),
-                                Err(error) => {
-                                    tracing::error!(client = %kept.session.client_id, %error, "it cannot be written");
-                                    is_written = false;
-                                }
-                            }
+                            refused = self.put_record(&mut group, kept).err();
+                        }
+                    }
+                    Job::Claim(kept, packet_ids, claim) => {
+                        // Also if it is here already: this changes what is to be told.
+                        seen.insert(Arc::as_ptr(kept));
+                        if kept.session.own(packet_ids) {
+                            group.claims.push((kept.clone(), packet_ids.clone(), claim.clone()));
+                            refused = self.put_record(&mut group, kept).err();
+                        } else {
+                            self.shares.release(&kept.session.disown(packet_ids));
+                            refused = Some(PublishError::NotHeld);
                         }
                     }
                 }
             }
-            match ask.done {
-                Some(done) if !is_written => drop(done.send(Err(PublishError::TooLarge))),
-                done => group.asks.push(Ask { done, ..ask }),
+            match (ask.done, refused) {
+                (Some(done), Some(error)) => drop(done.send(Err(error))),
+                (done, _) => group.asks.push(Ask { done, ..ask }),
             }
         }
         group
+    }
+
+    fn put_record(&self, group: &mut Group, kept: &Arc<Kept>) -> Result<(), PublishError> {
+        let written = kept.write(self.own, &self.router).map_err(|error| {
+            tracing::error!(client = %kept.session.client_id, %error, "it cannot be written");
+            PublishError::TooLarge
+        })?;
+        self.put_session(group, kept, written);
+        Ok(())
     }
 
     fn put_session(&self, group: &mut Group, kept: &Arc<Kept>, written: Written) {
@@ -161,8 +194,8 @@ impl Shared {
     }
 
     /// Err: what must be tried again.
-    async fn append(&self, group: Group) -> Result<(), Vec<Ask>> {
-        let batches = group.batches.into_iter().filter_map(|(partition, mut writer)| {
+    async fn append(&self, mut group: Group) -> Result<(), Vec<Ask>> {
+        let batches = std::mem::take(&mut group.batches).into_iter().filter_map(|(partition, mut writer)| {
             let count = u64::from(writer.count());
             Some((partition, count, writer.take(-1)?))
         });
@@ -171,23 +204,22 @@ impl Shared {
             places.push((partition, count));
             appends.push(Append { partition, batch });
         }
-        let mut result = Ok(Vec::with_capacity(places.len()));
-        if !appends.is_empty() {
-            let answers = self.core.append(AppendRequest { appends }).await;
-            for ((partition, count), answer) in places.into_iter().zip(answers) {
-                match answer {
-                    Ok(appended) => {
-                        if let Ok(ends) = &mut result {
-                            ends.push((partition, appended.base_offset + count));
-                        }
-                    }
-                    Err(error) => result = Err(PublishError::from(error)),
-                }
+        let result: Result<Vec<(PartitionId, u64)>, PublishError> = match self.keep(appends, &group.claims).await {
+            Ok(bases) => {
+                Ok(places.into_iter().zip(bases).map(|((place, count), base)| (place, base + count)).collect())
             }
-        }
+            Err(error) => {
+                group.sessions.iter().for_each(|(kept, _)| kept.note_lost());
+                if error == PublishError::NotHeld {
+                    return self.refuse_claims(group);
+                }
+                Err(error)
+            }
+        };
         let result = result.map(Arc::new);
         if result.is_ok() {
             group.sessions.iter().for_each(|(kept, written)| kept.note(written));
+            group.claims.iter().for_each(|(.., claim)| claim.kept());
         }
         let mut again = Vec::new();
         for ask in group.asks {
@@ -199,6 +231,68 @@ impl Shared {
                     tracing::warn!(%error, "records of sessions are not kept yet");
                     again.push(Ask { jobs: ask.jobs, done: None });
                 }
+            }
+        }
+        if again.is_empty() { Ok(()) } else { Err(again) }
+    }
+
+    /// Where each batch begins. [`PublishError::NotHeld`]: some claim is void, and nothing was kept.
+    async fn keep(
+        &self,
+        appends: Vec<Append>,
+        claims: &[(Arc<Kept>, Vec<PacketId>, Claim)],
+    ) -> Result<Vec<u64>, PublishError> {
+        let Some((.., first)) = claims.first() else { return self.append_all(appends).await };
+        let settles = settles(claims.iter().map(|(.., claim)| claim));
+        let (group, holder) = (first.group().clone(), first.holder.clone());
+        if !appends.is_empty() {
+            let (group, holder, settles) = (group.clone(), holder.clone(), settles.clone());
+            let request = TransferRequest { group, holder, settles, appends: appends.clone() };
+            match self.core.transfer(request).await {
+                Ok(appended) => return Ok(appended.iter().map(|appended| appended.base_offset).collect()),
+                // A topic that other protocols' clients have made.
+                Err(TransferError::NotTogether | TransferError::Invalid) => {}
+                Err(TransferError::Settle { .. }) => return Err(PublishError::NotHeld),
+                Err(TransferError::Append { error, .. }) => return Err(error.into()),
+                Err(TransferError::DiskFull) => return Err(PublishError::DiskFull),
+                Err(TransferError::StorageFailed) => return Err(PublishError::StorageFailed),
+                Err(TransferError::Unavailable) => return Err(PublishError::Unavailable),
+            }
+        }
+        let bases = if appends.is_empty() { Vec::new() } else { self.append_all(appends).await? };
+        // As safe as the messages themselves.
+        let durable = self.topics.durability() == Durability::Fsync;
+        let request = SettleRequest { group, holder, partitions: settles, durable };
+        match self.core.settle(request).await.into_iter().flatten().find_map(Result::err) {
+            None => Ok(bases),
+            Some(LeaseError::DiskFull) => Err(PublishError::DiskFull),
+            Some(LeaseError::StorageFailed | LeaseError::Corrupt) => Err(PublishError::StorageFailed),
+            Some(LeaseError::Unavailable) => Err(PublishError::Unavailable),
+            Some(_) => Err(PublishError::NotHeld),
+        }
+    }
+
+    async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<u64>, PublishError> {
+        if appends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers = self.core.append(AppendRequest { appends }).await;
+        answers.into_iter().map(|answer| Ok(answer?.base_offset)).collect()
+    }
+
+    /// Somebody else has a message that a session was to have for itself. Which, nobody says: all claims are given up (others get the
+    /// messages, perhaps the same sessions), and everything else is written again.
+    fn refuse_claims(&self, group: Group) -> Result<(), Vec<Ask>> {
+        for (kept, packet_ids, _) in &group.claims {
+            self.shares.release(&kept.session.disown(packet_ids));
+        }
+        let mut again = Vec::new();
+        for ask in group.asks {
+            match ask.done {
+                Some(done) if ask.jobs.iter().any(|job| matches!(job, Job::Claim(..))) => {
+                    drop(done.send(Err(PublishError::NotHeld)));
+                }
+                done => again.push(Ask { done, ..ask }),
             }
         }
         if again.is_empty() { Ok(()) } else { Err(again) }

@@ -1,13 +1,18 @@
 //! A session as the log keeps it, and what else stands beside it: pure, bytes ↔ values.
 //!
 //! ```text
-//! record       version u8 = 1 │ Head │ Body          both in postcard
+//! record       version u8 = 2 │ number │ Head │ Body             all in postcard; version 1 has no number
+//! delta        see [`delta`]
 //! positions    version u8 = 1 │ partitions and offsets
-//! references   how 1 │ [partition] │ [identifiers] │ [offset]      how: bits 0-1 QoS, 2 retain, 3 another partition than the
-//!                                                                last, 4 other identifiers, 5-7 offset: 1 to 7 behind the last
-//!                                                                of that partition; 0: said in full, as a signed difference
+//! references   how 1 │ [partition] │ [identifiers] │ [offset] │ [more]
+//!              how: bits 0-1 QoS, 2 retain, 3 another partition than the last, 4 other identifiers, 5-7 offset: 1 to 7 behind the
+//!                   last of that partition; 0: said in full, as a signed difference
+//!              more: bits 0-1 are 3; bits 2-7: so many follow that lie each behind the last and are wanted alike; 0: said in full
 //! ```
-//! So 100,000 messages that wait in a partition take 100 kB. The head stands first, because most readers want nothing else.
+//! So a message takes a byte or two, and all of a partition, one behind the other, a few. The head stands first, because most
+//! readers want nothing else.
+
+pub mod delta;
 
 use std::collections::HashMap;
 
@@ -19,10 +24,15 @@ use codec_mqtt::{
 use core_rpc::{PartitionId, TopicId};
 use serde::{Deserialize, Serialize};
 
-use super::delivery::{Place, SubscriptionIds, Wish};
-use super::session::{Snapshot, Subscribed, Waiting};
+use crate::state::sessions::delivery::{Place, SubscriptionIds, Wish};
+use crate::state::sessions::session::{Run, Snapshot, Subscribed, Waiting};
 
-const RECORD_VERSION: u8 = 1;
+pub use self::delta::Delta;
+
+const RECORD_VERSION: u8 = 2;
+
+/// Positions have not changed since.
+const VERSION_1: u8 = 1;
 
 /// Which life of which gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,7 +64,7 @@ pub struct Head {
 pub struct Record {
     pub head: Head,
     pub will: Option<StoredWill>,
-    /// Without what was received: that has records of its own ([`super::store`]).
+    /// Without what was received: that has records of its own ([`store`](crate::state::sessions::store)).
     pub snapshot: Snapshot,
 }
 
@@ -116,12 +126,10 @@ impl Head {
         }
     }
 
-    /// Of a record's bytes.
-    pub fn decode(record: &[u8]) -> Result<Head, Unreadable> {
-        match record.split_first() {
-            Some((&RECORD_VERSION, rest)) => Ok(postcard::take_from_bytes(rest)?.0),
-            _ => Err(Unreadable),
-        }
+    /// Of a record's bytes, with the record's number.
+    pub fn decode(record: &[u8]) -> Result<(u32, Head), Unreadable> {
+        let (number, head, _) = begin(record)?;
+        Ok((number, head))
     }
 
     pub fn version(&self) -> Version {
@@ -136,71 +144,89 @@ impl Head {
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
 
+/// What a record says of itself, and its body.
+fn begin(record: &[u8]) -> Result<(u32, Head, &[u8]), Unreadable> {
+    let (number, rest) = match record.split_first() {
+        Some((&RECORD_VERSION, rest)) => postcard::take_from_bytes(rest)?,
+        Some((&VERSION_1, rest)) => (0, rest),
+        _ => return Err(Unreadable),
+    };
+    let (head, rest) = postcard::take_from_bytes(rest)?;
+    Ok((number, head, rest))
+}
+
 impl Record {
     pub fn encode(&self) -> Result<Bytes, Unreadable> {
-        let Snapshot { subscriptions, flights, waiting, routed, .. } = &self.snapshot;
-        let mut packer = Packer::default();
-        let routed = routed.iter().map(|(partition, offset)| (packer.partition(*partition), *offset)).collect();
-        for (_, waiting, _) in flights {
-            packer.put(waiting);
-        }
-        for waiting in waiting {
-            packer.put(waiting);
-        }
-        let how = |wish: &Wish| {
-            wish.qos as u8
-                | if wish.no_local { NO_LOCAL } else { 0 }
-                | if wish.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 }
-        };
-        let id = |wish: &Wish| wish.subscription_id.map_or(0, SubscriptionId::get);
-        let body = Body {
-            will: self.will.as_ref().map(|will| (will.delay_s, &*will.packet)),
-            subscriptions: subscriptions.iter().map(|(f, one)| (f.as_str(), how(&one.wish), id(&one.wish))).collect(),
-            last_packet_id: self.snapshot.last_packet_id,
-            tables: packer.tables,
-            flights: flights.iter().map(|(id, _, is_released)| (id.get(), *is_released)).collect(),
-            references: &packer.out,
-            routed,
-        };
-        let bytes = postcard::to_extend(&self.head, vec![RECORD_VERSION])?;
-        Ok(postcard::to_extend(&body, bytes)?.into())
+        let begin = postcard::to_extend(&(self.snapshot.number, &self.head), vec![RECORD_VERSION])?;
+        put_body(begin, self.will.as_ref(), &self.snapshot)
     }
 
     pub fn decode(record: &[u8]) -> Result<Record, Unreadable> {
-        let Some((&RECORD_VERSION, rest)) = record.split_first() else { return Err(Unreadable) };
-        let (head, rest) = postcard::take_from_bytes::<Head>(rest)?;
-        let body: Body<'_> = postcard::from_bytes(rest)?;
-        let mut subscriptions = Vec::with_capacity(body.subscriptions.len());
-        for (filter, how, id) in body.subscriptions {
-            let wish = Wish {
-                qos: QoS::of(how & 3).ok_or(Unreadable)?,
-                no_local: how & NO_LOCAL != 0,
-                retain_as_published: how & RETAIN_AS_PUBLISHED != 0,
-                subscription_id: SubscriptionId::new(id),
-            };
-            subscriptions.push((Text::new(filter).ok_or(Unreadable)?, Subscribed { wish }));
-        }
-        let partition = |index: u32| body.tables.partition(index);
-        let routed = body.routed.iter().map(|(index, offset)| Ok((partition(*index)?, *offset)));
-        let routed = routed.collect::<Result<_, Unreadable>>()?;
-        let mut references = Unpacker::new(&body.tables, body.references)?;
-        let mut flights = Vec::with_capacity(body.flights.len());
-        for (id, is_released) in body.flights {
-            let waiting = references.next().ok_or(Unreadable)??;
-            flights.push((PacketId::new(id).ok_or(Unreadable)?, waiting, is_released));
-        }
-        let snapshot = Snapshot {
-            subscriptions,
-            received: Vec::new(),
-            flights,
-            waiting: references.collect::<Result<_, _>>()?,
-            last_packet_id: body.last_packet_id,
-            routed,
-            changes: 0,
-        };
-        let will = body.will.map(|(delay_s, packet)| StoredWill { packet: Bytes::copy_from_slice(packet), delay_s });
-        Ok(Record { head, will, snapshot })
+        let (number, head, rest) = begin(record)?;
+        let (will, snapshot) = take_body(rest)?;
+        Ok(Record { head, will, snapshot: Snapshot { number, ..snapshot } })
     }
+}
+
+fn put_body(begin: Vec<u8>, will: Option<&StoredWill>, snapshot: &Snapshot) -> Result<Bytes, Unreadable> {
+    let Snapshot { subscriptions, flights, waiting, routed, .. } = snapshot;
+    let mut packer = Packer::default();
+    let routed = routed.iter().map(|(partition, offset)| (packer.partition(*partition), *offset)).collect();
+    for (_, waiting, _) in flights {
+        packer.put(waiting);
+    }
+    for run in waiting {
+        packer.put_run(run);
+    }
+    let how = |wish: &Wish| {
+        wish.qos as u8
+            | if wish.no_local { NO_LOCAL } else { 0 }
+            | if wish.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 }
+    };
+    let id = |wish: &Wish| wish.subscription_id.map_or(0, SubscriptionId::get);
+    let body = Body {
+        will: will.map(|will| (will.delay_s, &*will.packet)),
+        subscriptions: subscriptions.iter().map(|(f, one)| (f.as_str(), how(&one.wish), id(&one.wish))).collect(),
+        last_packet_id: snapshot.last_packet_id,
+        tables: packer.tables,
+        flights: flights.iter().map(|(id, _, is_released)| (id.get(), *is_released)).collect(),
+        references: &packer.out,
+        routed,
+    };
+    Ok(postcard::to_extend(&body, begin)?.into())
+}
+
+fn take_body(body: &[u8]) -> Result<(Option<StoredWill>, Snapshot), Unreadable> {
+    let body: Body<'_> = postcard::from_bytes(body)?;
+    let mut subscriptions = Vec::with_capacity(body.subscriptions.len());
+    for (filter, how, id) in body.subscriptions {
+        let wish = Wish {
+            qos: QoS::of(how & 3).ok_or(Unreadable)?,
+            no_local: how & NO_LOCAL != 0,
+            retain_as_published: how & RETAIN_AS_PUBLISHED != 0,
+            subscription_id: SubscriptionId::new(id),
+        };
+        subscriptions.push((Text::new(filter).ok_or(Unreadable)?, Subscribed { wish }));
+    }
+    let partition = |index: u32| body.tables.partition(index);
+    let routed = body.routed.iter().map(|(index, offset)| Ok((partition(*index)?, *offset)));
+    let routed = routed.collect::<Result<_, Unreadable>>()?;
+    let mut references = Unpacker::new(&body.tables, body.references)?;
+    let mut flights = Vec::with_capacity(body.flights.len());
+    for (id, is_released) in body.flights {
+        let run = references.next().ok_or(Unreadable)??;
+        flights.push((PacketId::new(id).ok_or(Unreadable)?, run.first, is_released));
+    }
+    let snapshot = Snapshot {
+        subscriptions,
+        flights,
+        waiting: references.collect::<Result<_, _>>()?,
+        last_packet_id: body.last_packet_id,
+        routed,
+        ..Snapshot::default()
+    };
+    let will = body.will.map(|(delay_s, packet)| StoredWill { packet: Bytes::copy_from_slice(packet), delay_s });
+    Ok((will, snapshot))
 }
 
 impl StoredWill {
@@ -243,11 +269,11 @@ pub fn encode_positions(positions: &[(PartitionId, u64)]) -> Result<Bytes, Unrea
     let mut packer = Packer::default();
     let offsets: Vec<(u32, u64)> =
         positions.iter().map(|(partition, offset)| (packer.partition(*partition), *offset)).collect();
-    Ok(postcard::to_extend(&(&packer.tables, offsets), vec![RECORD_VERSION])?.into())
+    Ok(postcard::to_extend(&(&packer.tables, offsets), vec![VERSION_1])?.into())
 }
 
 pub fn decode_positions(bytes: &[u8]) -> Result<Vec<(PartitionId, u64)>, Unreadable> {
-    let Some((&RECORD_VERSION, rest)) = bytes.split_first() else { return Err(Unreadable) };
+    let Some((&VERSION_1, rest)) = bytes.split_first() else { return Err(Unreadable) };
     let (tables, offsets): (Tables, Vec<(u32, u64)>) = postcard::from_bytes(rest)?;
     offsets.into_iter().map(|(index, offset)| Ok((tables.partition(index)?, offset))).collect()
 }
@@ -278,6 +304,11 @@ const OTHER_PARTITION: u8 = 1 << 3;
 const OTHER_IDENTIFIERS: u8 = 1 << 4;
 const STEP_SHIFT: u8 = 5;
 const STEP_MAX: u64 = 7;
+
+/// Where a QoS stands, there is none: more follow of the last.
+const MORE: u8 = 3;
+const MORE_SHIFT: u8 = 2;
+const MORE_MAX: u32 = 63;
 
 /// Writes references.
 #[derive(Default)]
@@ -321,6 +352,21 @@ impl Packer {
         let index = self.tables.identifiers.len() as u32;
         self.lists.insert(ids.clone(), index);
         index
+    }
+
+    fn put_run(&mut self, run: &Run) {
+        self.put(&run.first);
+        let more = run.count.saturating_sub(1);
+        match more {
+            0 => return,
+            1..=MORE_MAX => self.out.push(MORE | (more as u8) << MORE_SHIFT),
+            _ => {
+                self.out.push(MORE);
+                put_varint(&mut self.out, more.into());
+            }
+        }
+        let last = &mut self.last[self.partition as usize];
+        *last = last.wrapping_add(more.into());
     }
 
     fn put(&mut self, waiting: &Waiting) {
@@ -368,6 +414,21 @@ impl<'a> Unpacker<'a> {
         Ok(Unpacker { tables, lists: tables.lists()?, rest, last, partition: 0, identifiers: 0 })
     }
 
+    fn read_run(&mut self, how: u8) -> Option<Run> {
+        let first = self.read(how)?;
+        let Some((&how, rest)) = self.rest.split_first().filter(|(how, _)| **how & 3 == MORE) else {
+            return Some(Run { first, count: 1 });
+        };
+        self.rest = rest;
+        let more = match u32::from(how >> MORE_SHIFT) {
+            0 => u32::try_from(take_varint(&mut self.rest)?).ok()?,
+            more => more,
+        };
+        let last = self.last.get_mut(self.partition as usize)?;
+        *last = last.checked_add(more.into())?;
+        Some(Run { first, count: more.checked_add(1)? })
+    }
+
     fn read(&mut self, how: u8) -> Option<Waiting> {
         if how & OTHER_PARTITION != 0 {
             self.partition = u32::try_from(take_varint(&mut self.rest)?).ok()?;
@@ -394,12 +455,12 @@ impl<'a> Unpacker<'a> {
 }
 
 impl Iterator for Unpacker<'_> {
-    type Item = Result<Waiting, Unreadable>;
+    type Item = Result<Run, Unreadable>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (&how, rest) = self.rest.split_first()?;
         self.rest = rest;
-        let read = self.read(how).ok_or(Unreadable);
+        let read = self.read_run(how).ok_or(Unreadable);
         if read.is_err() {
             self.rest = &[];
         }
@@ -462,18 +523,22 @@ mod tests {
         })
     }
 
-    fn snapshot() -> impl Strategy<Value = Snapshot> {
+    pub(super) fn snapshot() -> impl Strategy<Value = Snapshot> {
         let wish = (qos(), any::<bool>(), any::<bool>(), proptest::option::of(1u32..9)).prop_map(
             |(qos, no_local, retain_as_published, id)| Subscribed {
                 wish: Wish { qos, no_local, retain_as_published, subscription_id: id.and_then(SubscriptionId::new) },
             },
         );
+        let run = (waiting(), prop_oneof![1u32..3, 1u32..200_000]).prop_map(|(first, count)| {
+            let is_room = first.place.offset.checked_add(count.into()).is_some();
+            Run { first, count: if is_room { count } else { 1 } }
+        });
         let filter = "[a-z/+#]{1,9}".prop_map(|filter| Text::new(filter).unwrap());
         let flight = (1u16.., waiting(), any::<bool>()).prop_map(|(id, w, r)| (PacketId::new(id).unwrap(), w, r));
         (
             proptest::collection::vec((filter, wish), 0..5),
             proptest::collection::vec(flight, 0..5),
-            proptest::collection::vec(waiting(), 0..40),
+            proptest::collection::vec(run, 0..40),
             any::<u16>(),
             proptest::collection::vec((partition(), any::<u64>()), 0..5),
         )
@@ -485,10 +550,11 @@ mod tests {
                 last_packet_id,
                 routed,
                 changes: 0,
+                number: 7,
             })
     }
 
-    fn head() -> Head {
+    pub(super) fn head() -> Head {
         let mut head = Head::new(Incarnation([7; 16]), 0x1234_5678_9abc, Version::Mqtt311);
         (head.expiry_s, head.disconnected_ms, head.epoch, head.is_connected) = (u32::MAX, 99, 3, true);
         head
@@ -513,7 +579,7 @@ mod tests {
             head.keeper = head.keeper.filter(|_| keeper);
             let record = Record { head, will: StoredWill::of(&will(will_delay_s)), snapshot };
             let bytes = record.encode().unwrap();
-            prop_assert_eq!(&Head::decode(&bytes).unwrap(), &record.head);
+            prop_assert_eq!(Head::decode(&bytes).unwrap(), (7, record.head.clone()));
             prop_assert_eq!(Record::decode(&bytes).unwrap(), record);
         }
 
@@ -534,19 +600,37 @@ mod tests {
         }
     }
 
-    #[test]
-    fn many_that_wait_take_a_byte_each() {
-        let partition = PartitionId { topic: TopicId(5), index: 1 };
-        let one = |offset| Waiting {
-            place: Place { partition, offset },
+    pub(super) fn at(offset: u64) -> Waiting {
+        Waiting {
+            place: Place { partition: PartitionId { topic: TopicId(5), index: 1 }, offset },
             qos: QoS::AtLeastOnce,
             retain: false,
             subscription_ids: SubscriptionIds::None,
-        };
-        let snapshot = Snapshot { waiting: (1_000_000..1_100_000).map(one).collect(), ..Snapshot::default() };
-        let record = Record { head: head(), will: None, snapshot };
-        let bytes = record.encode().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_waits_takes_a_byte_each_and_a_whole_partition_a_few() {
+        let record =
+            |waiting| Record { head: head(), will: None, snapshot: Snapshot { waiting, ..Snapshot::default() } };
+        let every_third = (0..100_000).map(|index| Run { first: at(1_000_000 + 3 * index), count: 1 });
+        let sparse = record(every_third.collect());
+        let bytes = sparse.encode().unwrap();
         assert!(bytes.len() < 100_200, "{}", bytes.len());
+        assert_eq!(Record::decode(&bytes).unwrap(), sparse);
+        let whole = record(vec![Run { first: at(1_000_000), count: 4_000_000_000 }]);
+        let bytes = whole.encode().unwrap();
+        assert!(bytes.len() < 100, "{}", bytes.len());
+        assert_eq!(Record::decode(&bytes).unwrap(), whole);
+    }
+
+    /// As they were written before they had numbers.
+    #[test]
+    fn records_of_version_1_are_read() {
+        let record = Record { head: head(), will: StoredWill::of(&will(Some(3))), snapshot: Snapshot::default() };
+        let mut bytes = record.encode().unwrap().to_vec();
+        assert_eq!(bytes.remove(1), 0);
+        bytes[0] = VERSION_1;
         assert_eq!(Record::decode(&bytes).unwrap(), record);
     }
 

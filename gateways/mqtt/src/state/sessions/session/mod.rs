@@ -6,8 +6,11 @@
 //!                                                     flights ◄─────────┘ until PUBACK or PUBCOMP
 //! ```
 //! Messages wait *here* while the client is connected and keeps up; behind them, and for a client that is away, only
-//! references wait *there*, 16 bytes each. Nothing here does I/O or reads a clock: the connection's task takes, loads and
-//! acknowledges; [`super::store`] writes [`Snapshot`]s.
+//! references wait *there*: 16 bytes each, or for all that lie one behind the other. Nothing here does I/O or reads a clock: the
+//! connection's task takes, loads and acknowledges; [`super::store`] writes [`Snapshot`]s.
+
+mod held;
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,8 +23,15 @@ use core_rpc::{PartitionId, TopicId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::delivery::{Delivery, Message, Place, ShareLease, SubscriptionIds, Wish};
+use self::held::{is_kept, run, waits};
+use self::snapshot::Base;
+use super::attempts::{Attempt, Attempts};
+use super::backlog::Backlog;
+use super::delivery::{Delivery, Message, Place, ShareLease, Wish};
 use super::places::{IdTable, Places, Reference};
+
+pub use self::held::{Held, Run, Waiting};
+pub use self::snapshot::{Changed, Snapshot};
 
 /// Names a session within its gateway; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,7 +48,7 @@ pub struct Limits {
     pub here_messages_max: usize,
     /// Bytes of those.
     pub here_bytes_max: usize,
-    /// References that wait. What comes when there are so many is dropped.
+    /// Messages that wait as references. What comes when there are so many is dropped.
     pub there_messages_max: usize,
 }
 
@@ -70,18 +80,24 @@ struct State {
     subscriptions: BTreeMap<Text, Subscribed>,
     here: VecDeque<Delivery>,
     here_bytes: usize,
-    there: VecDeque<Reference>,
+    there: Backlog,
     ids: IdTable,
     flights: HashMap<PacketId, Flight>,
     next_order: u64,
     last_packet_id: u16,
     /// Of QoS 2 messages that were received and not released (4.3.3).
     received: BTreeSet<PacketId>,
+    /// Of those: what earlier connections have left.
+    received_before: BTreeSet<PacketId>,
+    attempts: Attempts,
     /// The offset behind the last message that was routed to it, of partitions that ever brought one. Only of persistent ones.
-    routed: Vec<(PartitionId, u64)>,
+    routed: BTreeMap<PartitionId, u64>,
     /// Topics of which it gets nothing before what it missed was read again.
     held: Vec<TopicId>,
     dropped: u64,
+    /// What the log has been told at length.
+    base: Option<Base>,
+    bases: u32,
     /// Rises with every change that a record has to tell of.
     changes: u64,
     is_over: bool,
@@ -105,22 +121,8 @@ struct Flight {
     order: u64,
     what: Held,
     is_released: bool,
-}
-
-/// A message, or where it is.
-#[derive(Clone, Debug)]
-pub enum Held {
-    Here(Delivery),
-    There(Waiting),
-}
-
-/// A reference, said in full.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    pub place: Place,
-    pub qos: QoS,
-    pub retain: bool,
-    pub subscription_ids: SubscriptionIds,
+    /// Nobody else may get it: only a shared message of which that is not settled yet is not.
+    is_own: bool,
 }
 
 /// What the connection is to send next.
@@ -132,7 +134,8 @@ pub struct Taken {
     pub load: Vec<Waiting>,
     /// Shared messages that expired while they waited: to be settled.
     pub expired: Vec<ShareLease>,
-    /// Among the deliveries is one of QoS 2 and the session is persistent: its record must be kept before they are sent.
+    /// Among the deliveries is one of QoS 2, and the session is persistent, or the message is shared: the session's record must be kept,
+    /// and the message settled, before they are sent.
     pub must_record: bool,
 }
 
@@ -179,45 +182,12 @@ impl std::iter::Sum for Tally {
     }
 }
 
-/// What is kept of a session in the log.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Snapshot {
-    pub subscriptions: Vec<(Text, Subscribed)>,
-    pub received: Vec<PacketId>,
-    /// In the order they were sent: identifier, message, whether PUBREC came.
-    pub flights: Vec<(PacketId, Waiting, bool)>,
-    pub waiting: Vec<Waiting>,
-    pub last_packet_id: u16,
-    /// What is before these offsets was routed: it is in here, or done.
-    pub routed: Vec<(PartitionId, u64)>,
-    /// Which change of the session this is: for [`Session::changes`].
-    pub changes: u64,
-}
-
 /// So many references are loaded at once.
 const LOAD_MAX: usize = 128;
 
 impl Session {
     pub fn new(key: SessionKey, client_id: Text, publisher: u64, places: Arc<Places>, limits: Limits) -> Session {
         Session { key, client_id, publisher, places, limits, state: Mutex::default(), room: Notify::new() }
-    }
-
-    /// One that was kept. Nothing of the topics in `held` comes before [`Session::unhold`].
-    pub fn restore(self, snapshot: Snapshot, held: Vec<TopicId>) -> Session {
-        let mut state = State { is_persistent: true, held, ..State::default() };
-        state.subscriptions = snapshot.subscriptions.into_iter().collect();
-        state.received = snapshot.received.into_iter().collect();
-        state.last_packet_id = snapshot.last_packet_id;
-        state.routed = snapshot.routed;
-        for (packet_id, waiting, is_released) in snapshot.flights {
-            let order = state.order();
-            state.flights.insert(packet_id, Flight { order, what: Held::There(waiting), is_released });
-        }
-        for waiting in snapshot.waiting {
-            let reference = state.reference(&self.places, &waiting);
-            state.there.push_back(reference);
-        }
-        Session { state: Mutex::new(state), ..self }
     }
 
     // What it gets.
@@ -236,7 +206,7 @@ impl Session {
                 return false;
             }
         }
-        state.queue(delivery, &self.places, self.limits)
+        self.queue(&mut state, delivery)
     }
 
     /// A message of a topic that is held, as it is read again.
@@ -247,12 +217,12 @@ impl Session {
         if message.place.is_some_and(|place| !state.is_routed(place)) {
             return false;
         }
-        state.queue(delivery, &self.places, self.limits)
+        self.queue(&mut state, delivery)
     }
 
     /// What comes by another way than the router: retained messages, shared subscriptions, `$SYS`.
     pub fn push_delivery(&self, delivery: Delivery) -> bool {
-        self.state.lock().queue(delivery, &self.places, self.limits)
+        self.queue(&mut self.state.lock(), delivery)
     }
 
     /// A shared subscription's. None: no connection is there, and it is not this session's to keep.
@@ -261,7 +231,11 @@ impl Session {
         if state.attached.is_none() || state.is_over {
             return None;
         }
-        Some(state.queue(delivery, &self.places, self.limits))
+        Some(self.queue(&mut state, delivery))
+    }
+
+    fn queue(&self, state: &mut State, delivery: Delivery) -> bool {
+        state.queue(delivery, &self.places, self.limits)
     }
 
     /// Waits until more than what is published just now may wait here: for who has many to push. False: no connection is there.
@@ -316,6 +290,7 @@ impl Session {
             Some(Attached { connection, window: window.into(), waker: None, is_due: false, is_loading: false });
         state.is_persistent = is_persistent;
         state.changes += 1;
+        state.received_before = state.received.clone();
         let mut flights: Vec<_> = state.flights.iter().collect();
         flights.sort_by_key(|(_, flight)| flight.order);
         let resend = |(&packet_id, flight): (&PacketId, &Flight)| match flight.is_released {
@@ -339,26 +314,21 @@ impl Session {
         let here = std::mem::take(&mut state.here);
         state.here_bytes = 0;
         for delivery in here.into_iter().rev() {
-            if let Some(share) = delivery.share {
-                shares.push(share);
-            } else if let (Some(place), true) = (delivery.message.place, delivery.qos > QoS::AtMostOnce) {
-                let waiting = Waiting {
-                    place,
-                    qos: delivery.qos,
-                    retain: delivery.retain,
-                    subscription_ids: delivery.subscription_ids,
-                };
-                let reference = state.reference(&self.places, &waiting);
-                state.there.push_front(reference);
+            if let Some(waiting) = waits(&delivery).filter(|_| is_kept(&delivery)) {
+                match state.reference(&self.places, &waiting) {
+                    Some(reference) => state.there.push_front(reference),
+                    None => state.base = None,
+                }
             }
+            shares.extend(delivery.share);
         }
         shares.reverse();
         state.flights.retain(|_, flight| {
             let Held::Here(delivery) = &mut flight.what else { return true };
             match delivery.share.take() {
                 // What may have been received is finished with this client, or with nobody [MQTT-4.8.2-4, MQTT-4.8.2-5]; of QoS 1
-                // another may do better.
-                Some(share) if delivery.qos < QoS::ExactlyOnce => {
+                // another may do better, and what was not sent yet it may have.
+                Some(share) if delivery.qos < QoS::ExactlyOnce || !flight.is_own => {
                     shares.push(share);
                     false
                 }
@@ -387,7 +357,7 @@ impl Session {
     pub fn take(&self, connection: ConnectionId, waker: &Waker, messages_max: usize, now_ms: i64) -> Taken {
         let mut taken = Taken::default();
         let mut state = self.state.lock();
-        let State { attached, here, here_bytes, there, ids, flights, is_persistent, .. } = &mut *state;
+        let State { attached, here, here_bytes, there, ids, flights, is_persistent, base, .. } = &mut *state;
         let Some(attached) = attached.as_mut().filter(|attached| attached.connection == connection) else {
             return taken;
         };
@@ -396,13 +366,23 @@ impl Session {
         let window = attached.window;
         let mut flying = flights.len();
         let mut flights_new = 0;
+        let mut claimed = None;
         while taken.deliveries.len() < messages_max {
             let Some(next) = here.front() else { break };
             if next.qos > QoS::AtMostOnce && flying >= window && !next.message.is_expired(now_ms) {
                 break;
             }
+            // What is to be settled before it is sent is of one share at a time.
+            let claims = next.share.as_ref().filter(|_| next.qos == QoS::ExactlyOnce).map(|lease| lease.share);
+            if claims.is_some() && claimed.is_some_and(|claimed| Some(claimed) != claims) {
+                break;
+            }
+            claimed = claimed.or(claims);
             let Some(delivery) = here.pop_front() else { break };
             *here_bytes -= delivery_bytes(&delivery).min(*here_bytes);
+            if let Some(base) = base.as_mut().filter(|_| is_kept(&delivery)) {
+                base.left = base.left.saturating_sub(1);
+            }
             if delivery.message.is_expired(now_ms) {
                 taken.expired.extend(delivery.share);
                 continue;
@@ -410,21 +390,15 @@ impl Session {
             if delivery.qos > QoS::AtMostOnce {
                 flying += 1;
                 flights_new += 1;
-                taken.must_record |= *is_persistent && delivery.qos == QoS::ExactlyOnce;
+                taken.must_record |= (*is_persistent || delivery.share.is_some()) && delivery.qos == QoS::ExactlyOnce;
             }
             taken.deliveries.push((None, delivery));
         }
         self.room.notify_waiters();
         if here.is_empty() && taken.deliveries.is_empty() && !there.is_empty() && !attached.is_loading {
             attached.is_loading = true;
-            let places = &self.places;
-            let waiting = |reference: &Reference| Waiting {
-                place: places.place(*reference),
-                qos: reference.qos(),
-                retain: reference.retain(),
-                subscription_ids: ids.list(reference.ids()),
-            };
-            taken.load = there.iter().take(LOAD_MAX).map(waiting).collect();
+            let runs = there.iter().map(|reference| run(reference, &self.places, ids));
+            taken.load = runs.flat_map(Run::into_each).take(LOAD_MAX).collect();
         }
         if flights_new > 0 {
             state.changes += 1;
@@ -433,7 +407,8 @@ impl Session {
                 // There are fewer flights than identifiers.
                 *packet_id = state.free_packet_id();
                 if let Some(packet_id) = *packet_id {
-                    let flight = Flight { order, what: Held::Here(delivery.clone()), is_released: false };
+                    let is_own = delivery.share.is_none();
+                    let flight = Flight { order, what: Held::Here(delivery.clone()), is_released: false, is_own };
                     state.flights.insert(packet_id, flight);
                 }
             }
@@ -447,8 +422,11 @@ impl Session {
         let is_this = |attached: &&mut Attached| attached.connection == connection && attached.is_loading;
         let Some(attached) = state.attached.as_mut().filter(is_this) else { return };
         attached.is_loading = false;
-        let count = loaded.len().min(state.there.len());
-        state.there.drain(..count);
+        state.there.drop_front(loaded.len());
+        if loaded.iter().any(Option::is_none) {
+            // Gone from the middle.
+            state.base = None;
+        }
         self.room.notify_waiters();
         for delivery in loaded.into_iter().flatten() {
             state.here_bytes += delivery_bytes(&delivery);
@@ -496,19 +474,43 @@ impl Session {
         self.state.lock().received.insert(packet_id)
     }
 
-    /// How many wait for their PUBREL: with those that are under way they must not exceed our receive maximum.
+    /// How many of this connection wait for their PUBREL: with those that are under way they must not exceed our receive maximum,
+    /// which counts anew with each connection (4.9).
     pub fn receiving(&self) -> usize {
-        self.state.lock().received.len()
+        let state = self.state.lock();
+        state.received.len() - state.received_before.len()
     }
 
     /// PUBREL, or a publish that was refused. False: there is no such.
     pub fn end_receive(&self, packet_id: PacketId) -> bool {
-        self.state.lock().received.remove(&packet_id)
+        let mut state = self.state.lock();
+        state.received_before.remove(&packet_id);
+        let is_received = state.received.remove(&packet_id);
+        state.attempts.end(packet_id) | is_received
     }
 
-    /// Those that were received and not released. They have records of their own, and are no change of the session's.
+    /// Those that were received and not released, or may have been. They have records of their own, and are no change of the session's.
     pub fn received_ids(&self) -> BTreeSet<PacketId> {
-        self.state.lock().received.clone()
+        let state = self.state.lock();
+        state.received.iter().copied().chain(state.attempts.ids()).collect()
+    }
+
+    /// How a message is appended that is kept apart from its identifier.
+    pub fn attempt(&self, packet_id: PacketId, partition: PartitionId) -> Attempt {
+        self.state.lock().attempts.begin(packet_id, partition)
+    }
+
+    /// The log says that a message was to be appended so; whether it was is not known. The client sends it again.
+    pub fn doubt(&self, packet_id: PacketId, attempt: Attempt) {
+        let mut state = self.state.lock();
+        state.received.remove(&packet_id);
+        state.received_before.remove(&packet_id);
+        state.attempts.found(packet_id, attempt);
+    }
+
+    /// Calls `with` with the attempts.
+    pub(super) fn attempts<T>(&self, with: impl FnOnce(&mut Attempts) -> T) -> T {
+        with(&mut self.state.lock().attempts)
     }
 
     // Its subscriptions, and what is kept.
@@ -517,13 +519,23 @@ impl Session {
     pub fn subscribe(&self, filter: Text, subscribed: Subscribed) -> Option<Subscribed> {
         let mut state = self.state.lock();
         state.changes += 1;
+        if let Some(base) = &mut state.base {
+            base.filters.insert(filter.clone());
+        }
         state.subscriptions.insert(filter, subscribed)
     }
 
     pub fn unsubscribe(&self, filter: &Text) -> Option<Subscribed> {
         let mut state = self.state.lock();
         state.changes += 1;
+        if let Some(base) = &mut state.base {
+            base.filters.insert(filter.clone());
+        }
         state.subscriptions.remove(filter)
+    }
+
+    pub fn subscription(&self, filter: &Text) -> Option<Subscribed> {
+        self.state.lock().subscriptions.get(filter).copied()
     }
 
     pub fn subscriptions(&self) -> Vec<(Text, Subscribed)> {
@@ -551,14 +563,40 @@ impl Session {
         self.room.notify_waiters();
     }
 
+    /// Shared messages that were [taken](Session::take) are nobody else's from the next record on. False: they are not there any more.
+    pub fn own(&self, packet_ids: &[PacketId]) -> bool {
+        let mut state = self.state.lock();
+        if !packet_ids.iter().all(|packet_id| state.flights.contains_key(packet_id)) {
+            return false;
+        }
+        state.changes += 1;
+        let flights = state.flights.iter_mut().filter(|(packet_id, _)| packet_ids.contains(packet_id));
+        flights.for_each(|(_, flight)| flight.is_own = true);
+        true
+    }
+
+    /// They are others' after all, and were not sent. Returns their leases.
+    pub fn disown(&self, packet_ids: &[PacketId]) -> Vec<ShareLease> {
+        let mut state = self.state.lock();
+        state.changes += 1;
+        let mut leases = Vec::new();
+        state.flights.retain(|packet_id, flight| {
+            let share = Some(&flight.what).filter(|_| packet_ids.contains(packet_id)).and_then(Held::share);
+            leases.extend(share.cloned());
+            share.is_none()
+        });
+        leases
+    }
+
     /// The shared messages that it finishes itself, however long its client is away.
     pub fn shares_in_flight(&self) -> Vec<ShareLease> {
         let state = self.state.lock();
-        let share = |flight: &Flight| match &flight.what {
-            Held::Here(delivery) => delivery.share.clone(),
-            Held::There(_) => None,
-        };
-        state.flights.values().filter_map(share).collect()
+        state
+            .flights
+            .values()
+            .filter(|flight| flight.is_own)
+            .filter_map(|flight| flight.what.share().cloned())
+            .collect()
     }
 
     /// Whether [`Session::end`] was called.
@@ -575,64 +613,9 @@ impl Session {
         Tally {
             sessions: 1,
             messages: (state.here.len() + state.there.len() + state.flights.len()) as u64,
-            bytes: (state.here_bytes + state.there.len() * size_of::<Reference>()) as u64,
+            bytes: (state.here_bytes + state.there.bytes()) as u64,
             shared_subscriptions,
             dropped: std::mem::take(&mut state.dropped),
-        }
-    }
-
-    /// What to keep of it. `routed`: how far the router is in the partitions that its filters can match, read before this call.
-    /// Shared messages are the share's, not the session's, but for QoS 2 in flight.
-    pub fn snapshot(&self, routed: &[(PartitionId, u64)]) -> Snapshot {
-        let state = self.state.lock();
-        let mut positions: BTreeMap<PartitionId, u64> = state.routed.iter().copied().collect();
-        for &(partition, offset) in routed.iter().filter(|(partition, _)| !state.held.contains(&partition.topic)) {
-            let position = positions.entry(partition).or_default();
-            *position = offset.max(*position);
-        }
-        let mut flights: Vec<_> = state.flights.iter().collect();
-        flights.sort_by_key(|(_, flight)| flight.order);
-        let flights = flights
-            .into_iter()
-            .filter_map(|(packet_id, flight)| Some((*packet_id, flight.what.waiting()?, flight.is_released)));
-        let here = state.here.iter().filter(|delivery| delivery.share.is_none() && delivery.qos > QoS::AtMostOnce);
-        let here = here.filter_map(|delivery| Held::Here(delivery.clone()).waiting());
-        let there = state.there.iter().map(|reference| Waiting {
-            place: self.places.place(*reference),
-            qos: reference.qos(),
-            retain: reference.retain(),
-            subscription_ids: state.ids.list(reference.ids()),
-        });
-        Snapshot {
-            subscriptions: state.subscriptions.iter().map(|(filter, one)| (filter.clone(), *one)).collect(),
-            received: state.received.iter().copied().collect(),
-            flights: flights.collect(),
-            waiting: here.chain(there).collect(),
-            last_packet_id: state.last_packet_id,
-            routed: positions.into_iter().collect(),
-            changes: state.changes,
-        }
-    }
-}
-
-impl Held {
-    pub fn qos(&self) -> QoS {
-        match self {
-            Held::Here(delivery) => delivery.qos,
-            Held::There(waiting) => waiting.qos,
-        }
-    }
-
-    /// None: it lies nowhere.
-    fn waiting(&self) -> Option<Waiting> {
-        match self {
-            Held::There(waiting) => Some(waiting.clone()),
-            Held::Here(delivery) => Some(Waiting {
-                place: delivery.message.place?,
-                qos: delivery.qos,
-                retain: delivery.retain,
-                subscription_ids: delivery.subscription_ids.clone(),
-            }),
         }
     }
 }
@@ -645,18 +628,23 @@ impl State {
 
     /// Notes that a message was routed. False: it was before.
     fn is_routed(&mut self, place: Place) -> bool {
-        let next = place.offset + 1;
-        match self.routed.iter_mut().find(|(partition, _)| *partition == place.partition) {
-            Some((_, position)) if *position > place.offset => return false,
-            Some((_, position)) => *position = next,
-            None => self.routed.push((place.partition, next)),
+        let position = self.routed.entry(place.partition).or_default();
+        if *position > place.offset {
+            return false;
         }
+        *position = place.offset + 1;
         true
     }
 
-    fn reference(&mut self, places: &Places, waiting: &Waiting) -> Reference {
+    fn reference(&mut self, places: &Places, waiting: &Waiting) -> Option<Reference> {
         let ids = self.ids.index(&waiting.subscription_ids);
         places.reference(waiting.place, waiting.qos, waiting.retain, ids)
+    }
+
+    /// Behind what waits there. False: it cannot.
+    fn wait(&mut self, places: &Places, waiting: &Waiting) -> bool {
+        let reference = self.reference(places, waiting);
+        reference.map(|reference| self.there.push_back(reference)).is_some()
     }
 
     /// True: the connection should be woken.
@@ -677,14 +665,13 @@ impl State {
             self.dropped += u64::from(is_attached);
             return false;
         };
-        if self.there.len() >= limits.there_messages_max {
+        let Delivery { qos, retain, subscription_ids, .. } = delivery;
+        let waiting = Waiting { place, qos, retain, subscription_ids };
+        if self.there.len() >= limits.there_messages_max || !self.wait(places, &waiting) {
             self.dropped += 1;
             return false;
         }
-        let Delivery { qos, retain, subscription_ids, .. } = delivery;
-        let reference = self.reference(places, &Waiting { place, qos, retain, subscription_ids });
         self.changes += 1;
-        self.there.push_back(reference);
         self.is_to_be_woken()
     }
 
@@ -708,10 +695,7 @@ impl State {
     fn finish(&mut self, packet_id: PacketId) -> Result<Option<ShareLease>, Unfit> {
         let flight = self.flights.remove(&packet_id).ok_or(Unfit::Unknown)?;
         self.changes += 1;
-        Ok(match flight.what {
-            Held::Here(delivery) => delivery.share,
-            Held::There(_) => None,
-        })
+        Ok(flight.what.share().cloned())
     }
 }
 
