@@ -130,7 +130,8 @@ cases.shared = async topic => {
   const giver = await connect()
   await Promise.all(Array.from({ length: 150 }, (_, number) => giver.publishAsync(`${topic}/${number % 20}`, `${number}`, { qos: 1 })))
   await until('all of them', () => members.reduce((sum, member) => sum + member.got.length, 0) === 150)
-  assert.ok(members.every(member => member.got.length > 0))
+  // Of several gateways, one may take what there is.
+  if (addresses.length === 1) assert.ok(members.every(member => member.got.length > 0))
 }
 
 cases.no_local_and_unsubscribe = async topic => {
