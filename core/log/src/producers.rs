@@ -16,6 +16,16 @@ const SEQUENCES: u64 = 1 << 31;
 #[derive(Clone, Debug, Default)]
 pub struct Producers {
     by_id: HashMap<i64, ProducerEntry>,
+    /// Of producers that have nothing here: the first batch that was refused for want of room. What follows it must not be
+    /// appended before it, as an unknown producer's batches else may begin anywhere.
+    refused: HashMap<i64, Refused>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    epoch: i16,
+    sequence: i32,
+    time_ms: i64,
 }
 
 /// The last appends of one producer.
@@ -49,7 +59,15 @@ impl Producers {
         // Markers of a transaction carry an epoch but no sequence.
         let sequenced = producer.sequence >= 0;
         let known = self.by_id.get(&producer.id).filter(|entry| now_ms.saturating_sub(entry.last_time_ms) < expiry_ms);
-        let Some(entry) = known else { return Ok(Check::Append) };
+        let Some(entry) = known else {
+            let refused = self.refused.get(&producer.id);
+            let is_behind = refused.is_some_and(|refused| {
+                producer.epoch == refused.epoch
+                    && producer.sequence > refused.sequence
+                    && now_ms.saturating_sub(refused.time_ms) < expiry_ms
+            });
+            return if is_behind { Err(AppendError::SequenceGap) } else { Ok(Check::Append) };
+        };
         if producer.epoch < entry.epoch {
             return Err(AppendError::ProducerFenced);
         }
@@ -82,8 +100,23 @@ impl Producers {
         }
     }
 
+    /// A batch that might have been appended has found no room; it will be sent again.
+    pub fn refused(&mut self, producer: Producer, now_ms: i64) {
+        if producer.sequence < 0 || self.by_id.contains_key(&producer.id) {
+            return;
+        }
+        let refused = Refused { epoch: producer.epoch, sequence: producer.sequence, time_ms: now_ms };
+        let known = self.refused.entry(producer.id).or_insert(refused);
+        let is_earlier =
+            refused.epoch > known.epoch || refused.epoch == known.epoch && refused.sequence < known.sequence;
+        if is_earlier {
+            *known = refused;
+        }
+    }
+
     /// Remembers an appended batch.
     pub fn appended(&mut self, producer: Producer, header: &BatchHeader) {
+        self.refused.remove(&producer.id);
         let entry = self.by_id.entry(producer.id).or_insert_with(|| ProducerEntry {
             epoch: producer.epoch,
             batches: Vec::new(),
@@ -111,6 +144,7 @@ impl Producers {
     /// Forgets those that have not appended since `before_ms`, but for those to be kept.
     pub fn expire(&mut self, before_ms: i64, keep: impl Fn(i64) -> bool) {
         self.by_id.retain(|id, entry| entry.last_time_ms > before_ms || keep(*id));
+        self.refused.retain(|_, refused| refused.time_ms > before_ms);
     }
 
     pub fn get(&self, id: i64) -> Option<&ProducerEntry> {
@@ -133,7 +167,7 @@ impl Producers {
     }
 
     pub fn from_entries(entries: Vec<(i64, ProducerEntry)>) -> Producers {
-        Producers { by_id: entries.into_iter().collect() }
+        Producers { by_id: entries.into_iter().collect(), ..Producers::default() }
     }
 
     /// For an operator, by id; without those that an RPC client made up for batches that have none. Where transactions
@@ -213,6 +247,23 @@ mod tests {
         assert_eq!(log.append(0, i32::MAX, 3), Ok((2, true)));
         assert_eq!(log.append(0, 2, 1), Ok((5, false)));
         assert_eq!(log.append(0, i32::MAX - 3, 1), Err(AppendError::SequenceForgotten));
+    }
+
+    #[test]
+    fn what_follows_a_refused_batch_is_not_appended_before_it() {
+        let mut log = Log(Producers::default(), 0);
+        for sequence in [0, 1] {
+            log.0.refused(Producer { id: 7, epoch: 0, sequence }, 0);
+        }
+        assert_eq!(log.append(0, 2, 1), Err(AppendError::SequenceGap));
+        assert_eq!(log.append(0, 1, 1), Err(AppendError::SequenceGap));
+        assert_eq!(log.append_at(0, 2, 1, EXPIRY_MS), Ok((0, false)), "it does not come any more");
+        let mut log = Log(Producers::default(), 0);
+        log.0.refused(Producer { id: 7, epoch: 0, sequence: 0 }, 0);
+        assert_eq!(log.append(0, 0, 1), Ok((0, false)));
+        assert_eq!(log.append(0, 1, 1), Ok((1, false)));
+        log.0.refused(Producer { id: 7, epoch: 0, sequence: 2 }, 0);
+        assert_eq!(log.append(0, 3, 1), Err(AppendError::SequenceGap), "as of any known producer");
     }
 
     #[test]

@@ -51,6 +51,11 @@ impl FaultyDisk {
         plan.fail.insert((operation, at), kind);
     }
 
+    /// Nothing that was to fail fails any more.
+    pub fn mend(&self) {
+        self.plan.lock().fail.clear();
+    }
+
     /// The power goes out in the n-th changing operation from now on (1: the next): a write then is one of the unsynced
     /// changes, a sync has not happened; everything after fails.
     pub fn crash_in(&self, n: u64) {

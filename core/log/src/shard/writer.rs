@@ -233,11 +233,15 @@ impl Writer {
         answer: Answer<Result<Appended, AppendError>>,
     ) -> Result<(), (Answer<Result<Appended, AppendError>>, AppendError)> {
         let length = (BATCH_ENTRY_BYTES + batch.payload.len()) as u64;
-        if let Err(refusal) = self.make_room(length, RESERVE_BYTES) {
-            return Err((answer, refusal.into()));
-        }
+        let room = self.make_room(length, RESERVE_BYTES);
         let now_ms = self.inner.clock.now_ms();
         let header = &mut batch.header;
+        if let Err(refusal) = room {
+            if let Some(producer) = header.producer {
+                partition.producers.lock().refused(producer, now_ms);
+            }
+            return Err((answer, refusal.into()));
+        }
         if let Some(producer) = header.producer {
             let open = match self.check_fence(producer.id, producer.epoch, partition.id) {
                 Ok(open) => open,
@@ -674,9 +678,12 @@ impl Writer {
         }
         self.undo_transactions();
         for staged in &self.group.staged {
-            if let Staged::Batch { partition, .. } = staged {
+            if let Staged::Batch { partition, batch, .. } = staged {
                 let end = partition.lock().end;
                 partition.next.store(end, Ordering::Relaxed);
+                if let Some(producer) = batch.header.producer {
+                    partition.producers.lock().refused(producer, batch.header.append_time_ms);
+                }
             }
         }
         Ok(())

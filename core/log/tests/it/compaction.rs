@@ -378,7 +378,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
-fn runs(usual: u64) -> u64 {
+pub fn runs(usual: u64) -> u64 {
     let factor = std::env::var("POLYMQ_CRASH_RUNS").ok().and_then(|runs| runs.parse().ok());
     usual * factor.unwrap_or(1)
 }

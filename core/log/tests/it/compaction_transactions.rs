@@ -12,7 +12,7 @@ use crate::common::*;
 use crate::compaction::{KEYED, Keyed, Record, keyed_batch, records};
 use crate::model::Random;
 
-fn setup(seed: u64) -> Setup {
+pub fn setup(seed: u64) -> Setup {
     let compaction = Compaction { tombstone_retention_ms: 0, lag_ms_min: 0, lag_ms_max: None, dirty_ppm_min: 0 };
     let settings = TopicSettings { compaction: Some(compaction), ..settings(Durability::Fsync) };
     let mut config = config();
@@ -26,7 +26,7 @@ fn setup(seed: u64) -> Setup {
 
 /// What a committed reader makes of the partition: the batches of aborted transactions left out by the list that came with
 /// each answer, as it is known up to their markers. Returns the records, and the markers that are left.
-async fn read_committed(engine: &Engine) -> (BTreeMap<u64, Record>, usize) {
+pub async fn read_committed(engine: &Engine) -> (BTreeMap<u64, Record>, usize) {
     let bounds = fetch_bounds(engine, partition(0)).await.unwrap();
     let (mut offset, mut found, mut markers) = (bounds.start_offset, BTreeMap::new(), 0);
     while offset < bounds.stable_offset {

@@ -63,6 +63,23 @@ async fn a_full_disk_refuses_and_recovers() {
 }
 
 #[tokio::test]
+async fn a_new_producer_s_second_batch_does_not_pass_its_first() {
+    let disk = FaultyDisk::default();
+    let engine = open(&disk, false);
+    disk.disk.set_capacity(Some(100 << 10));
+    assert_eq!(fill(&engine).await.0, AppendError::DiskFull);
+    let mut first = batch(1, vec![1; 1000]);
+    first.header.producer = Some(codec_record::Producer { id: 7, epoch: 0, sequence: 0 });
+    // There is room for this one, but not for the one before it.
+    assert_eq!(append(&engine, partition(0), first.clone()).await, Err(AppendError::DiskFull));
+    assert_eq!(append(&engine, partition(0), from_producer(7, 0, 1, 1)).await, Err(AppendError::SequenceGap));
+    disk.disk.set_capacity(None);
+    append(&engine, partition(0), first).await.unwrap();
+    append(&engine, partition(0), from_producer(7, 0, 1, 1)).await.unwrap();
+    engine.stop();
+}
+
+#[tokio::test]
 async fn what_a_full_disk_refused_never_comes() {
     for seed in 0..40 {
         let mut random = Random(seed);

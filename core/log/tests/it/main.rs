@@ -2,6 +2,7 @@
 
 mod common;
 mod compaction;
+mod compaction_crashes;
 mod compaction_transactions;
 mod crash;
 mod faults;

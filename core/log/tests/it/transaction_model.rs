@@ -1,4 +1,5 @@
-//! Transactions of several producers over partitions and shards, against a model, with restarts and power cuts.
+//! Transactions of several producers over partitions and shards, against a model, with restarts, power cuts and disks that
+//! get full.
 //!
 //! The model coordinates as a gateway would: it decides how a transaction ends, keeps the decision (which survives
 //! everything), and asks for the end until it is answered. After each recovery, once what was decided is ended:
@@ -6,10 +7,11 @@
 //! a group has the cursors that were committed, and never an aborted one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use codec_record::BatchFlags;
-use core_log::disk::{FaultyDisk, MemoryDisk};
+use core_log::disk::{FaultyDisk, MemoryDisk, Operation};
 use core_log::{Config, Engine};
 use core_rpc::*;
 
@@ -35,6 +37,8 @@ struct Model {
     /// Transactions by number.
     transactions: Vec<Transaction>,
     number_last: u64,
+    /// Batches for which there was no room.
+    refused_count: u64,
 }
 
 #[derive(Default)]
@@ -132,10 +136,14 @@ impl Model {
                     refused.insert(partition);
                     goes_on = false;
                 }
+                // It must never come. The producer sends the next with its sequence.
+                Err(AppendError::DiskFull) => {
+                    self.refused(producer, partition, number, &mut refused);
+                }
                 // The one before it was refused: there was no next pack for it. This one was smaller and had room, but
                 // must not be kept without the other: it must never come.
                 Err(AppendError::SequenceGap) if refused.contains(&partition) => {
-                    self.sent.remove(&number);
+                    self.refused(producer, partition, number, &mut refused);
                 }
                 // The end came before it: it must never come.
                 Err(AppendError::ProducerFenced) if ended.is_some() => {
@@ -150,12 +158,24 @@ impl Model {
         }
     }
 
+    /// A batch was refused. None behind it in the same request can have been kept, so that the sequence goes back by each.
+    fn refused(&mut self, producer: usize, partition: u32, number: u64, refused: &mut BTreeSet<u32>) {
+        self.sent.remove(&number);
+        *self.producers[producer].sequences.entry(partition).or_default() -= 1;
+        refused.insert(partition);
+        self.refused_count += 1;
+    }
+
     async fn append_plain(&mut self, engine: &Engine, random: &mut Random) -> bool {
         let (partition, number) = (random.below(u64::from(PARTITIONS)) as u32, self.next_number());
         self.sent.insert(number, Sent { partition, transaction: None, is_answered: false });
         match append(engine, partition_id(partition), batch(1, number.to_le_bytes().to_vec())).await {
             Ok(_) => {
                 self.sent.get_mut(&number).unwrap().is_answered = true;
+                true
+            }
+            Err(AppendError::DiskFull) => {
+                self.sent.remove(&number);
                 true
             }
             Err(_) => false,
@@ -173,7 +193,10 @@ impl Model {
         let late = append(engine, partition, transactional(id, epoch, random.below(3) as i32, vec![0; 8])).await;
         let pending = commit_pending(engine, &group_of(producer), (id, epoch), partition, 1).await;
         match (late, pending) {
-            (Err(AppendError::ProducerFenced), Err(CursorError::ProducerFenced)) => true,
+            (
+                Err(AppendError::ProducerFenced | AppendError::DiskFull),
+                Err(CursorError::ProducerFenced | CursorError::DiskFull),
+            ) => true,
             (Err(AppendError::StorageFailed | AppendError::Unavailable), _) => false,
             (_, Err(CursorError::StorageFailed | CursorError::Unavailable)) => false,
             other => panic!("{other:?}"),
@@ -189,6 +212,10 @@ impl Model {
         match commit_pending(engine, &group_of(producer), of, partition_id(partition), offset).await {
             Ok(()) => {
                 (*answered, *tried) = (Some(offset), Vec::new());
+                true
+            }
+            Err(CursorError::DiskFull) => {
+                tried.pop();
                 true
             }
             Err(CursorError::StorageFailed | CursorError::Unavailable) => false,
@@ -227,7 +254,7 @@ impl Model {
         let Some(end) = self.producers[producer].ended.clone() else { return true };
         match engine.transaction_end(end).await {
             Ok(ended) => assert_eq!(ended, []),
-            Err(TransactionError::Outdated | TransactionError::ProducerFenced) => {}
+            Err(TransactionError::Outdated | TransactionError::ProducerFenced | TransactionError::DiskFull) => {}
             Err(TransactionError::StorageFailed | TransactionError::Unavailable) => return false,
             Err(error) => panic!("{error}"),
         }
@@ -237,6 +264,8 @@ impl Model {
     fn ended(&mut self, producer: usize, bump: i16, answer: Result<Vec<PartitionId>, TransactionError>) -> bool {
         match answer {
             Ok(_) => {}
+            // It is asked for again.
+            Err(TransactionError::DiskFull) => return true,
             Err(TransactionError::StorageFailed | TransactionError::Unavailable) => return false,
             Err(error) => panic!("{error}"),
         }
@@ -282,9 +311,16 @@ impl Model {
             if decided {
                 let (bump, asked) = self.ask_end(engine, producer, &mut random);
                 let answer = asked.await;
-                assert!(self.ended(producer, bump, answer.clone()), "{answer:?}");
+                assert!(answer.is_ok(), "{answer:?}");
+                self.ended(producer, bump, answer);
             }
         }
+    }
+
+    /// How many transactions are decided and not known to be ended.
+    fn ends_open(&self) -> usize {
+        let current = self.producers.iter().filter_map(|producer| producer.current);
+        current.filter(|at| self.transactions[*at].outcome.is_some()).count()
     }
 
     /// Compares what readers see. `settled`: what was decided has ended; else a committed transaction may be seen in part.
@@ -470,4 +506,53 @@ async fn restarts_over_several_shards() {
             engine.stop();
         }
     }
+}
+
+/// Until there is room again what was refused is refused whole: no batch of it, no cursor, no half of an end.
+#[tokio::test]
+async fn a_full_disk_refuses_and_nothing_of_it_comes() {
+    let (mut refused, mut ends_refused, mut shards_failed) = (0, 0, 0);
+    for seed in 0..runs(60) {
+        let mut random = Random(seed);
+        let mut model = Model::default();
+        let disk = MemoryDisk::new();
+        let shards = 1 + seed as u32 % 2;
+        for _ in 0..3 {
+            let faulty = FaultyDisk::over(disk.clone());
+            let engine = setup(shards, seed, seed.is_multiple_of(3)).open(Arc::new(faulty.clone())).unwrap();
+            let mut goes_on = true;
+            for _ in 0..3 {
+                disk.set_capacity(Some(disk.used_bytes() + random.below(40 << 10)));
+                // As on a file system that copies on write, where blocks that are there can find no room either.
+                if random.below(3) == 0 {
+                    faulty.fail(Operation::Write, 1 + random.below(30), ErrorKind::StorageFull);
+                }
+                for _ in 0..50 {
+                    goes_on = goes_on && model.step(&engine, &mut random).await;
+                }
+                disk.set_capacity(None);
+                faulty.mend();
+                if !goes_on {
+                    break;
+                }
+                ends_refused += model.ends_open();
+                model.end_decided(&engine).await;
+                model.check(&engine, true).await;
+            }
+            if !goes_on {
+                shards_failed += 1;
+                model.crashed();
+            }
+            engine.stop();
+            drop(engine);
+            let engine = setup(shards, seed, false).open(Arc::new(disk.clone())).unwrap();
+            model.check(&engine, false).await;
+            model.end_decided(&engine).await;
+            model.check(&engine, true).await;
+            engine.stop();
+        }
+        refused += model.refused_count;
+    }
+    println!("{refused} batches and {ends_refused} ends refused, {shards_failed} shards failed");
+    assert!(refused > 100 && ends_refused > 20, "{refused} {ends_refused}");
 }
