@@ -12,7 +12,7 @@ use codec_kafka::messages::fetch::{
     PartitionData,
 };
 use codec_kafka::{RecordChunks, Uuid};
-use core_rpc::{Core, FetchError, Fetched, Isolation, PartitionId};
+use core_rpc::{Bounds, Core, Fetched, Isolation, PartitionId};
 
 use super::{Context, Throttled, throttle_time_ms};
 use crate::errors::ErrorCode;
@@ -59,18 +59,55 @@ async fn fetch<C: Core>(gateway: &Gateway<C>, context: &Context, mut request: Fe
         Err(error) => return failed(error.into()),
     };
     let places = read(gateway, context, &request, &fetching.wanted, isolation).await;
-    let told: Vec<Told> = places.iter().map(told).collect();
-    let topics: Vec<TopicKey> = fetching.wanted.iter().map(|wanted| wanted.topic.clone()).collect();
-    let finished = match gateway.fetch_sessions.finish(fetching, &told, now_ms()) {
+    let told: Vec<Told> = places.iter().map(Place::told).collect();
+    let finished = match gateway.fetch_sessions.finish(&fetching, &told, now_ms()) {
         Ok(finished) => finished,
         Err(error) => return failed(error.into()),
     };
     let is_sent = |index: usize| finished.sent.as_ref().is_none_or(|sent| sent[index]);
-    let places = topics.into_iter().zip(places).enumerate().filter(|(index, _)| is_sent(*index));
-    FetchResponse {
-        session_id: finished.session_id,
-        responses: by_topic(places.map(|(_, place)| place)),
-        ..Default::default()
+    let places = fetching.wanted.iter().zip(places).enumerate().filter(|(index, _)| is_sent(*index));
+    let places = places.map(|(_, (wanted, place))| (&wanted.topic, place.data(wanted.partition, isolation)));
+    FetchResponse { session_id: finished.session_id, responses: by_topic(places), ..Default::default() }
+}
+
+/// What is told of a partition, if it is told of at all: of thousands that a session has, it mostly is of few.
+enum Place {
+    /// There is nothing to read.
+    Nothing(Bounds),
+    Data(Box<PartitionData>),
+}
+
+impl Place {
+    fn refused(partition: i32, code: ErrorCode) -> Place {
+        Place::Data(Box::new(PartitionData { error_code: code.code(), ..empty(partition) }))
+    }
+
+    fn told(&self) -> Told {
+        match self {
+            Place::Nothing(bounds) => Told {
+                high_watermark: bounds.end_offset as i64,
+                last_stable_offset: bounds.stable_offset as i64,
+                log_start_offset: bounds.start_offset as i64,
+                has_records: false,
+                is_error: false,
+            },
+            Place::Data(data) => Told {
+                high_watermark: data.high_watermark,
+                last_stable_offset: data.last_stable_offset,
+                log_start_offset: data.log_start_offset,
+                has_records: data.records.as_ref().is_some_and(|records| !records.0.is_empty()),
+                is_error: data.error_code != 0 || data.diverging_epoch != EpochEndOffset::default(),
+            },
+        }
+    }
+
+    fn data(self, partition: i32, isolation: Isolation) -> PartitionData {
+        match self {
+            Place::Nothing(bounds) => {
+                fetched_data(partition, Fetched { bounds, batches: Vec::new(), aborted: Vec::new() }, isolation)
+            }
+            Place::Data(data) => *data,
+        }
     }
 }
 
@@ -109,14 +146,13 @@ async fn read<C: Core>(
     request: &FetchRequest,
     wanted: &[Wanted],
     isolation: Isolation,
-) -> Vec<PartitionData> {
+) -> Vec<Place> {
     let is_follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
-    let mut places: Vec<PartitionData> = wanted.iter().map(|wanted| empty(wanted.partition)).collect();
+    let mut places: Vec<Place> = Vec::with_capacity(wanted.len());
     let mut partitions = Vec::with_capacity(wanted.len());
-    let mut indexes = Vec::with_capacity(wanted.len());
     let mut refused = false;
     let mut found: Option<(&TopicKey, Result<Arc<Topic>, ErrorCode>)> = None;
-    for (index, wanted) in wanted.iter().enumerate() {
+    for wanted in wanted {
         // Partitions of one topic usually follow each other.
         if found.as_ref().is_none_or(|(key, _)| *key != &wanted.topic) {
             found = Some((&wanted.topic, topic(gateway, context, &wanted.topic)));
@@ -127,19 +163,19 @@ async fn read<C: Core>(
             Some((_, Err(code))) => Err(*code),
             None => Err(ErrorCode::UnknownTopicOrPartition),
         };
-        let place = &mut places[index];
         match checked {
             Ok(_) if wanted.last_fetched_epoch > LEADER_EPOCH => {
                 // There never was such an epoch: what the client has of it, it must forget.
-                place.diverging_epoch = EpochEndOffset { epoch: LEADER_EPOCH, end_offset: wanted.fetch_offset };
+                let diverging_epoch = EpochEndOffset { epoch: LEADER_EPOCH, end_offset: wanted.fetch_offset };
+                places.push(Place::Data(Box::new(PartitionData { diverging_epoch, ..empty(wanted.partition) })));
                 refused = true;
             }
             Ok(partition) => {
-                partitions.push(partition);
-                indexes.push(index);
+                partitions.push((places.len(), partition));
+                places.push(Place::Nothing(Bounds::default()));
             }
             Err(code) => {
-                place.error_code = code.code();
+                places.push(Place::refused(wanted.partition, code));
                 refused = true;
             }
         }
@@ -147,6 +183,7 @@ async fn read<C: Core>(
     if partitions.is_empty() {
         return places;
     }
+    let (indexes, partitions): (Vec<usize>, Vec<_>) = partitions.into_iter().unzip();
     let fetch = core_rpc::FetchRequest {
         partitions,
         bytes_min: request.min_bytes.max(0) as u32,
@@ -157,10 +194,12 @@ async fn read<C: Core>(
     };
     let answers = gateway.core.fetch(fetch).await;
     for (index, answer) in indexes.into_iter().zip(answers) {
-        match answer {
-            Ok(fetched) => fill_fetched(&mut places[index], fetched, isolation),
-            Err(error) => fill_error(&mut places[index], &error),
-        }
+        let partition = wanted[index].partition;
+        places[index] = match answer {
+            Ok(fetched) if fetched.batches.is_empty() => Place::Nothing(fetched.bounds),
+            Ok(fetched) => Place::Data(Box::new(fetched_data(partition, fetched, isolation))),
+            Err(error) => Place::refused(partition, ErrorCode::from(&error)),
+        };
     }
     places
 }
@@ -172,23 +211,13 @@ fn topic<C: Core>(gateway: &Gateway<C>, context: &Context, key: &TopicKey) -> Re
     }
 }
 
-fn told(place: &PartitionData) -> Told {
-    Told {
-        high_watermark: place.high_watermark,
-        last_stable_offset: place.last_stable_offset,
-        log_start_offset: place.log_start_offset,
-        has_records: place.records.as_ref().is_some_and(|records| !records.0.is_empty()),
-        is_error: place.error_code != 0 || place.diverging_epoch != EpochEndOffset::default(),
-    }
-}
-
 /// Puts partitions of one topic that follow each other together.
-fn by_topic(places: impl Iterator<Item = (TopicKey, PartitionData)>) -> Vec<FetchableTopicResponse> {
+fn by_topic<'a>(places: impl Iterator<Item = (&'a TopicKey, PartitionData)>) -> Vec<FetchableTopicResponse> {
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
-    let mut last: Option<TopicKey> = None;
+    let mut last: Option<&TopicKey> = None;
     for (key, place) in places {
-        if last.as_ref() != Some(&key) {
-            let (topic, topic_id) = match &key {
+        if last != Some(key) {
+            let (topic, topic_id) = match key {
                 TopicKey::Name(name) => (name.to_string(), Uuid::ZERO),
                 TopicKey::Id(id) => (String::new(), *id),
             };
@@ -220,25 +249,23 @@ fn empty(partition_index: i32) -> PartitionData {
     }
 }
 
-fn fill_fetched(place: &mut PartitionData, fetched: Fetched, isolation: Isolation) {
-    match fetched::records(fetched.batches) {
-        Ok(records) => place.records = Some(records),
-        Err(code) => {
-            place.error_code = code.code();
-            return;
-        }
-    }
-    place.high_watermark = fetched.bounds.end_offset as i64;
-    place.last_stable_offset = fetched.bounds.stable_offset as i64;
-    place.log_start_offset = fetched.bounds.start_offset as i64;
+fn fetched_data(partition: i32, fetched: Fetched, isolation: Isolation) -> PartitionData {
+    let records = match fetched::records(fetched.batches) {
+        Ok(records) => records,
+        Err(code) => return PartitionData { error_code: code.code(), ..empty(partition) },
+    };
     let aborted = |aborted: core_rpc::AbortedTransaction| AbortedTransaction {
         producer_id: aborted.producer_id,
         first_offset: aborted.first_offset as i64,
     };
-    place.aborted_transactions =
-        (isolation == Isolation::Committed).then(|| fetched.aborted.into_iter().map(aborted).collect());
-}
-
-fn fill_error(place: &mut PartitionData, error: &FetchError) {
-    place.error_code = ErrorCode::from(error).code();
+    PartitionData {
+        partition_index: partition,
+        high_watermark: fetched.bounds.end_offset as i64,
+        last_stable_offset: fetched.bounds.stable_offset as i64,
+        log_start_offset: fetched.bounds.start_offset as i64,
+        aborted_transactions: (isolation == Isolation::Committed)
+            .then(|| fetched.aborted.into_iter().map(aborted).collect()),
+        records: Some(records),
+        ..Default::default()
+    }
 }

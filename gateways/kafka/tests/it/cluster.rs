@@ -128,3 +128,15 @@ async fn a_gateway_that_is_started_again_where_it_was_waits_for_nothing() {
     again.stop().await;
     other.stop().await;
 }
+
+#[tokio::test]
+async fn clients_are_told_the_rack() {
+    let config = Config { rack: Some("zone-b".into()), ..config() };
+    let gateway = start(MemoryCore::default(), config).await.unwrap();
+    let mut client = Client::connect(gateway.address()).await;
+    let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+    assert_eq!(client.ask(9, &request).await.brokers[0].rack.as_deref(), Some("zone-b"));
+    let request = DescribeClusterRequest { endpoint_type: 1, ..Default::default() };
+    assert_eq!(client.ask(1, &request).await.brokers[0].rack.as_deref(), Some("zone-b"));
+    gateway.stop().await;
+}

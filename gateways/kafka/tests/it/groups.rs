@@ -29,7 +29,7 @@ const ILLEGAL_GENERATION: i16 = 22;
 const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
 const INVALID_GROUP_ID: i16 = 24;
 const UNKNOWN_MEMBER_ID: i16 = 25;
-const REBALANCE_IN_PROGRESS: i16 = 27;
+pub const REBALANCE_IN_PROGRESS: i16 = 27;
 const INVALID_COMMIT_OFFSET_SIZE: i16 = 28;
 const INVALID_REQUEST: i16 = 42;
 const NON_EMPTY_GROUP: i16 = 68;
@@ -58,7 +58,7 @@ async fn gateway(core: &LocalCore) -> Handle {
     start(core.clone(), Config { listen, groups, ..Config::default() }).await.expect("the gateway starts")
 }
 
-fn join_request(group: &str, member_id: &str) -> JoinGroupRequest {
+pub fn join_request(group: &str, member_id: &str) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: group.into(),
         session_timeout_ms: 30_000,
@@ -74,7 +74,7 @@ fn join_request(group: &str, member_id: &str) -> JoinGroupRequest {
     }
 }
 
-fn sync_request(group: &str, joined: &JoinGroupResponse, version: i16) -> SyncGroupRequest {
+pub fn sync_request(group: &str, joined: &JoinGroupResponse, version: i16) -> SyncGroupRequest {
     let assign = |id: &String| SyncGroupRequestAssignment { member_id: id.clone(), assignment: id.clone().into() };
     SyncGroupRequest {
         group_id: group.into(),
@@ -88,7 +88,7 @@ fn sync_request(group: &str, joined: &JoinGroupResponse, version: i16) -> SyncGr
 }
 
 /// Joins, with the second try that newer versions ask for.
-async fn join(client: &mut Client, version: i16, group: &str) -> JoinGroupResponse {
+pub async fn join(client: &mut Client, version: i16, group: &str) -> JoinGroupResponse {
     let mut joined = client.ask(version, &join_request(group, "")).await;
     if version >= 4 {
         assert_eq!(joined.error_code, MEMBER_ID_REQUIRED);
@@ -98,7 +98,7 @@ async fn join(client: &mut Client, version: i16, group: &str) -> JoinGroupRespon
     joined
 }
 
-fn heartbeat(group: &str, joined: &JoinGroupResponse) -> HeartbeatRequest {
+pub fn heartbeat(group: &str, joined: &JoinGroupResponse) -> HeartbeatRequest {
     HeartbeatRequest {
         group_id: group.into(),
         generation_id: joined.generation_id,
@@ -107,7 +107,12 @@ fn heartbeat(group: &str, joined: &JoinGroupResponse) -> HeartbeatRequest {
     }
 }
 
-fn commit_request(group: &str, joined: Option<&JoinGroupResponse>, topic: &str, offset: i64) -> OffsetCommitRequest {
+pub fn commit_request(
+    group: &str,
+    joined: Option<&JoinGroupResponse>,
+    topic: &str,
+    offset: i64,
+) -> OffsetCommitRequest {
     OffsetCommitRequest {
         group_id: group.into(),
         generation_id_or_member_epoch: joined.map_or(-1, |joined| joined.generation_id),

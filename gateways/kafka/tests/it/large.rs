@@ -1,9 +1,11 @@
-//! What costs by the number of things: a group of many members, a fetch session of ten thousand partitions. On the real core;
-//! `--nocapture` shows the times; `POLYMQ_TEST_MEMBERS=1000` makes the group a large one.
+//! What costs by the number of things: groups of many members, a fetch session of ten thousand partitions. On the real core;
+//! `--nocapture` shows the times; `POLYMQ_TEST_MEMBERS=1000` makes the groups large ones.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::groups::{REBALANCE_IN_PROGRESS, heartbeat, join, join_request, sync_request};
 use crate::support::client::Client;
 use crate::support::*;
 use codec_kafka::messages::consumer_group_heartbeat::TopicPartitions;
@@ -16,7 +18,8 @@ use kafka_gateway::{Config, Handle, start};
 async fn gateway_in(directory: &tempfile::TempDir) -> (LocalCore, Handle, Client) {
     let core = LocalCore::open_directory(core_log::Config::default(), directory.path(), Default::default()).unwrap();
     // Nobody is to be late because the machine is.
-    let groups = GroupConfig { consumer_session_timeout_ms: 600_000, ..GroupConfig::default() };
+    let groups =
+        GroupConfig { consumer_session_timeout_ms: 600_000, initial_rebalance_delay_ms: 100, ..GroupConfig::default() };
     let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), groups, ..Config::default() };
     let gateway = start(core.clone(), config).await.unwrap();
     let client = Client::connect(gateway.address()).await;
@@ -43,11 +46,74 @@ impl Member {
     }
 }
 
+fn members_wanted() -> usize {
+    std::env::var("POLYMQ_TEST_MEMBERS").ok().and_then(|number| number.parse().ok()).unwrap_or(100)
+}
+
+/// A member of the classic protocol: joins as often as it must, until all are in one generation. Returns that.
+async fn classic_member(
+    address: SocketAddr,
+    all: usize,
+    mut done: tokio::sync::watch::Receiver<bool>,
+    tell: Arc<tokio::sync::watch::Sender<bool>>,
+) -> (i32, String) {
+    let mut client = Client::connect(address).await;
+    let mut joined = join(&mut client, 9, "classic").await;
+    loop {
+        let synced = client.ask(5, &sync_request("classic", &joined, 5)).await;
+        if synced.error_code == 0 {
+            assert_eq!(&synced.assignment[..], joined.member_id.as_bytes(), "each gets its own");
+            if joined.members.len() == all {
+                tell.send_replace(true);
+            }
+            let settled = loop {
+                if *done.borrow_and_update() {
+                    break true;
+                }
+                if client.ask(4, &heartbeat("classic", &joined)).await.error_code != 0 {
+                    break false;
+                }
+                let _ = tokio::time::timeout(Duration::from_millis(200), done.changed()).await;
+            };
+            // The leader's answer is there before that of others, who may be behind.
+            if settled && client.ask(4, &heartbeat("classic", &joined)).await.error_code == 0 {
+                return (joined.generation_id, joined.member_id);
+            }
+        } else {
+            assert_eq!(synced.error_code, REBALANCE_IN_PROGRESS);
+        }
+        joined = client.ask(9, &join_request("classic", &joined.member_id)).await;
+        assert_eq!(joined.error_code, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_classic_group_of_many_members_settles() {
+    let all = members_wanted();
+    let directory = tempfile::tempdir().unwrap();
+    let (core, gateway, mut client) = gateway_in(&directory).await;
+    create(&mut client, "t", 1, &[]).await;
+    let began = Instant::now();
+    let (tell, done) = tokio::sync::watch::channel(false);
+    let tell = Arc::new(tell);
+    let members: Vec<_> =
+        (0..all).map(|_| tokio::spawn(classic_member(gateway.address(), all, done.clone(), tell.clone()))).collect();
+    let mut found = Vec::with_capacity(all);
+    for member in members {
+        found.push(member.await.unwrap());
+    }
+    println!("{all} members of a classic group: all in generation {} after {:?}", found[0].0, began.elapsed());
+    assert!(found.iter().all(|(generation, _)| *generation == found[0].0));
+    let names: std::collections::HashSet<String> = found.into_iter().map(|(_, name)| name).collect();
+    assert_eq!(names.len(), all);
+    gateway.stop().await;
+    core.stop();
+}
+
 /// A group is one record, which each change writes anew.
 #[tokio::test]
 async fn a_group_of_many_members_settles() {
-    let members_wanted =
-        std::env::var("POLYMQ_TEST_MEMBERS").ok().and_then(|number| number.parse().ok()).unwrap_or(100);
+    let members_wanted = members_wanted();
     let directory = tempfile::tempdir().unwrap();
     let (core, gateway, mut client) = gateway_in(&directory).await;
     create(&mut client, "t", members_wanted as i32, &[]).await;

@@ -5,6 +5,7 @@ mod cluster;
 mod consumer_groups;
 mod documentation;
 mod dynamic_configs;
+mod full_disk;
 mod groups;
 mod large;
 mod quotas;

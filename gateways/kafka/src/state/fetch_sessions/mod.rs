@@ -156,19 +156,19 @@ impl FetchSessions {
     }
 
     /// Finds out what is sent, once all has been read. `told` has an element for each of `fetching.wanted`.
-    pub fn finish(&self, fetching: Fetching, told: &[Told], now_ms: i64) -> Result<Finished, SessionError> {
-        match fetching.kind {
+    pub fn finish(&self, fetching: &Fetching, told: &[Told], now_ms: i64) -> Result<Finished, SessionError> {
+        match &fetching.kind {
             Kind::Sessionless => Ok(Finished { session_id: NO_SESSION, sent: None }),
             Kind::Full { .. } if fetching.wanted.is_empty() => Ok(Finished { session_id: NO_SESSION, sent: None }),
             Kind::Full { uses_ids } => {
-                let session = |id| Session::new(id, uses_ids, fetching.wanted, told);
+                let session = |id| Session::new(id, *uses_ids, &fetching.wanted, told);
                 let session_id = self.cache.lock().create(told.len(), random_i32, session, now_ms);
                 Ok(Finished { session_id: session_id.unwrap_or(NO_SESSION), sent: None })
             }
             Kind::Incremental { session, next_epoch, turns } => {
                 let mut session = session.lock();
                 // Another request went on in the session meanwhile.
-                if session.epoch() != next_epoch {
+                if session.epoch() != *next_epoch {
                     return Err(SessionError::InvalidEpoch);
                 }
                 let sent = turns.iter().zip(told).map(|(turn, told)| session.tell(*turn, told)).collect();

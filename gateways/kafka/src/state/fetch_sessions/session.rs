@@ -39,7 +39,7 @@ pub struct Session {
 
 impl Session {
     /// A session whose first answer is `told`.
-    pub fn new(id: i32, uses_ids: bool, wanted: Vec<Wanted>, told: &[Told]) -> Self {
+    pub fn new(id: i32, uses_ids: bool, wanted: &[Wanted], told: &[Told]) -> Self {
         let mut session = Session {
             id,
             epoch: next_epoch(INITIAL_EPOCH),
@@ -48,7 +48,7 @@ impl Session {
             turns: HashMap::with_capacity(wanted.len()),
             next_turn: 0,
         };
-        for wanted in &wanted {
+        for wanted in wanted {
             session.want(wanted);
         }
         for (wanted, told) in wanted.iter().zip(told) {

@@ -29,7 +29,7 @@ fn begun(sessions: &FetchSessions, count: i32, now_ms: i64) -> i32 {
     let wanted = (0..count).map(|index| wanted(index, 5)).collect();
     let fetching = sessions.begin(asked(0, INITIAL_EPOCH, wanted), now_ms).unwrap();
     let told = vec![told(5, false); count as usize];
-    let finished = sessions.finish(fetching, &told, now_ms).unwrap();
+    let finished = sessions.finish(&fetching, &told, now_ms).unwrap();
     assert_eq!(finished.sent, None);
     finished.session_id
 }
@@ -38,7 +38,7 @@ fn begun(sessions: &FetchSessions, count: i32, now_ms: i64) -> i32 {
 fn go_on(sessions: &FetchSessions, asked: Asked, told: &[Told]) -> (Vec<i32>, Vec<i32>) {
     let fetching = sessions.begin(asked, 0).unwrap();
     let order: Vec<i32> = fetching.wanted.iter().map(|wanted| wanted.partition).collect();
-    let sent = sessions.finish(fetching, told, 0).unwrap().sent.unwrap();
+    let sent = sessions.finish(&fetching, told, 0).unwrap().sent.unwrap();
     let sent = order.iter().zip(sent).filter(|(_, sent)| *sent).map(|(partition, _)| *partition).collect();
     (order, sent)
 }
@@ -84,7 +84,7 @@ fn partitions_come_and_go() {
     let mut request = asked(id, 2, vec![]);
     request.forgotten = vec![forget(1), forget(7)];
     let fetching = sessions.begin(request, 0).unwrap();
-    assert_eq!(sessions.finish(fetching, &[], 0), Ok(Finished { session_id: NO_SESSION, sent: None }));
+    assert_eq!(sessions.finish(&fetching, &[], 0), Ok(Finished { session_id: NO_SESSION, sent: None }));
     assert_eq!(sessions.count(), 0);
 }
 
@@ -100,7 +100,7 @@ fn what_does_not_fit_is_refused() {
     let first = sessions.begin(asked(id, 1, vec![]), 0).unwrap();
     assert_eq!(sessions.begin(asked(id, 1, vec![]), 0).unwrap_err(), SessionError::InvalidEpoch);
     let _second = sessions.begin(asked(id, 2, vec![]), 0).unwrap();
-    assert_eq!(sessions.finish(first, &[told(5, false)], 0).unwrap_err(), SessionError::InvalidEpoch);
+    assert_eq!(sessions.finish(&first, &[told(5, false)], 0).unwrap_err(), SessionError::InvalidEpoch);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_full_fetch_ends_the_session() {
         let id = begun(&sessions, 1, 0);
         let fetching = sessions.begin(asked(id, epoch, vec![wanted(0, 5)]), 0).unwrap();
         assert_eq!(sessions.count(), 0);
-        let finished = sessions.finish(fetching, &[told(5, false)], 0).unwrap();
+        let finished = sessions.finish(&fetching, &[told(5, false)], 0).unwrap();
         assert_eq!((finished.session_id == NO_SESSION, finished.sent), (epoch == FINAL_EPOCH, None));
         assert_eq!(sessions.begin(asked(id, 1, vec![]), 0).unwrap_err(), SessionError::NotFound);
     }
