@@ -322,6 +322,8 @@ impl Broker {
             // What happens in the background happens soon, so that cases need not wait for it.
             "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000".to_owned(),
             "log.cleaner.backoff.ms=500".to_owned(),
+            "log.initial.task.delay.ms=500".to_owned(),
+            "log.retention.check.interval.ms=500".to_owned(),
             "log.cleaner.dedupe.buffer.size=8388608".to_owned(),
             "group.consumer.heartbeat.interval.ms=500".to_owned(),
             "group.consumer.min.heartbeat.interval.ms=500".to_owned(),

@@ -46,13 +46,14 @@ macro_rules! java {
 const PYTHON: &str = ".tools/python/bin/python";
 
 /// The longest first, so that running several at a time ends soonest.
-pub const CLIENTS: [Client; 18] = [
+pub const CLIENTS: [Client; 20] = [
     Client { name: "cli", command: &["conformance/kafka/cli/run"] },
     Client { name: "java-4", command: java!("java4", "base") },
     Client { name: "java-3", command: java!("java3", "base") },
     Client { name: "java-4-groups", command: java!("java4", "groups") },
     Client { name: "java-3-groups", command: java!("java3", "groups") },
     Client { name: "java-4-topics", command: java!("java4", "topics") },
+    Client { name: "java-4-operations", command: java!("java4", "operations") },
     Client { name: "java-4-share", command: java!("java4", "share") },
     Client { name: "librdkafka", command: &[PYTHON, "conformance/kafka/python/librdkafka.py"] },
     Client { name: "java-4-transactions", command: java!("java4", "transactions") },
@@ -63,6 +64,7 @@ pub const CLIENTS: [Client; 18] = [
     },
     Client { name: "apps", command: &[PYTHON, "conformance/kafka/apps/run.py"] },
     Client { name: "cli-internals", command: &["env", "CLI_ROOM=internals", "conformance/kafka/cli/run"] },
+    Client { name: "cli-admin", command: &["env", "CLI_ROOM=admin", "conformance/kafka/cli/run"] },
     Client { name: "aiokafka", command: &[PYTHON, "conformance/kafka/python/aio.py"] },
     Client { name: "kafka-python", command: &[PYTHON, "conformance/kafka/python/pure.py"] },
     Client { name: "kafkajs", command: &["node", "conformance/kafka/node-kafkajs/main.js"] },

@@ -30,6 +30,7 @@ public final class Main {
         "transactions", TransactionCases::register,
         "groups", ConsumerProtocolCases::register,
         "topics", TopicCases::register,
+        "operations", OperationCases::register,
         "share", cases -> only4("polymq.conformance.ShareCases", cases));
 
     /** Cases whose classes only the newest client has: java/newest/. */

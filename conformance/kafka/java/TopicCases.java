@@ -37,6 +37,10 @@ final class TopicCases {
         cases.put("compaction", TopicCases::compaction);
         cases.put("compaction_transactions", TopicCases::compactionOfTransactions);
         cases.put("compaction_keys", TopicCases::keysWanted);
+        cases.put("compaction_lag", TopicCases::compactionLag);
+        cases.put("retention_time", TopicCases::retentionTime);
+        cases.put("retention_size", TopicCases::retentionSize);
+        cases.put("compression_of_topic", TopicCases::compressionOfTopic);
         cases.put("quota_produce", TopicCases::produceQuota);
         cases.put("quota_fetch", TopicCases::fetchQuota);
     }
@@ -137,6 +141,85 @@ final class TopicCases {
         fails(InvalidRecordException.class, "a record without a key",
             () -> producer.send(new ProducerRecord<>(topic, 0, null, bytes("v"))).get());
         same(0L, producer.send(new ProducerRecord<>(topic, 0, bytes("k"), bytes("v"))).get().offset(), "offset of one with a key");
+    }
+
+    /** What is younger than min.compaction.lag.ms stays, while a topic beside it is compacted. */
+    private static void compactionLag(Kit kit) throws Exception {
+        String[] lagged = COMPACTED.clone();
+        lagged[lagged.length - 1] = "3600000";
+        String young = kit.topicOrSkip(1, lagged), other = kit.topicOrSkip(1, COMPACTED);
+        KafkaProducer<byte[], byte[]> producer = kit.producer();
+        long old = System.currentTimeMillis() - 7_200_000;
+        for (String topic : List.of(young, other)) {
+            // Two are old enough, of which the first goes; of the young ones none.
+            for (int i = 0; i < 2; i++) producer.send(new ProducerRecord<>(topic, 0, old, bytes("old"), bytes("" + i))).get();
+            for (int i = 0; i < 5; i++) producer.send(new ProducerRecord<>(topic, 0, null, bytes("young"), bytes("" + i))).get();
+        }
+        until("one topic is compacted whole, of the other what is old", () -> {
+            Thread.sleep(400);
+            for (String topic : List.of(young, other)) producer.send(new ProducerRecord<>(topic, 0, null, bytes("tick"), bytes(""))).get();
+            long left = everything(kit, young).stream().filter(record -> text(record.key()).equals("young")).count();
+            same(5L, left, "young records left");
+            return everything(kit, other).stream().filter(record -> !text(record.key()).equals("tick")).count() == 2
+                && everything(kit, young).stream().filter(record -> text(record.key()).equals("old")).count() == 1;
+        });
+    }
+
+    private static long beginning(Kit kit, String topic) throws Exception {
+        TopicPartition partition = new TopicPartition(topic, 0);
+        return get(kit.admin().listOffsets(Map.of(partition, org.apache.kafka.clients.admin.OffsetSpec.earliest())).all()).get(partition).offset();
+    }
+
+    /** Records of two hours ago go, those of now stay. */
+    private static void retentionTime(Kit kit) throws Exception {
+        String topic = kit.topic(1, "retention.ms", "3600000", "segment.ms", "300");
+        KafkaProducer<byte[], byte[]> producer = kit.producer();
+        long old = System.currentTimeMillis() - 7_200_000;
+        for (int i = 0; i < 20; i++) producer.send(new ProducerRecord<>(topic, 0, old, null, bytes("old" + i))).get();
+        // Only what is in a segment of its own can go.
+        Thread.sleep(400);
+        kit.send(producer, topic, 0, "young", 5);
+        until("the old records are gone", () -> beginning(kit, topic) == 20);
+        same("young0", text(everything(kit, topic).get(0).value()), "first record left");
+    }
+
+    /** The oldest go until no more than retention.bytes (and a segment) are left. */
+    private static void retentionSize(Kit kit) throws Exception {
+        String topic = kit.topic(1, "retention.bytes", "2000000", "segment.bytes", "1048576");
+        KafkaProducer<byte[], byte[]> producer = kit.producer("batch.size", 110_000);
+        for (int i = 0; i < 60; i++) producer.send(new ProducerRecord<>(topic, 0, null, new byte[100_000])).get();
+        until("less than 3.2 MB are left", () -> 60 - beginning(kit, topic) <= 32);
+        long left = 60 - beginning(kit, topic);
+        check(left >= 18, "only " + left + " records of 100 kB are left where 2 MB may stay");
+    }
+
+    /** A topic's compression.type is the broker's to apply. */
+    private static void compressionOfTopic(Kit kit) throws Exception {
+        for (String codec : List.of("gzip", "snappy", "lz4", "zstd", "uncompressed")) {
+            String topic = kit.topic(1, "compression.type", codec);
+            // The client does the opposite.
+            String own = codec.equals("uncompressed") ? "lz4" : "none";
+            KafkaProducer<byte[], byte[]> producer = kit.producer("compression.type", own, "batch.size", 100_000, "linger.ms", 50);
+            List<Future<RecordMetadata>> sent = new ArrayList<>();
+            for (int i = 0; i < 200; i++) sent.add(producer.send(new ProducerRecord<>(topic, 0, bytes("k" + i), new byte[2_000])));
+            for (Future<RecordMetadata> one : sent) one.get();
+            List<ConsumerRecord<byte[], byte[]>> all = everything(kit, topic);
+            same(200, all.size(), "records");
+            same("k199", text(all.get(199).key()), "last key");
+            long stored = storedBytes(kit, new TopicPartition(topic, 0));
+            boolean isSmall = stored < 100_000;
+            check(isSmall != codec.equals("uncompressed"), codec + ": 400 kB of zeros take " + stored + " bytes");
+        }
+    }
+
+    private static long storedBytes(Kit kit, TopicPartition partition) throws Exception {
+        List<Integer> ids = new ArrayList<>();
+        get(kit.admin().describeCluster().nodes()).forEach(node -> ids.add(node.id()));
+        long bytes = 0;
+        for (var directories : get(kit.admin().describeLogDirs(ids).allDescriptions()).values())
+            for (var directory : directories.values())
+                if (directory.replicaInfos().containsKey(partition)) bytes = directory.replicaInfos().get(partition).size();
+        return bytes;
     }
 
     private static double metric(Map<?, ? extends Metric> metrics, String name) {
