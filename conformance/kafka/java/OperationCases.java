@@ -84,7 +84,7 @@ final class OperationCases {
 
     private static void features(Kit kit) throws Exception {
         var features = get(kit.admin().describeFeatures().featureMetadata());
-        for (String name : List.of("metadata.version", "group.version", "transaction.version", "share.version")) {
+        for (String name : List.of("group.version", "transaction.version", "share.version")) {
             check(features.supportedFeatures().containsKey(name), name + " is not told");
         }
         short level = features.finalizedFeatures().get("transaction.version").maxVersionLevel();
@@ -110,10 +110,10 @@ final class OperationCases {
     private static void scramUsers(Kit kit) throws Exception {
         String user = kit.unique("user");
         ScramCredentialInfo info = new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 5000);
-        List<UserScramCredentialAlteration> made = List.of(new UserScramCredentialUpsertion(user, info, "secret"),
-            new UserScramCredentialUpsertion(user, new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 6000), "secret"));
-        // One alteration of a user at a time; both at once are two mechanisms of one user, which may be.
-        get(kit.admin().alterUserScramCredentials(made).all());
+        ScramCredentialInfo other = new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 6000);
+        // Apache Kafka takes one alteration of a user at a time.
+        for (UserScramCredentialAlteration one : List.of(new UserScramCredentialUpsertion(user, info, "secret"),
+                new UserScramCredentialUpsertion(user, other, "secret"))) get(kit.admin().alterUserScramCredentials(List.of(one)).all());
         until("both are told", () -> iterations(kit, user).equals(Map.of("SCRAM_SHA_256", 5000, "SCRAM_SHA_512", 6000)));
         get(kit.admin().alterUserScramCredentials(List.of(new UserScramCredentialDeletion(user, ScramMechanism.SCRAM_SHA_256))).all());
         until("one is deleted", () -> iterations(kit, user).equals(Map.of("SCRAM_SHA_512", 6000)));
