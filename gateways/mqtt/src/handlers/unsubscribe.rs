@@ -1,4 +1,5 @@
-//! UNSUBSCRIBE (3.10): filters go. What was sent of them already is finished [MQTT-3.10.4-3].
+//! UNSUBSCRIBE (3.10): filters go, when what was published before has been matched against them. What was sent of them
+//! already is finished [MQTT-3.10.4-3].
 
 use codec_mqtt::{Reason, Text, Unsuback, Unsubscribe, topic};
 
@@ -24,7 +25,11 @@ pub(crate) fn handle(connection: &mut Connection, unsubscribe: Unsubscribe) -> R
                 Ok(Some((group, filter))) => {
                     gateway.shares.leave(group, filter, session.key, Leaving::Unsubscribed).await;
                 }
-                _ => gateway.router.unsubscribe(&session, filter),
+                _ => {
+                    // What was acknowledged while the filter stood is delivered: only new messages are not [MQTT-3.10.4-1].
+                    gateway.router.settled([filter.as_str()]).await;
+                    gateway.router.unsubscribe(&session, filter);
+                }
             }
             admission::unsubscribed(&gateway, &who, filter).await;
             reasons.push(Reason::Success);

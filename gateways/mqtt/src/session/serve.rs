@@ -18,6 +18,9 @@ use crate::handlers;
 /// Unsent bytes from which on no packets are taken and no messages: the peer does not read.
 pub(super) const OUT_BYTES_MAX: usize = 1 << 20;
 
+/// Reads from a connection that somebody else ends: a peer that goes on sending must not hold that up.
+const LAST_READS_MAX: usize = 16;
+
 impl Connection {
     pub(super) fn new(gateway: Arc<Gateway>, wire: Wire, opened: Opened) -> Connection {
         let keep_alive = opened.keep_alive.map(|keep_alive| {
@@ -86,7 +89,7 @@ impl Connection {
     /// Does what there is to do, until packets may be taken.
     fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         if let Poll::Ready(end) = self.signals.as_mut().poll(context) {
-            return Poll::Ready(Err(end));
+            return Poll::Ready(Err(self.last_words(context).err().unwrap_or(end)));
         }
         loop {
             let mut progress = self.poll_rounds(context)?;
@@ -114,6 +117,22 @@ impl Connection {
         self.count();
         self.wire.rest();
         Poll::Pending
+    }
+
+    /// Somebody else ends the connection: what its client has sent before counts, above all a DISCONNECT. Who says goodbye and is back
+    /// at once, maybe at another gateway, was not taken over, and leaves no will.
+    fn last_words(&mut self, context: &mut Context<'_>) -> Result<(), End> {
+        for _ in 0..LAST_READS_MAX {
+            self.take_packets()?;
+            if !self.may_take() {
+                break;
+            }
+            match self.wire.poll_receive(context) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     fn poll_step(&mut self, context: &mut Context<'_>) -> Result<bool, End> {

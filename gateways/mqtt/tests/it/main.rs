@@ -13,3 +13,5 @@ mod sessions;
 mod shared;
 mod subscribe;
 mod sys;
+mod takeover;
+mod unsubscribe;
