@@ -14,7 +14,7 @@ const MAIN_LINES_MAX: usize = 40;
 const PROTOCOL_WORDS: [&str; 7] = ["kafka", "amqp", "rabbit", "rocketmq", "mqtt", "mosquitto", "iggy"];
 
 /// (folder, crates of ours that it may depend on); the first match counts. A trailing `*` matches one more part.
-const MAY_DEPEND_ON: [(&str, &[&str]); 13] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 14] = [
     ("codec/record", &[]),
     ("codec/*", &["codec-record"]),
     ("core/rpc", &["codec-record"]),
@@ -28,6 +28,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 13] = [
     ("conformance/bench/mqtt/load", &[]),
     ("conformance/mqtt/rust", &[]),
     ("codec/kafka/*", &["*"]),
+    ("codec/mqtt/*", &["*"]),
 ];
 
 #[test]
