@@ -124,6 +124,22 @@ fn only_errors_rs_knows_wire_error_codes() {
     assert_none(faults);
 }
 
+/// Docker gives the build only what `.dockerignore` lets through; without one crate's manifest nothing builds.
+#[test]
+fn the_image_is_built_of_every_crate() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let (manifest, ignored) = (read("Cargo.toml"), read(".dockerignore"));
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = [")).expect("the workspace's members");
+    let members = members.split('"').skip(1).step_by(2).map(|member| member.trim_end_matches("/*"));
+    let is_let_in = |member: &str| {
+        let mut wanted = ignored.lines().filter_map(|line| line.strip_prefix('!'));
+        wanted.any(|path| Path::new(member).starts_with(path) || path == format!("{member}/Cargo.toml"))
+    };
+    assert_none(
+        members.filter(|member| !is_let_in(member)).map(|member| format!("{member}: not in the image")).collect(),
+    );
+}
+
 fn assert_none(faults: Vec<String>) {
     assert!(faults.is_empty(), "\n  {}\n", faults.join("\n  "));
 }
