@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use core_rpc::{Core, Cursor, CursorError, PartitionId, TOPIC_PREFIX, Topic, TopicId};
+use core_rpc::{Core, Cursor, CursorError, PartitionId, Topic, TopicId};
 
 use super::Groups;
 use super::clock::wall_ms;
@@ -39,9 +39,9 @@ impl<C: Core> Groups<C> {
     }
 
     async fn topic_names(&self) -> Result<HashMap<TopicId, String>, GroupError> {
-        let prefix = format!("{TOPIC_PREFIX}{}/", self.shared.namespace);
+        let prefix = Topic::key_prefix(&self.shared.namespace);
         let list = self.shared.core.meta_list(prefix).await.map_err(|_| GroupError::CoordinatorNotAvailable)?;
-        let topics = list.entries.iter().filter_map(|entry| postcard::from_bytes::<Topic>(&entry.value).ok());
+        let topics = list.entries.iter().filter_map(Topic::from_entry);
         Ok(topics.map(|topic| (topic.id, topic.name)).collect())
     }
 

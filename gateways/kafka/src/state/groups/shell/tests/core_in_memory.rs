@@ -186,8 +186,8 @@ impl Core for CoreInMemory {
         let id = TopicId(u128::from_be_bytes(*b"topic of a test!") + self.state.lock().revision as u128);
         let TopicCreate { namespace, name, partitions, settings, labels } = create;
         let topic = Topic { id, namespace, name, partitions, settings, labels, created_ms: 0, version: 1 };
-        let value = postcard::to_allocvec(&topic).expect("encodes").into();
-        self.overwrite(&format!("{TOPIC_PREFIX}{}/{}", topic.namespace, topic.name), value);
+        let value = topic.to_value().expect("encodes").into();
+        self.overwrite(&Topic::key(&topic.namespace, &topic.name), value);
         Ok(topic)
     }
 
@@ -196,7 +196,7 @@ impl Core for CoreInMemory {
     }
 
     async fn topic_delete(&self, namespace: String, name: String) -> Result<(), TopicError> {
-        let removed = self.state.lock().meta.remove(&format!("{TOPIC_PREFIX}{namespace}/{name}"));
+        let removed = self.state.lock().meta.remove(&Topic::key(&namespace, &name));
         removed.map(drop).ok_or(TopicError::Unknown)
     }
 
