@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod core_session;
+pub mod deadlines;
 pub mod health;
 pub mod identity;
 pub mod listener;
@@ -21,6 +22,7 @@ pub mod users;
 
 pub use core_process::{admin, logging, ready, signals};
 pub use core_session::{CoreSession, Purpose};
+pub use deadlines::Deadlines;
 pub use identity::Identity;
 pub use marks::Marks;
 pub use membership::{Member, Members, Membership, NodeId, Registration};

@@ -1,4 +1,6 @@
 //! When things want to be looked at: a heap of deadlines, and who waits for the first of them.
+//!
+//! Not `gateway_runtime::Deadlines`: heartbeats move deadlines back all the time, so outdated entries stay instead of being taken out.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use core_rpc::{Core, PartitionId, PeekRequest, Settlement, TopicId};
+use gateway_runtime::Deadlines;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use super::deadlines::Deadlines;
 use super::post::Sent;
 use super::{Lifecycle, Reason, dead_letter::ranges, expiry, owner, read, rooms};
 use crate::now_ms;

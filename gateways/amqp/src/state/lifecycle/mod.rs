@@ -13,7 +13,6 @@
 //! what the core has.
 
 mod dead_letter;
-mod deadlines;
 mod death_headers;
 mod deaths;
 mod delay;

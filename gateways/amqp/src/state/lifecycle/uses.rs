@@ -13,12 +13,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut, TopicId};
-use gateway_runtime::Mirror;
+use gateway_runtime::{Deadlines, Mirror};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Lifecycle;
-use super::deadlines::Deadlines;
 use crate::now_ms;
 use crate::state::topology::{Queue, QueueEvent};
 use crate::translate::names::{key_part, name_of_key_part};

@@ -2,13 +2,12 @@
 //! not.
 //!
 //! - [`session`]: the object, and its rules.
-//! - [`store`]: who keeps it, its [`record`] in the log, and when it ends ([`deadlines`]).
+//! - [`store`]: who keeps it, its [`record`] in the log, and when it ends.
 //! - [`delivery`]: a message for a session. [`places`]: where it lies, in 16 bytes. [`backlog`]: those that wait. [`loader`]: reads them
 //!   from there. [`attempts`]: what is published with QoS 2 to topics that do not lie with the sessions.
 
 pub mod attempts;
 pub mod backlog;
-pub mod deadlines;
 pub mod delivery;
 pub mod loader;
 pub mod places;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use codec_mqtt::Text;
+use gateway_runtime::Deadlines;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -12,7 +13,6 @@ use tokio::task::JoinSet;
 use super::Shared;
 use super::close::End;
 use super::kept::Kept;
-use crate::state::sessions::deadlines::Deadlines;
 
 /// So many are looked after at once when many are due.
 const AT_ONCE: usize = 64;

@@ -1,4 +1,4 @@
-//! When what is due: one deadline for each key, the earliest first. Pure, time passed in.
+//! When what is due: one deadline for each key, which can be moved or taken back; the earliest first. Pure, time passed in.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
