@@ -5,6 +5,7 @@
 pub mod config;
 pub mod core_session;
 pub mod deadlines;
+pub mod hash;
 pub mod health;
 pub mod identity;
 pub mod listener;

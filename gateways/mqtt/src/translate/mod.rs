@@ -5,18 +5,14 @@ use codec_mqtt::{Properties, Publish, QoS, SharedPublish, Text, Version};
 use codec_record::BatchHeader;
 use codec_record::mqtt_message::{MessageParts, MessageView};
 use core_rpc::PartitionId;
+use gateway_runtime::hash::fnv1a;
 
 use crate::state::sessions::{Message, Place};
 
 /// A client's mark in the messages that it publishes: FNV-1a of its identifier, 64 bits, never 0. It tells subscriptions that do
 /// not want their own messages which those are.
 pub fn publisher(client_id: &str) -> u64 {
-    hash(client_id.as_bytes()).max(1)
-}
-
-/// FNV-1a, 64 bits: the same in every build and on every machine, because it is stored.
-pub fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    fnv1a(client_id.bytes()).max(1)
 }
 
 /// What is stored of a publish. The properties are those that all subscribers get, in wire form.

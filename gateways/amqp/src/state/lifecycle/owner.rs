@@ -2,26 +2,17 @@
 //! hands when one comes or goes. Pure.
 
 use gateway_runtime::Member;
+use gateway_runtime::hash::{heaviest, weight};
 
 /// The node id of who is responsible. None: nobody lives.
 pub fn of(members: &[Member], key: u128) -> Option<i32> {
-    members.iter().map(|member| member.node_id).max_by_key(|node_id| (weight(*node_id, key), *node_id))
+    let key = key.to_be_bytes();
+    heaviest(members.iter().map(|member| member.node_id), |node_id| weight(&node_id.to_be_bytes(), &key))
 }
 
 /// The key of what has a name.
 pub fn key(name: &str) -> u128 {
     u128::from(crc32c::crc32c(name.as_bytes()))
-}
-
-/// Every gateway must come to the same: FNV-1a, then the finalizer of MurmurHash3, which spreads neighbouring ids.
-fn weight(node_id: i32, key: u128) -> u64 {
-    let bytes = node_id.to_be_bytes().into_iter().chain(key.to_be_bytes());
-    let mut hash =
-        bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    for factor in [0xff51_afd7_ed55_8ccdu64, 0xc4ce_b9fe_1a85_ec53] {
-        hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
-    }
-    hash ^ (hash >> 33)
 }
 
 #[cfg(test)]

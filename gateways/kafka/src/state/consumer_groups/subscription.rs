@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use core_rpc::TopicId;
+use gateway_runtime::hash::fnv1a;
 
 use super::group::ConsumerGroup;
 use super::member::Member;
@@ -118,9 +119,9 @@ impl ConsumerGroup {
     }
 }
 
-/// FNV-1a over ids and numbers of partitions: it is stored, so it must be the same in every process.
+/// Of ids and numbers of partitions: it is stored, so it must be the same in every process.
 fn hash(topics: &BTreeMap<TopicId, u32>) -> u64 {
     let bytes =
         topics.iter().flat_map(|(id, partitions)| id.0.to_be_bytes().into_iter().chain(partitions.to_be_bytes()));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    fnv1a(bytes)
 }

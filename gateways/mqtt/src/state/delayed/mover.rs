@@ -12,13 +12,13 @@ use core_rpc::{
     LeaseError, OffsetAt, PartitionId, ReleaseRequest, SeekTo, SessionId, SettleRange, SettleRequest, Settlement,
     TransferError, TransferRequest,
 };
+use gateway_runtime::hash::fnv1a;
 use gateway_runtime::{CoreSession, Membership};
 use tokio_util::sync::CancellationToken;
 
 use crate::now_ms;
 use crate::state::publishing::{PublishError, Publishing, Round};
 use crate::state::topics::{DELAYED_GROUP, Own, Topics};
-use crate::translate;
 
 /// How many messages are moved in one commit, and how many bytes are taken at a time.
 const MOVE_MESSAGES: u32 = 256;
@@ -310,7 +310,7 @@ fn settles(due: &[Due]) -> Vec<(PartitionId, Vec<SettleRange>)> {
 /// The producer of the one batch that comes from this place: below all that have an id of their own.
 fn producer(partition: PartitionId, offset: u64) -> Producer {
     let place = format!("{}/{}/{offset}", partition.topic.0, partition.index);
-    let id = -2 - (translate::hash(place.as_bytes()) >> 2) as i64;
+    let id = -2 - (fnv1a(place.bytes()) >> 2) as i64;
     Producer { id, epoch: 0, sequence: 0 }
 }
 

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use gateway_runtime::hash::fnv1a;
+
 use super::Binding;
 
 /// The most buckets of one binding, as RabbitMQ has it.
@@ -55,9 +57,7 @@ impl Ring {
 
 /// FNV-1a with a finishing mix: the same in every gateway and in every version.
 fn hash(bytes: &[u8]) -> u64 {
-    let mut hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mut hash = fnv1a(bytes.iter().copied());
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^ (hash >> 33)
