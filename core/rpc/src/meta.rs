@@ -4,6 +4,7 @@
 //! Keys under `topic/` are the topics' own (postcard of [`crate::Topic`] at `topic/<namespace>/<name>`): readable and
 //! watchable like any, changed only by the topic verbs.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,20 @@ use serde::{Deserialize, Serialize};
 
 /// The prefix of the keys that only the topic verbs change.
 pub const TOPIC_PREFIX: &str = "topic/";
+
+/// A name as part of a key, where `/` ends a part: `%` and `/` are written `%25` and `%2F`.
+pub fn key_part(name: &str) -> Cow<'_, str> {
+    if name.contains(['%', '/']) {
+        Cow::Owned(name.replace('%', "%25").replace('/', "%2F"))
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// The name of a part of a key; the inverse of [`key_part`].
+pub fn name_of_key_part(part: &str) -> Cow<'_, str> {
+    if part.contains('%') { Cow::Owned(part.replace("%2F", "/").replace("%25", "%")) } else { Cow::Borrowed(part) }
+}
 
 /// The longest key, bytes.
 pub const META_KEY_BYTES_MAX: usize = 2048;
@@ -95,4 +110,20 @@ pub enum MetaError {
     StorageFailed,
     #[error("the core is unavailable")]
     Unavailable,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn names_come_back(name in "[/%a-z25F]{0,8}") {
+            let part = key_part(&name);
+            prop_assert!(!part.contains('/'));
+            prop_assert_eq!(name_of_key_part(&part), name.as_str());
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! Topics: what they are made of, and what may be changed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::TopicId;
-use crate::meta::{MetaEntry, TOPIC_PREFIX};
+use crate::meta::{MetaEntry, TOPIC_PREFIX, key_part, name_of_key_part};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topic {
@@ -24,15 +25,21 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// The meta key of a topic: `topic/<namespace>/<name>`. In the namespace `/` and `%` are written `%2F` and
-    /// `%25`, so that the first `/` after the prefix ends it; the name stands as it is.
+    /// The meta key of a topic: `topic/<namespace>/<name>`. The namespace is a [`key_part`], so that the first `/` after the
+    /// prefix ends it; the name stands as it is.
     pub fn key(namespace: &str, name: &str) -> String {
         format!("{}{name}", Topic::key_prefix(namespace))
     }
 
     /// The prefix of the meta keys of all topics of a namespace.
     pub fn key_prefix(namespace: &str) -> String {
-        format!("{TOPIC_PREFIX}{}/", namespace.replace('%', "%25").replace('/', "%2F"))
+        format!("{TOPIC_PREFIX}{}/", key_part(namespace))
+    }
+
+    /// Namespace and name of a topic's key; the inverse of [`Topic::key`]. None if it is none.
+    pub fn names_of_key(key: &str) -> Option<(Cow<'_, str>, &str)> {
+        let (namespace, name) = key.strip_prefix(TOPIC_PREFIX)?.split_once('/')?;
+        Some((name_of_key_part(namespace), name))
     }
 
     /// Reads the value of an entry under [`TOPIC_PREFIX`]; None if it is no topic.
@@ -211,6 +218,13 @@ pub enum TopicError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_read_back_from_the_key() {
+        for namespace in ["default", "/", "a/b%2Fc%"] {
+            assert_eq!(Topic::names_of_key(&Topic::key(namespace, "x/y")), Some((namespace.into(), "x/y")));
+        }
+    }
 
     #[test]
     fn a_topic_is_read_as_it_was_written_by_this_version_and_the_first() {

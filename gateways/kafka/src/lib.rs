@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use core_rpc::{AnyCore, Core, Durability, TopicId};
+use core_rpc::{AnyCore, Core, Durability, TopicId, key_part};
 use gateway_runtime::listener::{self, Server};
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
 use gateway_runtime::{CachedTopic, Identity, Membership, NodeId, Registration, Stream, TopicCache, admin};
@@ -373,7 +373,7 @@ fn start_journal<C: Core>(core: &C, topics: &Arc<Topics<C>>, config: &Config, st
 /// How this gateway makes itself known to the others of its namespace.
 fn registration(config: &Config, advertised: &(String, u16), tls: Option<&(String, u16)>) -> Registration {
     Registration {
-        prefix: format!("gateway/kafka/{}/", config.namespace.replace('%', "%25").replace('/', "%2F")),
+        prefix: format!("gateway/kafka/{}/", key_part(&config.namespace)),
         node_id: config.node_id,
         host: advertised.0.clone(),
         port: advertised.1,

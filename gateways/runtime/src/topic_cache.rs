@@ -261,7 +261,7 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
             match event {
                 MetaEvent::Put(entry) => decode(&entry).into_iter().for_each(|topic| state.put(topic)),
                 MetaEvent::Deleted { key, revision } => {
-                    if let Some((namespace, name)) = names_of(&key) {
+                    if let Some((namespace, name)) = Topic::names_of_key(&key) {
                         state.remove(&namespace, name, revision);
                     }
                     if let Some(ids) = state.deleted.get_mut(&key) {
@@ -278,12 +278,6 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
     }
 }
 
-/// Namespace and name of a topic's key; the inverse of [`Topic::key`].
-fn names_of(key: &str) -> Option<(String, &str)> {
-    let (namespace, name) = key.strip_prefix(TOPIC_PREFIX)?.split_once('/')?;
-    Some((namespace.replace("%2F", "/").replace("%25", "%"), name))
-}
-
 fn decode(entry: &MetaEntry) -> Option<Topic> {
     let topic = Topic::from_entry(entry);
     if topic.is_none() {
@@ -295,13 +289,6 @@ fn decode(entry: &MetaEntry) -> Option<Topic> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_read_back_from_the_key() {
-        for namespace in ["default", "/", "a/b%2Fc%"] {
-            assert_eq!(names_of(&Topic::key(namespace, "x/y")), Some((namespace.to_string(), "x/y")));
-        }
-    }
 
     fn topic(id: u128, version: u64) -> Topic {
         Topic {

@@ -36,20 +36,6 @@ pub fn vhost(namespace: &str) -> Option<&str> {
     }
 }
 
-/// A name as part of a key in meta, where `/` ends a part.
-pub fn key_part(name: &str) -> Cow<'_, str> {
-    if name.contains(['%', '/']) {
-        Cow::Owned(name.replace('%', "%25").replace('/', "%2F"))
-    } else {
-        Cow::Borrowed(name)
-    }
-}
-
-/// The name of a part of a key; the inverse of [`key_part`].
-pub fn name_of_key_part(part: &str) -> Cow<'_, str> {
-    if part.contains('%') { Cow::Owned(part.replace("%2F", "/").replace("%25", "%")) } else { Cow::Borrowed(part) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,10 +53,8 @@ mod tests {
     proptest! {
         #[test]
         fn names_come_back(name in "[/%a-z]{0,8}|default|%*default") {
-            let (namespace, part) = (namespace(&name), key_part(&name));
+            let namespace = namespace(&name);
             prop_assert_eq!(vhost(&namespace), Some(name.as_str()));
-            prop_assert_eq!(name_of_key_part(&part), name.as_str());
-            prop_assert!(!part.contains('/'));
         }
     }
 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut};
+use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut, key_part};
 use gateway_runtime::Mirror;
 use gateway_runtime::mirror::Content;
 use tokio::sync::watch;
@@ -33,7 +33,7 @@ pub struct StoredConfigs<C> {
 
 impl<C: Core> StoredConfigs<C> {
     pub async fn start(core: C, kind: &str, namespace: &str, stop: CancellationToken) -> Result<Self, MetaError> {
-        let prefix = format!("config/{kind}/{}/", namespace.replace('%', "%25").replace('/', "%2F"));
+        let prefix = format!("config/{kind}/{}/", key_part(namespace));
         let mirror = Mirror::start(core.clone(), prefix.clone(), decode, stop).await?;
         Ok(StoredConfigs { core, prefix, mirror })
     }

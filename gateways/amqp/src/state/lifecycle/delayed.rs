@@ -156,7 +156,7 @@ impl<C: Core> Lifecycle<C> {
             Err(TopicError::Exists) => self.find_waiting(&namespace).await?,
             Err(error) => return Err(error),
         };
-        let key = format!("{PREFIX}{}", names::key_part(vhost));
+        let key = format!("{PREFIX}{}", core_rpc::key_part(vhost));
         let put = MetaPut { key, value: Bytes::from_static(b"{}"), condition: MetaCondition::Absent, session: None };
         match self.shared.core.meta_put(put).await {
             Ok(_) | Err(core_rpc::MetaError::Conflict(_)) => {}
@@ -192,7 +192,7 @@ impl<C: Core> Lifecycle<C> {
             let own = shared.membership.own().node_id;
             let vhosts = content.entries.keys().filter_map(|key| key.strip_prefix(PREFIX));
             let mine: HashSet<String> = vhosts
-                .map(|part| names::name_of_key_part(part).into_owned())
+                .map(|part| core_rpc::name_of_key_part(part).into_owned())
                 .filter(|vhost| owner::of(&members, owner::key(vhost)) == Some(own))
                 .collect();
             moving.retain(|vhost, mover| {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut, TopicId};
+use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut, TopicId, key_part, name_of_key_part};
 use gateway_runtime::{Deadlines, Mirror};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -20,7 +20,6 @@ use tokio::sync::Notify;
 use super::Lifecycle;
 use crate::now_ms;
 use crate::state::topology::{Queue, QueueEvent};
-use crate::translate::names::{key_part, name_of_key_part};
 
 const PREFIX: &str = "amqp-use/";
 const LAST: &str = "last";

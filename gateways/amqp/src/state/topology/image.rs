@@ -442,9 +442,7 @@ impl Image {
     }
 
     fn forget(&mut self, key: &str) {
-        if let Some(rest) = key.strip_prefix(core_rpc::TOPIC_PREFIX) {
-            let Some((namespace, name)) = rest.split_once('/') else { return };
-            let namespace = namespace.replace("%2F", "/").replace("%25", "%");
+        if let Some((namespace, name)) = Topic::names_of_key(key) {
             let Some(vhost) = names::vhost(&namespace) else { return };
             if let Some(queue) = self.vhost_mut(vhost).queues.remove(name) {
                 self.by_topic.remove(&queue.topic);

@@ -1,7 +1,7 @@
 //! The keys of AMQP's records in the core's meta: `amqp/<kind>/<vhost>/…`. In the parts of a key `/` and `%` are
 //! written `%2F` and `%25`, so that a `/` always ends a part.
 
-use crate::translate::names::{key_part, name_of_key_part};
+use core_rpc::{key_part, name_of_key_part};
 
 /// The prefix of all of them.
 pub const PREFIX: &str = "amqp/";

@@ -1,13 +1,13 @@
 //! Making and deleting vhosts, and what a fresh store begins with.
 
-use core_rpc::{Core, MetaCondition, MetaError};
+use core_rpc::{Core, MetaCondition, MetaError, key_part};
 use gateway_runtime::users::{User, Users};
 use serde_json::json;
 
 use super::records::VhostRecord;
 use super::{Topology, keys};
 use crate::errors::Refusal;
-use crate::translate::names::{DEFAULT_VHOST, key_part};
+use crate::translate::names::DEFAULT_VHOST;
 
 /// The user that a fresh store has, and its password: only for clients on the same machine.
 const FIRST_USER: &str = "guest";

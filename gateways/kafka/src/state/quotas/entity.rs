@@ -7,6 +7,8 @@
 
 use std::net::IpAddr;
 
+use core_rpc::{key_part, name_of_key_part};
+
 /// All there are of a kind, or one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
@@ -122,11 +124,11 @@ impl Entity {
 }
 
 fn escaped(name: &str) -> String {
-    name.replace('%', "%25").replace('/', "%2F").replace('<', "%3C")
+    key_part(name).replace('<', "%3C")
 }
 
 fn unescaped(name: &str) -> String {
-    name.replace("%3C", "<").replace("%2F", "/").replace("%25", "%")
+    name_of_key_part(&name.replace("%3C", "<")).into_owned()
 }
 
 #[cfg(test)]

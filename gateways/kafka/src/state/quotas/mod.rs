@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut};
+use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut, key_part};
 use dashmap::DashMap;
 use gateway_runtime::Mirror;
 use parking_lot::RwLock;
@@ -49,7 +49,7 @@ pub struct Quotas<C> {
 impl<C: Core> Quotas<C> {
     /// Reads the quotas of a namespace, then follows them until `stop`. Waits until the core answers.
     pub async fn start(core: C, namespace: &str, stop: CancellationToken) -> Result<Self, MetaError> {
-        let prefix = format!("kafka/{}/quota/", namespace.replace('%', "%25").replace('/', "%2F"));
+        let prefix = format!("kafka/{}/quota/", key_part(namespace));
         let mirror = Mirror::start(core.clone(), prefix.clone(), decode, stop.clone()).await?;
         let table = Arc::new(RwLock::new(table_of(&mirror)));
         let (following, shared) = (mirror.clone(), table.clone());

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut};
+use core_rpc::{Core, MetaCondition, MetaEntry, MetaError, MetaPut, key_part};
 
 use super::Transactions;
 use super::slot::{Loaded, Slot};
@@ -12,7 +12,7 @@ use crate::state::transactions::record::TransactionRecord;
 
 /// The prefix of the records of a namespace; what ends it does not stand in the namespace.
 pub(super) fn prefix(namespace: &str) -> String {
-    format!("kafka/transaction/{}/", namespace.replace('%', "%25").replace('/', "%2F"))
+    format!("kafka/transaction/{}/", key_part(namespace))
 }
 
 impl<C: Core> Transactions<C> {
