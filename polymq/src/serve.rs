@@ -90,10 +90,7 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     if gateways.iter().any(|name| *name == "kafka") {
         let flags: kafka_gateway::cli::Flags = settings(matches, "kafka", &[])?;
         let handle = kafka_gateway::start(server.core.clone(), flags.to_config()).await.context("the Kafka gateway")?;
-        addresses.insert("kafka".to_owned(), handle.address().to_string());
-        if let Some(address) = handle.tls_address() {
-            addresses.insert("kafka-tls".to_owned(), address.to_string());
-        }
+        addresses.extend(handle.addresses());
         metrics.push(handle.metrics());
         kafka = Some(handle);
     }
@@ -121,12 +118,7 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         addresses.insert("admin".to_owned(), admin.address().to_string());
     }
 
-    for (name, address) in &addresses {
-        println!("{name} {address}");
-    }
-    if let Some(path) = matches.get_one::<PathBuf>("ready-file") {
-        ready::write(path, &addresses).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    ready::announce(&addresses, matches.get_one::<PathBuf>("ready-file").map(PathBuf::as_path))?;
     signals::terminated().await?;
     let kafka_stops = async {
         if let Some(kafka) = kafka {

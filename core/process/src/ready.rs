@@ -7,6 +7,17 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+/// Says on the standard output where the process listens, a line `name address` each, and writes the file, if one is wished. The
+/// error names the file.
+pub fn announce(addresses: &BTreeMap<String, String>, path: Option<&Path>) -> io::Result<()> {
+    for (name, address) in addresses {
+        println!("{name} {address}");
+    }
+    let Some(path) = path else { return Ok(()) };
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()));
+    write(path, addresses).map_err(named)
+}
+
 /// Writes the file under another name first and renames it, so that it is never seen half written.
 pub fn write(path: &Path, addresses: &BTreeMap<String, String>) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -158,6 +159,27 @@ pub enum Durability {
     Relaxed,
     /// When it is in the core's memory; written behind.
     Memory,
+}
+
+impl Durability {
+    /// As settings write it: `fsync`, `relaxed` or `memory`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Fsync => "fsync",
+            Durability::Relaxed => "relaxed",
+            Durability::Memory => "memory",
+        }
+    }
+}
+
+impl FromStr for Durability {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let all = [Durability::Fsync, Durability::Relaxed, Durability::Memory];
+        let found = all.into_iter().find(|durability| durability.name() == name);
+        found.ok_or_else(|| "expected fsync, relaxed or memory".into())
+    }
 }
 
 impl Default for TopicSettings {

@@ -1,16 +1,15 @@
 //! The command line of `polymq-amqp`.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Parser;
 use core_rpc::{Address, RemoteCore};
+use gateway_runtime::address::host_and_port;
 use gateway_runtime::tls::TlsFiles;
-use gateway_runtime::{NodeId, ready, signals};
+use gateway_runtime::{NodeId, OptionalAddress, ready, signals};
 
 use crate::{Config, TlsConfig, check, start};
 
@@ -25,7 +24,7 @@ pub struct Flags {
     #[arg(long, env = "POLYMQ_AMQP_LISTEN", default_value = "127.0.0.1:5672")]
     listen: SocketAddr,
     /// Where the management HTTP API listens; port 0 is picked; none: it does not.
-    #[arg(long, env = "POLYMQ_AMQP_MANAGEMENT_LISTEN", default_value = "127.0.0.1:15672", value_parser = address_or_none)]
+    #[arg(long, env = "POLYMQ_AMQP_MANAGEMENT_LISTEN", default_value = "127.0.0.1:15672")]
     management_listen: OptionalAddress,
     /// HOST:PORT under which this gateway is known to others; by default the address that is listened on.
     #[arg(long, env = "POLYMQ_AMQP_ADVERTISED", value_parser = host_and_port)]
@@ -90,10 +89,6 @@ pub struct Flags {
     check: Option<String>,
 }
 
-/// An address, or `none`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct OptionalAddress(Option<SocketAddr>);
-
 impl Flags {
     /// What the gateway itself needs of the flags.
     pub fn to_config(&self) -> Config {
@@ -136,46 +131,16 @@ pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let gateway = start(RemoteCore::new(flags.core.clone()), flags.to_config()).await?;
-    let addresses: BTreeMap<String, String> = gateway.addresses();
-    for (name, address) in &addresses {
-        println!("{name} {address}");
-    }
-    if let Some(path) = &flags.ready_file {
-        ready::write(path, &addresses).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    let addresses = gateway.addresses();
+    ready::announce(&addresses, flags.ready_file.as_deref())?;
     signals::terminated().await?;
     gateway.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
-fn address_or_none(text: &str) -> Result<OptionalAddress, String> {
-    if text == "none" {
-        return Ok(OptionalAddress(None));
-    }
-    text.parse().map(|address| OptionalAddress(Some(address))).map_err(|_| "expected ADDRESS:PORT or none".into())
-}
-
-/// `HOST:PORT`; the host may be a name or an address, an IPv6 address in brackets.
-fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT")?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port = port.parse().map_err(|_| "the port is no number from 0 to 65535")?;
-    if host.is_empty() {
-        return Err("the host is missing".into());
-    }
-    Ok((host.to_owned(), port))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_management_api_can_be_left_out() {
-        assert_eq!(address_or_none("none"), Ok(OptionalAddress(None)));
-        assert_eq!(address_or_none("127.0.0.1:1"), Ok(OptionalAddress(Some(SocketAddr::from(([127, 0, 0, 1], 1))))));
-        assert!(address_or_none("15672").is_err());
-    }
 
     #[test]
     fn the_defaults_are_those_of_rabbitmq() {

@@ -22,11 +22,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use core_rpc::{AnyCore, Core};
+use gateway_runtime::address::advertised;
 use gateway_runtime::listener::{self, Server};
+pub(crate) use gateway_runtime::now_ms;
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
 use gateway_runtime::{Identity, Membership, NodeId, Registration, Stream};
 use tokio::net::TcpListener;
@@ -306,12 +308,7 @@ fn bind_management(address: &mut SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// How this gateway makes itself known to the others.
 fn registration(config: &Config) -> Registration {
-    let (host, port) = match &config.advertised {
-        // Port 0 is the one that was picked.
-        Some((host, 0)) => (host.clone(), config.listen.port()),
-        Some(advertised) => advertised.clone(),
-        None => (config.listen.ip().to_string(), config.listen.port()),
-    };
+    let (host, port) = advertised(config.listen, config.advertised.as_ref());
     Registration {
         prefix: "gateway/amqp/".into(),
         node_id: config.node_id,
@@ -352,9 +349,4 @@ fn serve_tls<C: Core>(gateway: Arc<Gateway<C>>, bound: BoundTls) -> std::io::Res
             }
         }
     })
-}
-
-/// Milliseconds since 1970; 0 where the clock is before it.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -1,6 +1,5 @@
 //! The command line of `polymq-kafka`.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,11 +8,11 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{ArgAction, Parser};
 use core_rpc::{Address, Durability, RemoteCore};
+use gateway_runtime::address::host_and_port;
 use gateway_runtime::tls::TlsFiles;
 use gateway_runtime::token::TokenConfig;
 use gateway_runtime::{NodeId, admin, health, ready, signals};
 
-use crate::configs::durability_of;
 use crate::state::security::{Mechanism, SecurityConfig};
 use crate::state::{GroupConfig, TransactionConfig};
 use crate::{Config, TlsConfig, check, start};
@@ -50,7 +49,7 @@ pub struct Flags {
     #[arg(long, env = "POLYMQ_KAFKA_AUTO_CREATE_TOPICS", default_value_t = true, action = ArgAction::Set)]
     auto_create_topics: bool,
     /// The polymq.durability of topics that are created without one: fsync, relaxed or memory.
-    #[arg(long, env = "POLYMQ_KAFKA_DURABILITY", default_value = "fsync", value_parser = durability)]
+    #[arg(long, env = "POLYMQ_KAFKA_DURABILITY", default_value = "fsync")]
     durability: Durability,
     /// Connections that may be open at once.
     #[arg(long, env = "POLYMQ_KAFKA_CONNECTIONS_MAX", default_value_t = 100_000)]
@@ -242,20 +241,9 @@ pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let gateway = start(core.clone(), flags.to_config()).await?;
     let admin = admin::Admin::start(flags.admin_listen, None, vec![gateway.metrics()], health::of_core(core)).await;
     let admin = admin.context("cannot serve health and metrics")?;
-    let address = gateway.address().to_string();
-    println!("kafka {address}");
-    let mut addresses = BTreeMap::from([("kafka".to_string(), address)]);
-    if let Some(address) = gateway.tls_address() {
-        println!("kafka-tls {address}");
-        addresses.insert("kafka-tls".into(), address.to_string());
-    }
-    if let Some(admin) = &admin {
-        println!("admin {}", admin.address());
-        addresses.insert("admin".into(), admin.address().to_string());
-    }
-    if let Some(path) = &flags.ready_file {
-        ready::write(path, &addresses).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    let mut addresses = gateway.addresses();
+    addresses.extend(admin.as_ref().map(|admin| ("admin".to_owned(), admin.address().to_string())));
+    ready::announce(&addresses, flags.ready_file.as_deref())?;
     signals::terminated().await?;
     gateway.stop().await;
     Ok(ExitCode::SUCCESS)
@@ -269,34 +257,5 @@ fn name_and_password(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, password)) if !name.is_empty() && !password.is_empty() => Ok((name.into(), password.into())),
         _ => Err("expected NAME=PASSWORD".into()),
-    }
-}
-
-fn durability(text: &str) -> Result<Durability, String> {
-    durability_of(text).ok_or_else(|| "expected fsync, relaxed or memory".into())
-}
-
-/// `HOST:PORT`; the host may be a name or an address, an IPv6 address in brackets.
-pub fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT")?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port = port.parse().map_err(|_| "the port is no number from 0 to 65535")?;
-    if host.is_empty() {
-        return Err("the host is missing".into());
-    }
-    Ok((host.to_owned(), port))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_and_ports() {
-        assert_eq!(host_and_port("kafka:9092"), Ok(("kafka".into(), 9092)));
-        assert_eq!(host_and_port("[::1]:1"), Ok(("::1".into(), 1)));
-        assert!(host_and_port("kafka").is_err());
-        assert!(host_and_port(":1").is_err());
-        assert!(host_and_port("a:b").is_err());
     }
 }

@@ -18,14 +18,17 @@ pub mod session;
 pub mod state;
 pub mod translate;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use core_rpc::{AnyCore, Core, Durability, TopicId, key_part};
+use gateway_runtime::address;
 use gateway_runtime::listener::{self, Server};
+pub(crate) use gateway_runtime::now_ms;
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
 use gateway_runtime::{CachedTopic, Identity, Membership, NodeId, Registration, Stream, TopicCache, admin};
 use tokio::net::TcpListener;
@@ -224,6 +227,13 @@ impl Handle {
         self.tls_server.as_ref().map(Server::address)
     }
 
+    /// Everything that listens, by its name.
+    pub fn addresses(&self) -> BTreeMap<String, String> {
+        let mut addresses = BTreeMap::from([("kafka".to_owned(), self.address().to_string())]);
+        addresses.extend(self.tls_address().map(|address| ("kafka-tls".to_owned(), address.to_string())));
+        addresses
+    }
+
     /// Writes what the gateway has counted.
     pub fn metrics(&self) -> admin::Source {
         let (counts, plain) = (self.counts.clone(), self.server.seats());
@@ -416,19 +426,9 @@ fn serve_tls<C: Core>(gateway: Arc<Gateway<C>>, bound: BoundTls, sasl: bool) -> 
 }
 
 /// What clients are told to connect to.
-fn advertised(listen: SocketAddr, advertised: Option<&(String, u16)>) -> anyhow::Result<(String, u16)> {
-    let (ip, port) = (listen.ip(), listen.port());
-    match advertised {
-        // Port 0 is the one that was picked.
-        Some((host, 0)) => Ok((host.clone(), port)),
-        Some(advertised) => Ok(advertised.clone()),
-        // Nobody can connect to "any address".
-        None if ip.is_unspecified() => anyhow::bail!("listening on {ip} needs an advertised HOST:PORT for clients"),
-        None => Ok((ip.to_string(), port)),
-    }
-}
-
-/// Milliseconds since 1970; 0 where the clock is before it.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+fn advertised(listen: SocketAddr, setting: Option<&(String, u16)>) -> anyhow::Result<(String, u16)> {
+    // Nobody can connect to "any address".
+    let is_told = setting.is_some() || !listen.ip().is_unspecified();
+    anyhow::ensure!(is_told, "listening on {} needs an advertised HOST:PORT for clients", listen.ip());
+    Ok(address::advertised(listen, setting))
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Parser;
 use core_rpc::{Address, Durability, RemoteCore};
+use gateway_runtime::address::host_and_port;
 use gateway_runtime::tls::TlsFiles;
-use gateway_runtime::{NodeId, ready, signals};
+use gateway_runtime::{NodeId, OptionalAddress, ready, signals};
 
 use crate::import::{self, Import};
 use crate::state::TopicRules;
@@ -96,7 +96,7 @@ pub struct Flags {
     topics_max: usize,
     /// When a publish is acknowledged and delivered: when it is on the disk (fsync), with the operating system (relaxed), or in
     /// memory. Of topics that are made from now on.
-    #[arg(long, env = "POLYMQ_MQTT_DURABILITY", default_value = "fsync", value_parser = durability)]
+    #[arg(long, env = "POLYMQ_MQTT_DURABILITY", default_value = "fsync")]
     durability: Durability,
     /// Hours that messages are kept; 0: for ever.
     #[arg(long, env = "POLYMQ_MQTT_RETENTION_HOURS", default_value_t = 168)]
@@ -236,10 +236,8 @@ impl Flags {
 }
 
 fn websocket_listen(text: &str) -> Result<WebSocketListen, String> {
-    match text {
-        "none" => Ok(WebSocketListen::Nowhere),
-        address => address.parse().map(WebSocketListen::At).map_err(|_| "expected ADDRESS:PORT or none".into()),
-    }
+    let OptionalAddress(address) = text.parse()?;
+    Ok(address.map_or(WebSocketListen::Nowhere, WebSocketListen::At))
 }
 
 /// Runs the gateway until it is told to end, or what it is to do instead.
@@ -257,35 +255,10 @@ pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     }
     let gateway = start(RemoteCore::new(flags.core.clone()), flags.to_config()?).await?;
     let addresses = gateway.addresses();
-    for (name, address) in &addresses {
-        println!("{name} {address}");
-    }
-    if let Some(path) = &flags.ready_file {
-        ready::write(path, &addresses).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    ready::announce(&addresses, flags.ready_file.as_deref())?;
     signals::terminated().await?;
     gateway.stop().await;
     Ok(ExitCode::SUCCESS)
-}
-
-/// `HOST:PORT`; the host may be a name or an address, an IPv6 address in brackets.
-fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT")?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port = port.parse().map_err(|_| "the port is no number from 0 to 65535")?;
-    if host.is_empty() {
-        return Err("the host is missing".into());
-    }
-    Ok((host.to_owned(), port))
-}
-
-fn durability(text: &str) -> Result<Durability, String> {
-    match text {
-        "fsync" => Ok(Durability::Fsync),
-        "relaxed" => Ok(Durability::Relaxed),
-        "memory" => Ok(Durability::Memory),
-        _ => Err("expected fsync, relaxed or memory".into()),
-    }
 }
 
 fn rule(text: &str) -> Result<(String, String), String> {

@@ -22,11 +22,13 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use core_rpc::{AnyCore, BATCH_BYTES_MAX, Durability};
+use gateway_runtime::address::advertised;
 use gateway_runtime::listener::{self, Server};
+pub(crate) use gateway_runtime::now_ms;
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
 use gateway_runtime::{CoreSession, Identity, Membership, NodeId, Purpose, Registration, Stream, TopicCache};
 use tokio::net::TcpListener;
@@ -379,12 +381,7 @@ fn holder_prefix(membership: &Membership) -> String {
 
 /// How this gateway makes itself known to the others.
 fn registration(config: &Config) -> Registration {
-    let (host, port) = match &config.advertised {
-        // Port 0 is the one that was picked.
-        Some((host, 0)) => (host.clone(), config.listen.port()),
-        Some(advertised) => advertised.clone(),
-        None => (config.listen.ip().to_string(), config.listen.port()),
-    };
+    let (host, port) = advertised(config.listen, config.advertised.as_ref());
     Registration {
         prefix: "gateway/mqtt/".into(),
         node_id: config.node_id,
@@ -464,9 +461,4 @@ async fn upgraded(gateway: &Gateway, stream: Stream) -> std::io::Result<Stream> 
     let accepting = WebSocket::accept(stream, gateway.config.websocket_path.as_deref());
     let accepted = tokio::time::timeout(gateway.config.handshake_max, accepting).await;
     Ok(Stream::Carried(Box::new(accepted.map_err(std::io::Error::from)??)))
-}
-
-/// Milliseconds since 1970; 0 where the clock is before it.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -2,6 +2,8 @@
 //! cluster's identity, sessions at the core, who of its kind lives, a mirror of a part of meta, and a cache of the topics. No wire protocol is
 //! known here.
 
+pub mod address;
+pub mod clock;
 pub mod config;
 pub mod core_session;
 pub mod deadlines;
@@ -21,6 +23,8 @@ pub mod token;
 pub mod topic_cache;
 pub mod users;
 
+pub use address::OptionalAddress;
+pub use clock::now_ms;
 pub use core_process::{admin, logging, ready, signals};
 pub use core_session::{CoreSession, Purpose};
 pub use deadlines::Deadlines;

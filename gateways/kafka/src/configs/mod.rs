@@ -16,7 +16,7 @@ pub use broker::{BrokerConfig, broker_configs};
 pub use change::{Change, Operation, applied};
 pub use definition::{Definition, Effect, Kind};
 pub use stored::StoredConfigs;
-pub use topic::{Labels, TopicConfig, check_labels, durability_of, settings_of, value, with_durability};
+pub use topic::{Labels, TopicConfig, check_labels, settings_of, value, with_durability};
 pub use topic_table::{TOPIC_CONFIGS, topic_definition};
 
 /// Where a value comes from, as DescribeConfigs numbers it.

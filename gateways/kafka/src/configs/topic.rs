@@ -102,24 +102,11 @@ fn check_flush(labels: &Labels) -> Result<(), String> {
     }
 }
 
-/// The durability by its name.
-pub fn durability_of(name: &str) -> Option<Durability> {
-    match name {
-        "fsync" => Some(Durability::Fsync),
-        "relaxed" => Some(Durability::Relaxed),
-        "memory" => Some(Durability::Memory),
-        _ => None,
-    }
-}
-
 /// The configuration of a topic that is to be created; it gets this durability unless it names one itself.
 pub fn with_durability(mut labels: Labels, durability: Durability) -> Labels {
-    let name = match durability {
-        Durability::Fsync => return labels,
-        Durability::Relaxed => "relaxed",
-        Durability::Memory => "memory",
-    };
-    labels.entry(DURABILITY.to_owned()).or_insert_with(|| name.to_owned());
+    if durability != Durability::Fsync {
+        labels.entry(DURABILITY.to_owned()).or_insert_with(|| durability.name().to_owned());
+    }
     labels
 }
 
@@ -128,7 +115,7 @@ pub fn settings_of(labels: &Labels) -> TopicSettings {
     // -1 stands for no limit, and limits are for those who delete.
     let limit = |name| u64::try_from(number(labels, name)).ok().filter(|_| has_policy(labels, "delete"));
     TopicSettings {
-        durability: durability_of(value(labels, DURABILITY)).unwrap_or(Durability::Fsync),
+        durability: value(labels, DURABILITY).parse().unwrap_or(Durability::Fsync),
         compaction: has_policy(labels, "compact").then(|| compaction_of(labels)),
         retention_ms: limit("retention.ms"),
         retention_bytes: limit("retention.bytes"),

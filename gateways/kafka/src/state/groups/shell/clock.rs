@@ -1,8 +1,10 @@
 //! The time that groups are given.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::now_ms;
 
 /// Milliseconds since the Unix epoch that never go back: the wall clock's at the start, and what passed since.
 pub(super) struct Clock {
@@ -12,7 +14,7 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn start() -> Self {
-        Clock { start: Instant::now(), start_ms: wall_ms() }
+        Clock { start: Instant::now(), start_ms: now_ms() }
     }
 
     pub(super) fn now_ms(&self) -> i64 {
@@ -24,10 +26,4 @@ impl Clock {
     pub(super) fn instant_of(&self, at_ms: i64) -> Instant {
         self.start + Duration::from_millis(u64::try_from(at_ms.saturating_sub(self.start_ms)).unwrap_or(0))
     }
-}
-
-/// The wall clock's time, ms since the Unix epoch.
-pub(super) fn wall_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }

@@ -5,9 +5,9 @@ use core_rpc::{
 };
 
 use super::Groups;
-use super::clock::wall_ms;
 use super::coordinated::Coordinated;
 use super::slot::Slot;
+use crate::now_ms;
 use crate::state::consumer_groups::Committing;
 use crate::state::groups::error::GroupError;
 
@@ -82,7 +82,7 @@ impl<C: Core> Groups<C> {
         }
         checked?;
         self.check_sure_owner(group)?;
-        let time_ms = wall_ms();
+        let time_ms = now_ms();
         let cursors = commits.into_iter().map(|commit| {
             let Commit { partition, offset, leader_epoch: epoch, metadata } = commit;
             (partition, Cursor { offset, epoch, metadata, time_ms })

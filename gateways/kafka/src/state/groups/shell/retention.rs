@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use core_rpc::{Core, Cursor, CursorError, PartitionId, Topic, TopicId};
 
 use super::Groups;
-use super::clock::wall_ms;
 use super::coordinated::Coordinated;
+use crate::now_ms;
 use crate::state::groups::describe::OffsetAge;
 use crate::state::groups::error::GroupError;
 
@@ -16,7 +16,7 @@ impl<C: Core> Groups<C> {
     pub(super) async fn run_retention(&self) {
         loop {
             tokio::time::sleep(self.shared.config.offsets_retention_check).await;
-            if let Err(error) = self.sweep(wall_ms()).await {
+            if let Err(error) = self.sweep(now_ms()).await {
                 tracing::warn!(%error, "cannot look for expired offsets");
             }
         }
