@@ -1,22 +1,16 @@
-"""What the MQTT suite runs against: Debian's mosquitto (the oracle), PolyMQ in each shape, or somebody else's broker.
+"""What the MQTT suite runs against: Debian's mosquitto (the oracle), PolyMQ in each shape, or somebody else's broker."""
 
-As for AMQP: loopback, free ports, a folder that goes away; parts (processes) that can be killed and started again on the same data.
-"""
-
-import importlib.util
-import json
 import os
 import pathlib
 import resource
-import tempfile
+import sys
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools" / "mqtt"
+sys.path.insert(0, str(ROOT))
 
-spec = importlib.util.spec_from_file_location("amqp_brokers", ROOT / "conformance/amqp/brokers.py")
-base = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(base)
+from conformance.shared import broker  # noqa: E402
+from conformance.shared.broker import default_binaries, free_port, listens, own_address  # noqa: E402, F401
 
 # A connection is a file, here and in what is started from here; more than the hard limit is root's to ask for.
 FILES_WANTED = 65_536
@@ -26,20 +20,15 @@ try:
 except (ValueError, OSError):
     resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
 
-free_port, listens, default_binaries = base.free_port, base.listens, base.default_binaries
 
+class Broker(broker.Broker):
+    """`websocket`: HOST:PORT for MQTT over WebSocket (path /mqtt)."""
 
-class Broker(base.Broker):
-    """`addresses`: HOST:PORT of each gateway; `websocket`: HOST:PORT for MQTT over WebSocket (path /mqtt)."""
+    protocol = "mqtt"
 
     def __init__(self):
-        # Not the base's: MQTT has no management API.
-        self.addresses = [f"127.0.0.1:{free_port()}"]
-        self.websocket = f"127.0.0.1:{free_port()}"
-        (ROOT / ".data").mkdir(exist_ok=True)
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"mqtt-{self.name}-", dir=ROOT / ".data"))
-        self.children = {}
-        self.environment = {}
+        super().__init__()
+        self.websocket = own_address()
 
 
 class Mosquitto(Broker):
@@ -84,46 +73,11 @@ def tool(name):
     raise RuntimeError(f"{name} is not there: run conformance/setup mosquitto")
 
 
-class PolyMQ(Broker):
-    """`all-in-one`: polymq serve. `split`: polymq-core and polymq-mqtt. `cluster`: two gateways on one core."""
+class PolyMQ(broker.PolyMQ, Broker):
+    """`websocket` is the first gateway's."""
 
-    SHAPES = {"all-in-one": ("core",), "split": ("core", "gateway"), "cluster": ("core", "gateway", "second")}
-
-    def __init__(self, shape, binaries, gateways="mqtt"):
-        self.name = shape
-        self.parts = self.SHAPES[shape]
-        self.binaries = pathlib.Path(binaries).resolve()
-        self.gateways = gateways  # all-in-one: with commas, what is served beside MQTT
-        super().__init__()
-        self.core_address = f"127.0.0.1:{free_port()}"
-        if shape == "cluster":
-            self.addresses.append(f"127.0.0.1:{free_port()}")
-
-    def launch(self, part):
-        ready = self.folder / f"ready-{part}.json"
-        ready.unlink(missing_ok=True)
-        data = self.folder / "data"
-        environment = {"POLYMQ_ADMIN_LISTEN": "127.0.0.1:0"}
-        if part != "second" and part != ("core" if self.name != "all-in-one" else ""):
-            environment["POLYMQ_MQTT_LISTEN_WEBSOCKET"] = self.websocket
-        if self.name == "all-in-one":
-            command = ["polymq", "serve", "--gateways", self.gateways, "--data", data, "--core-listen", self.core_address, "--mqtt-listen", self.address]
-        elif part == "core":
-            command = ["polymq-core", "--data", data, "--listen", self.core_address]
-        else:
-            command = ["polymq-mqtt", "--core", self.core_address, "--listen", self.addresses[int(part == "second")]]
-        binary = self.binaries / command[0]
-        if not binary.is_file():
-            raise RuntimeError(f"{binary} is not built: cargo build --workspace --bins (POLYMQ_BINARIES names the folder)")
-        self.spawn(part, [binary, *command[1:], "--ready-file", ready], environment)
-
-    def wait_ready(self, part):
-        ready = self.folder / f"ready-{part}.json"
-        self.wait_until(part, "its ready file", ready.exists)
-        json.loads(ready.read_text())
-        address = self.core_address if part == "core" and self.name != "all-in-one" else self.addresses[int(part == "second")]
-        if not listens(address):
-            raise RuntimeError(f"{part} is ready, but {address} does not answer")
+    def settings(self, at):
+        return {"listen-websocket": self.websocket} if at == 0 else {}
 
 
 class External(Broker):
@@ -145,13 +99,7 @@ def java(main):
 
 def make(name, binaries):
     """The broker that a command line means by `name`."""
-    if name == "mosquitto":
-        return Mosquitto()
-    if name in PolyMQ.SHAPES:
-        return PolyMQ(name, binaries)
-    if ":" in name:
-        return External(name)
-    raise SystemExit(f"{name} is no broker: say mosquitto, {', '.join(PolyMQ.SHAPES)} or HOST:PORT")
+    return broker.make(name, binaries, Mosquitto, PolyMQ, External)
 
 
 def own(name, settings=(), listeners=(), anonymous=True, **environment):

@@ -16,10 +16,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "kafka" / "python"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
 import pika  # noqa: E402
-from kit import CASES, Skip, main, same, unique, until  # noqa: E402, F401
+from conformance.shared.kit import CASES, Skip, main, same, unique, until  # noqa: E402, F401
 from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker  # noqa: E402, F401
 
 BROKER = os.environ.get("BROKER", "external")

@@ -1,19 +1,21 @@
 """What the cases of the applications share: Java processes that can be killed, and topics read to their ends."""
 
-import ctypes
 import functools
 import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 JARS = os.path.join(ROOT, ".tools", "apps")
+sys.path.insert(0, ROOT)
+
+from conformance.shared.broker import dies_with_parent, free_port  # noqa: E402, F401
 
 # Of every kind of waiting, as little as possible.
 COMMON = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200, "log_level": 0}
@@ -26,12 +28,6 @@ def note(text):
 
 def unique(kind):
     return f"apps-{kind}-{uuid.uuid4().hex[:8]}"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def until(what, holds, seconds=90, alive=()):
@@ -60,11 +56,6 @@ class Folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def _end_with_parent():
-    """However the case's program ends, what it started ends too (PR_SET_PDEATHSIG, SIGKILL)."""
-    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
-
-
 class Java:
     """A Java program of the applications' jars; its output goes to a file."""
 
@@ -76,7 +67,7 @@ class Java:
             self.child = subprocess.Popen(
                 ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Xmx{heap}", *flags,
                  "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classpath, *command],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, preexec_fn=_end_with_parent)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, preexec_fn=dies_with_parent)
 
     def __enter__(self):
         return self

@@ -7,14 +7,12 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
-
-sys.path.insert(0, os.path.join(HERE, "..", "python"))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "..")]
 
 import connect  # noqa: E402
-import kit  # noqa: E402
 import mirror  # noqa: E402
 import streams  # noqa: E402
+from conformance.shared import kit  # noqa: E402
 
 
 @kit.case

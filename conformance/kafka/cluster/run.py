@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 TOPIC, PARTITIONS, GROUPS = "records", 6, 8
 SESSION_MS = 2000
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+sys.path.insert(0, ROOT)
+
+from conformance.shared.broker import free_port  # noqa: E402
+
 # That a killed gateway is away, librdkafka need not say.
 QUIET = {"log_level": 2}
 
@@ -45,12 +48,6 @@ def until(what, holds, seconds=60):
             return value
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
         time.sleep(0.05)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Process:

@@ -1,6 +1,8 @@
 """aiokafka: the asyncio client."""
 
 import asyncio
+import pathlib
+import sys
 import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -11,8 +13,10 @@ from aiokafka.errors import (CommitFailedError, IllegalGenerationError, KafkaErr
                              UnknownTopicOrPartitionError)
 from aiokafka.structs import OffsetAndMetadata
 
-import kit
-from kit import case, same
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
+
+from conformance.shared import kit  # noqa: E402
+from conformance.shared.kit import case, same  # noqa: E402
 
 CLIENT = "aiokafka"
 

@@ -1,6 +1,8 @@
 """librdkafka, through confluent-kafka."""
 
 import functools
+import pathlib
+import sys
 import threading
 import time
 
@@ -10,8 +12,10 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic,
                                    OffsetSpec, ResourceType)
 
-import kit
-from kit import Skip, case, same, until
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
+
+from conformance.shared import kit  # noqa: E402
+from conformance.shared.kit import Skip, case, same, until  # noqa: E402
 
 CLIENT = "librdkafka"
 

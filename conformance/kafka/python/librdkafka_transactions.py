@@ -1,13 +1,18 @@
 """librdkafka's transactional producer, through confluent-kafka, and its group.protocol=consumer."""
 
+import pathlib
+import sys
 import threading
 import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition, OFFSET_BEGINNING
 
-import kit
 import librdkafka as base
-from kit import case, same, until
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
+
+from conformance.shared import kit  # noqa: E402
+from conformance.shared.kit import case, same, until  # noqa: E402
 
 # The cases of the plain client have a program of their own.
 kit.CASES.clear()

@@ -1,5 +1,7 @@
 """kafka-python: the client that speaks the protocol in Python alone."""
 
+import pathlib
+import sys
 import threading
 import time
 
@@ -13,8 +15,10 @@ from kafka.errors import (CommitFailedError, IllegalGenerationError, InvalidConf
                           TopicAlreadyExistsError, UnknownMemberIdError, UnknownTopicOrPartitionError)
 from kafka.structs import OffsetAndMetadata
 
-import kit
-from kit import case, same, until
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
+
+from conformance.shared import kit  # noqa: E402
+from conformance.shared.kit import case, same, until  # noqa: E402
 
 CLIENT = "kafka-python"
 

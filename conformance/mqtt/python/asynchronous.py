@@ -9,12 +9,12 @@ import itertools
 import pathlib
 import sys
 
-sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[2] / "kafka" / "python")]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
 import aiomqtt  # noqa: E402
 import gmqtt  # noqa: E402
 from gmqtt.mqtt.constants import MQTTv50, MQTTv311  # noqa: E402
-from kit import CASES, main, same, unique  # noqa: E402
+from conformance.shared.kit import CASES, main, same, unique  # noqa: E402
 
 SECONDS = 20
 dealt = itertools.count()

@@ -14,11 +14,11 @@ import time
 import warnings
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "kafka" / "python")]
+sys.path[:0] = [str(HERE), str(HERE.parents[2])]
 warnings.simplefilter("ignore")
 
 import paho.mqtt.client as paho  # noqa: E402
-from kit import CASES, Skip, main, same, unique, until  # noqa: E402, F401
+from conformance.shared.kit import CASES, Skip, main, same, unique, until  # noqa: E402, F401
 from paho.mqtt.packettypes import PacketTypes  # noqa: E402
 from paho.mqtt.properties import Properties  # noqa: E402
 from paho.mqtt.reasoncodes import ReasonCode  # noqa: E402

@@ -5,20 +5,21 @@ folder of its own that goes away with it.
 """
 
 import base64
-import ctypes
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-import signal
-import socket
 import subprocess
-import tempfile
+import sys
 import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT))
+
+from conformance.shared.broker import dies_with_parent, folder, listens, own_address  # noqa: E402
+
 START_SECONDS_MAX = 60
 
 # What a server with settings of its own has, by the word that cases use.
@@ -35,26 +36,6 @@ USERS = [("user", "pencil"), ("other", "pencil")]
 ACCESS = ["user user", "topic readwrite u/#", "topic read r/#", "user other", "topic readwrite #"]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _dies_with_parent():
-    """Runs in the child: ends it when this process ends, however it ends (PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def listens(address):
-    host, port = address.rsplit(":", 1)
-    try:
-        socket.create_connection((host, int(port)), timeout=1).close()
-        return True
-    except OSError:
-        return False
-
-
 class Unable(Exception):
     """This server cannot have those settings, and why."""
 
@@ -62,16 +43,15 @@ class Unable(Exception):
 class Server:
     def __init__(self, needs):
         self.needs = needs
-        self.address, self.websocket_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        (ROOT / ".data").mkdir(exist_ok=True)
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="mqtt-wire-", dir=ROOT / ".data"))
+        self.address, self.websocket_address = (own_address() for _ in range(2))
+        self.folder = folder("mqtt-wire")
         self.child = None
 
     def start(self):
         self._write_settings()
         with open(self.folder / "log", "ab") as log:
             self.child = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                                          env={**os.environ, **self._environment()}, preexec_fn=_dies_with_parent)
+                                          env={**os.environ, **self._environment()}, preexec_fn=dies_with_parent)
         deadline = time.monotonic() + START_SECONDS_MAX
         while not (self._ready() and listens(self.address)):
             if self.child.poll() is not None or time.monotonic() > deadline:
@@ -164,8 +144,8 @@ class PolyMQ(Server):
         super().__init__(needs)
         self.binary = pathlib.Path(binary).resolve()
         self.split = self.binary.name == "polymq-mqtt"
-        self.core, self.core_address = None, f"127.0.0.1:{free_port()}"
-        self.management_address = f"127.0.0.1:{free_port()}"
+        self.core, self.core_address = None, own_address()
+        self.management_address = own_address()
 
     def start(self):
         if self.split and self.needs == "scram":
@@ -174,7 +154,7 @@ class PolyMQ(Server):
             command = [self.binary.parent / "polymq-core", "--data", self.folder / "data", "--listen", self.core_address]
             with open(self.folder / "log", "ab") as log:
                 self.core = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                                             env={**os.environ, **self._environment()}, preexec_fn=_dies_with_parent)
+                                             env={**os.environ, **self._environment()}, preexec_fn=dies_with_parent)
         super().start()
         if self.needs == "scram":
             self._make_user()

@@ -1,4 +1,4 @@
-"""What the Python clients share: the contract of a client program, names, and checks that explain themselves.
+"""What client programs in Python share: the contract of a client program, names, and checks that explain themselves.
 
 A program is called as `program BOOTSTRAP [CASE...]` and prints `ok CASE MILLIS`, `FAIL CASE reason` or `skip CASE reason`
 per case; it exits 1 if any failed.
@@ -14,7 +14,7 @@ import traceback
 import uuid
 
 DEADLINE_SECONDS = 60
-SUITE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # frames outside are a client's
+SUITE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # frames outside are a client's
 
 
 class Skip(Exception):
