@@ -3,16 +3,12 @@ import os
 import re
 import resource
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.abspath(os.path.join(HERE, "..", "..", ".."))
-sys.path[:0] = [os.path.join(ROOT, "conformance", "bench", "kafka"), os.path.join(ROOT, "conformance", "amqp", "python")]
+from conformance.bench.shared import process
 
-import process  # noqa: E402
-
+ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 PERF_TEST = os.path.join(ROOT, ".tools", "amqp", "perf")
 UNITS = {"µs": 1e-3, "ms": 1.0}
 
@@ -132,7 +128,7 @@ class Session:
         wire.socket.close()
 
     def wire(self):
-        import raw_frames as wires
+        from conformance.amqp.python import raw_frames as wires
         opened = wires.Wire(self.broker.address)
         opened.spec = wires.spec
         opened.socket.settimeout(300)

@@ -1,53 +1,18 @@
 """From the figures of all rounds to tables, with the bars of issue 4 §4."""
-from statistics import median
+from conformance.bench.shared import tables
+from conformance.bench.shared.tables import number, table, verdict
 
 MIB = 1 << 20
-DISTURBED_CORES = 0.15
 CPU_BAR, PERSISTENT_BAR, TRANSIENT_BAR, LATENCY_BAR, MEMORY_BAR, DECLARE_SECONDS_BAR = 0.2, 5.0, 4.0, 0.5, 0.2, 10.0
 # Broker and client together at this many of the machine's cores: who is the limit shows in the CPU column.
 CLIENT_LIMIT_CORES = 0.9
 
 
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + "|".join("---" if at == 0 else "--:" for at in range(len(head))) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def number(value, form="{:,.0f}"):
-    return "–" if value is None else form.format(value)
-
-
-def verdict(ratio, bar, at_least):
-    if ratio is None:
-        return ""
-    return f"{'met' if (ratio >= bar if at_least else ratio <= bar) else '**missed**'} ({'≥' if at_least else '≤'} {bar:g})"
-
-
-class Results:
-    """Figures by broker, section and name: a list, one dictionary a round; `{"failed": why}` if it failed."""
-
-    def __init__(self):
-        self.rounds = {}
-
-    def add(self, broker, section, name, figures):
-        self.rounds.setdefault(f"{broker}|{section}|{name}", []).append(figures)
-
-    def median(self, broker, section, name, key):
-        values = [figures[key] for figures in self.rounds.get(f"{broker}|{section}|{name}", []) if key in figures]
-        return median(values) if values else None
-
-    def names(self, section):
-        return list(dict.fromkeys(key.split("|")[2] for key in self.rounds if key.split("|")[1] == section))
+class Results(tables.Results):
+    """Figures by broker, section and name."""
 
     def pair(self, section, name, key):
         return [self.median(broker, section, name, key) for broker in ("rabbitmq", "all-in-one")]
-
-    def failures(self):
-        return list(dict.fromkeys(f"{key.replace('|', ', ')}: {figures['failed']}" for key, rounds in self.rounds.items() for figures in rounds if "failed" in figures))
-
-    def others_cores(self):
-        values = [figures["other cores"] for rounds in self.rounds.values() for figures in rounds if "other cores" in figures]
-        return median(values) if values else None
 
 
 def ratio_of(pair):

@@ -1,13 +1,12 @@
 """The two brokers: how each is started on a fresh data directory, and how it is ended."""
-import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 
-import process
-import wire
+from conformance.bench.kafka import wire
+from conformance.bench.shared import process
+from conformance.shared.broker import free_port
 
 READY_SECONDS_MAX = 120
 HEAP = "1g"
@@ -15,12 +14,6 @@ HEAP = "1g"
 # What kafka-server-start.sh passes by default.
 JVM_FLAGS = ["-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
              "-XX:+ExplicitGCInvokesConcurrent", "-Djava.awt.headless=true"]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Broker:
@@ -140,11 +133,3 @@ class PolyMQ(Broker):
     def command(self):
         return [self.binary, "serve", "--gateways", "kafka", "--data", self.data, "--kafka-listen", self.address,
                 "--core-listen", "127.0.0.1:0", "--ready-file", self.ready]
-
-
-def build_polymq(root):
-    """Builds the release binary, returns its path."""
-    subprocess.run(["cargo", "build", "--release", "--locked", "--package", "polymq"], cwd=root, check=True)
-    metadata = subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps"], cwd=root, check=True,
-                              capture_output=True, text=True)
-    return os.path.join(json.loads(metadata.stdout)["target_directory"], "release", "polymq")

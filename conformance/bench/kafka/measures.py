@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 from typing import Callable
 
-import process
-from perf import Profile
+from conformance.bench.kafka.perf import Profile
+from conformance.bench.shared import process
 
 GIB = 1 << 30
 CREATE_SECONDS_MAX = 240  # for 10,000 partitions on a slow disk

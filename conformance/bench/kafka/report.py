@@ -1,5 +1,6 @@
 """From the figures of all rounds to the table, with the bar's verdict on each row."""
-from statistics import median
+from conformance.bench.shared import tables
+from conformance.bench.shared.tables import DISTURBED_CORES, number, table, verdict
 
 # Who is compared with whom: title, Kafka's durability, PolyMQ's, the bar on throughput, the bar on p99.
 COMPARISONS = (
@@ -9,25 +10,9 @@ COMPARISONS = (
 )
 CPU_BAR, IDLE_MEMORY_BAR, START_BAR = 0.5, 0.1, 0.1
 
-# Beyond this much user time of other programs (a core is 1) a figure is marked as noisy.
-OTHERS_CORES_MAX = 0.15
 
-
-class Results:
-    """Figures by (broker, section, measure, durability): a list, one dictionary a round, `{"failed": why}` if it failed."""
-
-    def __init__(self):
-        self.rounds = {}
-
-    def add(self, broker, section, name, durability, figures):
-        self.rounds.setdefault("|".join((broker, section, name, durability)), []).append(figures)
-
-    def of(self, broker, section, name, durability):
-        return self.rounds.get("|".join((broker, section, name, durability)), [])
-
-    def median(self, broker, section, name, durability, key):
-        values = [figures[key] for figures in self.of(broker, section, name, durability) if key in figures]
-        return median(values) if values else None
+class Results(tables.Results):
+    """Figures by broker, section, measure and durability."""
 
     def failure(self, broker, section, name, durability):
         for figures in self.of(broker, section, name, durability):
@@ -42,34 +27,9 @@ class Results:
             counts[section] = max(counts.get(section, 0), len(rounds))
         return counts
 
-    def others_cores(self):
-        """Cores that other programs kept busy: the median over all measures; None if there are none."""
-        values = [figures["other cores"] for rounds in self.rounds.values() for figures in rounds if "other cores" in figures]
-        return median(values) if values else None
-
-    def names(self, section):
-        """The section's measures in the order they were taken."""
-        return list(dict.fromkeys(key.split("|")[2] for key in self.rounds if key.split("|")[1] == section))
-
-
-def verdict(ratio, bar, at_least):
-    if ratio is None or bar is None:
-        return ""
-    met = ratio >= bar if at_least else ratio <= bar
-    return f"{'met' if met else '**missed**'} ({'≥' if at_least else '≤'} {bar:g})"
-
 
 def ratio_of(kafka, polymq):
     return polymq / kafka if kafka and polymq is not None else None
-
-
-def number(value, form="{:,.0f}"):
-    return "–" if value is None else form.format(value)
-
-
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + "|".join("---" if at == 0 else "--:" for at in range(len(head))) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 class Report:
@@ -116,7 +76,7 @@ class Report:
             bar = None if section == "follow" else bar
             rate_ratio, cpu_ratio = ratio_of(*rate), ratio_of(*cpu)
             cores = [f"{number(b, '{:.2f}')} + {number(c, '{:.2f}')}" for b, c in zip(broker, client)]
-            noisy = "yes" if any(value is not None and value > OTHERS_CORES_MAX for value in other) else ""
+            noisy = "yes" if any(value is not None and value > DISTURBED_CORES for value in other) else ""
             rows.append([name, number(rate[0]), number(rate[1]), number(rate_ratio, "{:.2f}"), verdict(rate_ratio, bar, True),
                          number(cpu[0], "{:.2f}"), number(cpu[1], "{:.2f}"), number(cpu_ratio, "{:.2f}"),
                          verdict(cpu_ratio, CPU_BAR, False), *cores, noisy])
@@ -136,7 +96,7 @@ class Report:
                 continue
             texts = [" / ".join(number(values[key][at], "{:.1f}") for key in ("p50", "p99", "p999")) for at in (0, 1)]
             ratio = ratio_of(*values["p99"])
-            noisy = "yes" if any(value is not None and value > OTHERS_CORES_MAX for value in values["other cores"]) else ""
+            noisy = "yes" if any(value is not None and value > DISTURBED_CORES for value in values["other cores"]) else ""
             rows.append([name, *texts, number(ratio, "{:.2f}"), verdict(ratio, bar, False),
                          *(number(value, "{:.1f}") for value in values["cpu per million"]),
                          number(ratio_of(*values["cpu per million"]), "{:.2f}"), noisy])

@@ -1,16 +1,11 @@
 """What is measured of MQTT brokers. Each measure takes a running broker and answers figures; `mqtt-load` makes the load."""
 import json
 import os
-import pathlib
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "kafka"))
-
-import process  # noqa: E402
+from conformance.bench.shared import process
 
 
 class Failed(Exception):

@@ -1,8 +1,8 @@
 """From the figures of all rounds to tables, with the bars of issue 5 §3."""
-from statistics import median
+from conformance.bench.shared import tables
+from conformance.bench.shared.tables import number, table, verdict
 
 MIB = 1 << 20
-DISTURBED_CORES = 0.15
 RELAXED_BAR, FSYNC_BAR, CPU_BAR, LATENCY_BAR, CONNECTION_KIB_BAR = 1.5, 1.0, 0.7, 1.0, 10.0
 # With so much of a core, the load generator (one thread) is the limit, or may be.
 LOAD_LIMIT_CORES = 0.85
@@ -11,47 +11,12 @@ MACHINE_LIMIT_CORES = 1.8
 ORACLE, RELAXED, FSYNC = "mosquitto", "relaxed", "fsync"
 
 
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + "|".join("---" if at == 0 else "--:" for at in range(len(head))) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def number(value, form="{:,.0f}"):
-    return "–" if value is None else form.format(value)
-
-
-def verdict(ratio, bar, at_least):
-    if ratio is None:
-        return ""
-    return f"{'met' if (ratio >= bar if at_least else ratio <= bar) else '**missed**'} ({'≥' if at_least else '≤'} {bar:g})"
-
-
-class Results:
-    """Figures by broker, section and name: a list, one dictionary a round; `{"failed": why}` if it failed."""
-
-    def __init__(self):
-        self.rounds = {}
-
-    def add(self, broker, section, name, figures):
-        self.rounds.setdefault(f"{broker}|{section}|{name}", []).append(figures)
-
-    def median(self, broker, section, name, key):
-        values = [figures[key] for figures in self.rounds.get(f"{broker}|{section}|{name}", []) if figures.get(key) is not None]
-        return median(values) if values else None
+class Results(tables.Results):
+    """Figures by broker, section and name."""
 
     def all(self, section, name, key):
         """mosquitto's, relaxed's and fsync's."""
         return [self.median(broker, section, name, key) for broker in (ORACLE, RELAXED, FSYNC)]
-
-    def names(self, section):
-        return list(dict.fromkeys(key.split("|")[2] for key in self.rounds if key.split("|")[1] == section))
-
-    def failures(self):
-        return list(dict.fromkeys(f"{key.replace('|', ', ')}: {figures['failed']}" for key, rounds in self.rounds.items() for figures in rounds if "failed" in figures))
-
-    def others_cores(self):
-        values = [figures["other cores"] for rounds in self.rounds.values() for figures in rounds if "other cores" in figures]
-        return median(values) if values else None
 
 
 def ratio(values, at):

@@ -1,16 +1,14 @@
 """MirrorMaker 2 from a real Apache Kafka into the broker: records, topics' settings, and a group's offsets, translated."""
 
 import os
-import sys
 
 import processes as kit
 
-sys.path.insert(0, os.path.join(kit.ROOT, "conformance", "bench", "kafka"))
-
 
 def from_apache(bootstrap):
-    import brokers
     from confluent_kafka import Consumer, TopicPartition
+
+    from conformance.bench.kafka import brokers
 
     topic, group = kit.unique("mirrored"), kit.unique("group")
     with kit.Folder() as folder:

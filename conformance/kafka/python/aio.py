@@ -9,8 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (CommitFailedError, IllegalGenerationError, KafkaError, MessageSizeTooLargeError,
-                             NoOffsetForPartitionError, OffsetOutOfRangeError, RebalanceInProgressError,
-                             UnknownTopicOrPartitionError)
+                             NoOffsetForPartitionError, OffsetOutOfRangeError, RebalanceInProgressError)
 from aiokafka.structs import OffsetAndMetadata
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))

@@ -15,7 +15,7 @@ from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
 from conformance.shared import kit  # noqa: E402
-from conformance.shared.kit import Skip, case, same, until  # noqa: E402
+from conformance.shared.kit import case, same, until  # noqa: E402
 
 CLIENT = "librdkafka"
 
