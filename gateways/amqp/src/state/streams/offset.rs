@@ -3,6 +3,7 @@
 use codec_amqp::{FieldTable, FieldValue};
 
 use crate::errors::Refusal;
+use crate::state::topology::age_ms;
 
 /// The consumer's argument, and the header of every delivery.
 pub const STREAM_OFFSET: &str = "x-stream-offset";
@@ -31,7 +32,7 @@ impl StartAt {
                 Some("first") => Some(StartAt::First),
                 Some("last") => Some(StartAt::Last),
                 Some("next") => Some(StartAt::Next),
-                Some(age) => age_ms(age).map(|age_ms| StartAt::Time(now_ms.saturating_sub(age_ms))),
+                Some(age) => age_ms(age).map(|age_ms| StartAt::Time(now_ms.saturating_sub_unsigned(age_ms))),
                 None => None,
             },
             FieldValue::Timestamp(seconds) => {
@@ -45,22 +46,6 @@ impl StartAt {
             Refusal::precondition_failed(format!("invalid arg '{STREAM_OFFSET}': {shown}"))
         })
     }
-}
-
-/// A number and a unit, as in `x-max-age`: years of 365 days, months of 30, `h`, `m`, `s`.
-fn age_ms(text: &str) -> Option<i64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds: i64 = match unit {
-        "Y" => 365 * 86_400,
-        "M" => 30 * 86_400,
-        "D" => 86_400,
-        "h" => 3600,
-        "m" => 60,
-        "s" => 1,
-        _ => return None,
-    };
-    let number = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<i64>().ok())??;
-    number.checked_mul(seconds * 1000)
 }
 
 /// Whether a consumer may be one of a stream: it needs a prefetch of its own (406), and must acknowledge (540), for only by

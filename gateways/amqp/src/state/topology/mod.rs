@@ -50,7 +50,7 @@ pub use exchange::Exchange;
 pub use exchanges::ExchangeDeclare;
 pub use image::{Image, Vhost};
 pub use queue::{DELAYED_TOPIC, Effective, QUEUE_GROUP, Queue};
-pub use queue_config::{DeadLetterStrategy, Overflow, QueueConfig, QueueType};
+pub use queue_config::{DeadLetterStrategy, Overflow, QueueConfig, QueueType, age_ms};
 pub use queues::{QueueDeclare, QueueDelete};
 pub use records::{DestinationKind, ExchangeKind};
 pub use routing::{Binding, KeyOnly, Message};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
 
-use super::queue_config::{QueueType, age_ms, stricter_limit};
+use super::queue_config::{QueueType, max_age_ms, stricter_limit};
 use super::records::PolicyRecord;
 
 /// What a policy may apply to.
@@ -144,7 +144,7 @@ pub fn validate(definition: &Map<String, Value>, operator: bool) -> Result<(), S
             "queue-version" => (matches!(value.as_i64(), Some(1 | 2)), "queue-version value"),
             "overflow" => (one_of(&["drop-head", "reject-publish", "reject-publish-dlx"]), "overflow value"),
             "delivery-limit" => (value.is_i64() || value.is_u64(), "delivery limit"),
-            "max-age" => (value.as_str().and_then(age_ms).is_some(), "max age"),
+            "max-age" => (value.as_str().and_then(max_age_ms).is_some(), "max age"),
             "queue-leader-locator" | "queue-master-locator" => (value.is_string(), "queue leader locator value"),
             "initial-cluster-size" => (at_least(0), "cluster size"),
             "stream-max-segment-size-bytes" => (at_least(0), "segment size"),

@@ -121,7 +121,7 @@ impl QueueConfig {
             max_priority: source.integer("x-max-priority").and_then(|priority| u8::try_from(priority).ok()),
             single_active_consumer: arguments.get("x-single-active-consumer").and_then(Argument::as_bool) == Some(true),
             delivery_limit,
-            max_age_ms: source.text("max-age", true).and_then(age_ms).filter(|_| is_stream),
+            max_age_ms: source.text("max-age", true).and_then(max_age_ms).filter(|_| is_stream),
             stream_segment_bytes_max: source
                 .policy_integer("stream-max-segment-size-bytes")
                 .or_else(|| source.integer("x-stream-max-segment-size-bytes")),
@@ -180,7 +180,7 @@ pub fn stricter_limit(one: i64, other: i64) -> i64 {
     if one < 0 || other < 0 { one.max(other) } else { one.min(other) }
 }
 
-/// `7D`, `12h`: a number and Y, M, D, h, m or s, in ms.
+/// `7D`, `12h`: a number and Y (years of 365 days), M (months of 30), D, h, m or s, in ms.
 pub fn age_ms(text: &str) -> Option<u64> {
     let digits = text.find(|character: char| !character.is_ascii_digit()).filter(|at| *at > 0)?;
     let unit_seconds: u64 = match &text[digits..] {
@@ -192,8 +192,13 @@ pub fn age_ms(text: &str) -> Option<u64> {
         "s" => 1,
         _ => return None,
     };
-    let number: u64 = text[..digits].parse().ok().filter(|number| *number > 0)?;
+    let number: u64 = text[..digits].parse().ok()?;
     number.checked_mul(unit_seconds)?.checked_mul(1000)
+}
+
+/// An age after which something goes: not at once.
+pub fn max_age_ms(text: &str) -> Option<u64> {
+    age_ms(text).filter(|age_ms| *age_ms > 0)
 }
 
 #[cfg(test)]
@@ -242,7 +247,8 @@ mod tests {
     fn ages() {
         assert_eq!(age_ms("7D"), Some(7 * 24 * 3600 * 1000));
         assert_eq!(age_ms("1s"), Some(1000));
-        for bad in ["", "D", "0s", "5", "5x", "5 s", "-5s", "99999999999999999999Y"] {
+        assert_eq!((age_ms("0s"), max_age_ms("0s"), max_age_ms("1s")), (Some(0), None, Some(1000)));
+        for bad in ["", "D", "5", "5x", "5 s", "-5s", "99999999999999999999Y"] {
             assert_eq!(age_ms(bad), None, "{bad}");
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::arguments::{Argument, Arguments};
-use super::queue_config::{QueueType, age_ms};
+use super::queue_config::{QueueType, max_age_ms};
 use super::records::ExchangeKind;
 use super::routing::{HashOn, WEIGHT_MAX, X_MATCH, X_MATCHES};
 use crate::errors::Refusal;
@@ -277,7 +277,7 @@ fn queue_version(value: &Argument, arguments: &Arguments) -> Result<(), Problem>
 
 fn max_age(value: &Argument, _: &Arguments) -> Result<(), Problem> {
     match value.as_text() {
-        Some(text) => age_ms(text).map(drop).ok_or_else(|| "invalid_max_age".into()),
+        Some(text) => max_age_ms(text).map(drop).ok_or_else(|| "invalid_max_age".into()),
         None => Err(unacceptable(value)),
     }
 }
