@@ -1,12 +1,13 @@
 //! Bytes that no honest peer sends, through every decoder in every version: none panics, none takes more memory than
 //! its budget, and what is accepted survives being encoded and decoded again.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../../record/tests/support/peak.rs"]
+mod peak;
 
 use bytes::Bytes;
 use codec_kafka::samples::{Sample, Samples};
 use codec_kafka::{DecodeError, Message, Reader, RequestHeader, Writer, for_each_api};
+use peak::with_peak;
 
 const CASES_PER_VERSION: u64 = 60;
 
@@ -29,45 +30,6 @@ const LENGTHS: &[&[u8]] = &[
     &[0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
     &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80],
 ];
-
-/// Counts what the current thread has allocated, and the most it ever had.
-struct Counting;
-
-thread_local! {
-    static ALLOCATED: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
-}
-
-fn count(bytes: isize) {
-    // While the thread ends there is no counter any more.
-    let _ = ALLOCATED.try_with(|allocated| {
-        let (now, peak) = allocated.get();
-        allocated.set((now + bytes, peak.max(now + bytes)));
-    });
-}
-
-// SAFETY: everything is passed to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// What `run` returns, and the most that it had allocated at once.
-fn with_peak<T>(run: impl FnOnce() -> T) -> (T, usize) {
-    let (before, _) = ALLOCATED.get();
-    ALLOCATED.set((before, before));
-    let result = run();
-    (result, (ALLOCATED.get().1 - before) as usize)
-}
 
 fn encode<M: Message>(message: &M, version: i16) -> Bytes {
     let mut writer = Writer::new();

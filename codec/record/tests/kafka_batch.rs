@@ -1,11 +1,12 @@
 //! Kafka record batches: what a broker refuses, what it rewrites, lookups by time, and hostile bytes.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "support/peak.rs"]
+mod peak;
 
 use bytes::{Bytes, BytesMut};
 use codec_record::kafka_batch::*;
 use codec_record::{Format, FormatId};
+use peak::with_peak;
 
 fn record(offset_delta: i32, timestamp_ms: i64, value: &'static str) -> Record {
     let value = Some(Bytes::from_static(value.as_bytes()));
@@ -116,45 +117,6 @@ fn offsets_by_time() {
     }
 }
 
-/// Counts what the current thread has allocated, and the most it ever had.
-struct Counting;
-
-thread_local! {
-    static ALLOCATED: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
-}
-
-fn count(bytes: isize) {
-    // While the thread ends there is no counter any more.
-    let _ = ALLOCATED.try_with(|allocated| {
-        let (now, peak) = allocated.get();
-        allocated.set((now + bytes, peak.max(now + bytes)));
-    });
-}
-
-// SAFETY: everything is passed to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// The most that `run` has allocated at once.
-fn peak_bytes(run: impl FnOnce()) -> usize {
-    let (before, _) = ALLOCATED.get();
-    ALLOCATED.set((before, before));
-    run();
-    (ALLOCATED.get().1 - before) as usize
-}
-
 #[test]
 fn hostile_batches_neither_panic_nor_exhaust_memory() {
     const BYTES_MAX: usize = 64 * 1024;
@@ -184,7 +146,7 @@ fn hostile_batches_neither_panic_nor_exhaust_memory() {
             }
         });
         let mutated = mutated.slice(..if random(8) == 0 { random(mutated.len()) } else { mutated.len() });
-        let peak = peak_bytes(|| {
+        let (_, peak) = with_peak(|| {
             accepted += usize::from(produced(&mutated, BYTES_MAX).is_ok());
             if let Ok(records) = records(&mutated, BYTES_MAX) {
                 for record in records.flatten() {
@@ -205,7 +167,7 @@ fn bombs_are_cut_off() {
     let bomb = Record { value: Some(zeros), ..Record::default() };
     for codec in &Codec::ALL[1..] {
         let batch = BatchEncoder { codec: *codec, ..BatchEncoder::default() }.encode(std::slice::from_ref(&bomb));
-        let peak = peak_bytes(|| {
+        let (_, peak) = with_peak(|| {
             assert_eq!(produced(&batch, BYTES_MAX), Err(BatchError::TooLarge { bytes_max: BYTES_MAX }), "{codec:?}");
         });
         assert!(peak <= 16 * BYTES_MAX, "{codec:?}: {peak} bytes");

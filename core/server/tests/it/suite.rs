@@ -6,26 +6,8 @@ use bytes::Bytes;
 use codec_record::BatchFlags;
 use core_rpc::*;
 
+use crate::every_core::for_every_core;
 use crate::support::*;
-
-/// Each test, once for every way to reach a core.
-macro_rules! for_every_core {
-    ($($test:ident)*) => {
-        for_every_core!(@ local $($test)*);
-        for_every_core!(@ remote_tcp $($test)*);
-        for_every_core!(@ remote_unix $($test)*);
-    };
-    (@ $way:ident $($test:ident)*) => {
-        mod $way {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                let world = crate::support::$way().await;
-                crate::support::within(stringify!($test), super::$test(world.core.clone())).await;
-                world.stop().await;
-            })*
-        }
-    };
-}
 
 for_every_core! {
     what_is_appended_is_fetched
