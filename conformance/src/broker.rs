@@ -233,11 +233,6 @@ impl Broker {
         (total > 0).then_some(total)
     }
 
-    /// Ids of its processes.
-    pub fn processes(&self) -> Vec<u32> {
-        [&self.core, &self.gateway, &self.second].into_iter().flatten().map(Child::id).collect()
-    }
-
     /// The reason why it no longer runs, when one of its processes has ended by itself.
     pub fn ended(&mut self) -> Option<String> {
         let ended = |child: &mut Option<Child>| child.as_mut().and_then(|child| child.try_wait().ok().flatten());

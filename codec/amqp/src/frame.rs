@@ -12,10 +12,6 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// What stands around a payload, bytes.
 pub const FRAME_OVERHEAD_BYTES: usize = 8;
 
-/// The least frame_max that may be agreed, and the largest frame before there is an agreement (4.2.3 of the
-/// specification; RabbitMQ takes 8192 before, for clients that present long tokens).
-pub const FRAME_MIN_BYTES: usize = 4096;
-
 /// What a connection begins with, in both directions.
 pub const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
 

@@ -31,7 +31,7 @@ fn message() -> impl Strategy<Value = MessageView> {
 fn batch_of(list: &[MessageView]) -> Batch {
     let mut writer = Writer::new();
     list.iter().for_each(|message| writer.append(&message.parts()));
-    writer.into_batch(TIME_MS).unwrap()
+    writer.take(TIME_MS).unwrap()
 }
 
 proptest! {

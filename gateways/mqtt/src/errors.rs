@@ -37,8 +37,6 @@ impl From<Error> for Refusal {
 pub const TAKEN_OVER: Refusal =
     Refusal::new(Reason::SessionTakenOver, "another connection has the client identifier now");
 pub const SHUTTING_DOWN: Refusal = Refusal::new(Reason::ServerShuttingDown, "the server is shutting down");
-pub const ADMINISTRATIVE: Refusal =
-    Refusal::new(Reason::AdministrativeAction, "an administrator closed the connection");
 pub const SILENT: Refusal = Refusal::new(Reason::KeepAliveTimeout, "nothing came for one and a half keep alives");
 /// The client asks again with a new connection, and may be luckier.
 pub const UNAVAILABLE: Refusal = Refusal::new(Reason::ServerBusy, "the log is unavailable");

@@ -164,11 +164,6 @@ impl Writer {
         let count = self.count;
         Some(Batch::new(FormatId::MQTT, count, time_ms, self.take_payload()))
     }
-
-    /// As [`Writer::take`], of a writer that is not needed any more.
-    pub fn into_batch(mut self, time_ms: i64) -> Option<Batch> {
-        self.take(time_ms)
-    }
 }
 
 /// A batch of one message, published at `time_ms`.

@@ -117,10 +117,4 @@ impl<C: Core> Queues<C> {
         live.wake();
         last
     }
-
-    /// How many other gateways have consumers of a queue.
-    pub async fn gateways_consuming_elsewhere(&self, gateway: &Gateway<C>, queue: &Queue) -> Result<usize, Refusal> {
-        let node_id = gateway.membership.own().node_id;
-        Ok(claim::others(&self.core, queue, node_id).await?.len())
-    }
 }

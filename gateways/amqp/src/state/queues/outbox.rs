@@ -172,10 +172,6 @@ impl Outbox {
         self.taken(&mut inner)
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.inner.lock().closed
-    }
-
     fn taken(&self, inner: &mut Inner) -> VecDeque<Unasked> {
         let waiting = std::mem::take(&mut inner.waiting);
         let bytes = waiting.iter().map(Unasked::bytes).sum();

@@ -168,11 +168,7 @@ impl<K: Copy + Eq + Hash, V> Trie<K, V> {
         }
     }
 
-    /// Whether any filter may match names whose first level is this one.
-    pub fn could_match_level(&self, first_level: &str) -> bool {
-        (self.has_wildcard_first() && !first_level.starts_with('$')) || self.first_levels.contains(first_level)
-    }
-
+    /// With which first levels names may be matched by any filter.
     pub fn first_levels(&self) -> FirstLevels {
         FirstLevels { literals: self.first_levels.clone(), wildcard: self.has_wildcard_first() }
     }

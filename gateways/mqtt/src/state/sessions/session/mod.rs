@@ -546,11 +546,6 @@ impl Session {
         self.state.lock().is_persistent
     }
 
-    /// DISCONNECT may change whether it survives.
-    pub fn set_persistent(&self, is_persistent: bool) {
-        self.state.lock().is_persistent = is_persistent;
-    }
-
     /// Rises with everything that a record has to tell of.
     pub fn changes(&self) -> u64 {
         self.state.lock().changes
