@@ -140,6 +140,27 @@ fn the_image_is_built_of_every_crate() {
     );
 }
 
+/// Links, and paths from the root in code spans.
+#[test]
+fn what_the_pages_name_is_there() {
+    const ROOMS: [&str; 6] = ["codec/", "core/", "gateways/", "polymq/", "conformance/", "docs/"];
+    let mut faults = Vec::new();
+    for page in files("md") {
+        let (text, folder) = (fs::read_to_string(&page).unwrap(), page.parent().unwrap());
+        let spans = text.split('`').skip(1).step_by(2).filter(|span| ROOMS.iter().any(|room| span.starts_with(room)));
+        let spans = spans.filter(|span| !span.contains(['*', ' ', '{', '\n'])).map(|span| root().join(span));
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let links = links.filter(|link| !link.is_empty() && !link.contains("://")).map(|link| folder.join(link));
+        faults.extend(
+            spans
+                .chain(links)
+                .filter(|path| !path.exists())
+                .map(|path| format!("{}: {}", shown(&page), path.display())),
+        );
+    }
+    assert_none(faults);
+}
+
 fn assert_none(faults: Vec<String>) {
     assert!(faults.is_empty(), "\n  {}\n", faults.join("\n  "));
 }
