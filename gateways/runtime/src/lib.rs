@@ -17,6 +17,7 @@ pub mod membership;
 pub mod mirror;
 pub mod mosquitto;
 pub mod scram;
+pub mod settling;
 pub mod stream;
 pub mod tls;
 pub mod token;

@@ -10,12 +10,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use core_rpc::{Core, GroupName, LeaseError, PartitionId, SessionId, SettleRange, SettleRequest, Settlement};
+use core_rpc::{Core, GroupName, PartitionId, SessionId, SettleRange, SettleRequest, Settlement};
 use gateway_runtime::Marks;
+use gateway_runtime::settling::{self, Rounds};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Held;
@@ -30,11 +31,7 @@ pub struct Settler {
 
 #[derive(Debug)]
 struct Shared {
-    dirty: Mutex<Vec<Arc<Pending>>>,
-    wake: Notify,
-    /// Counts rounds; changed under the lock of `dirty`: what lies there belongs to the next.
-    begun: AtomicU64,
-    done: watch::Sender<u64>,
+    rounds: Rounds<Arc<Pending>>,
     returns: Returns,
 }
 
@@ -82,14 +79,7 @@ impl Pending {
 impl Settler {
     /// Starts the task that settles; it ends with `stop`, when what was pushed before is settled.
     pub fn start<C: Core>(core: C, session: CoreSession, returns: Returns, stop: CancellationToken) -> Settler {
-        let shared = Shared {
-            dirty: Mutex::default(),
-            wake: Notify::new(),
-            begun: AtomicU64::new(0),
-            done: watch::Sender::new(0),
-            returns,
-        };
-        let settler = Settler { shared: Arc::new(shared) };
+        let settler = Settler { shared: Arc::new(Shared { rounds: Rounds::default(), returns }) };
         tokio::spawn(run(core, session, settler.shared.clone(), stop));
         settler
     }
@@ -114,54 +104,34 @@ impl Settler {
             std::mem::replace(&mut marks.listed, true)
         };
         if !listed {
-            self.shared.dirty.lock().push(pending.clone());
-            self.shared.wake.notify_one();
+            self.shared.rounds.push(pending.clone());
         }
     }
 
     /// The round with which all is settled that was pushed before.
     pub fn round(&self) -> u64 {
-        let dirty = self.shared.dirty.lock();
-        let begun = self.shared.begun.load(Ordering::SeqCst);
-        if dirty.is_empty() { begun } else { begun + 1 }
+        self.shared.rounds.current()
     }
 
     /// Waits until a round is over.
     pub async fn reached(&self, round: u64) {
-        if *self.shared.done.borrow() >= round {
-            return;
-        }
-        let mut done = self.shared.done.subscribe();
-        // An error is the end of the gateway.
-        let _ = done.wait_for(|done| *done >= round).await;
+        self.shared.rounds.reached(round).await;
     }
 
     /// Waits until all is settled that was pushed before.
     pub async fn settled(&self) {
-        self.reached(self.round()).await;
+        self.shared.rounds.settled().await;
     }
 }
 
 async fn run<C: Core>(core: C, session: CoreSession, shared: Arc<Shared>, stop: CancellationToken) {
-    loop {
-        let stopping = tokio::select! {
-            biased;
-            () = shared.wake.notified() => false,
-            () = stop.cancelled() => true,
-        };
-        let (round, dirty) = {
-            let mut dirty = shared.dirty.lock();
-            (shared.begun.fetch_add(1, Ordering::SeqCst) + 1, std::mem::take(&mut *dirty))
-        };
-        let returned = settle(&core, &session, dirty).await;
+    while let Some(round) = shared.rounds.next(&stop).await {
+        let returned = settle(&core, &session, round.gathered).await;
         for queue in returned {
             // Nobody listens when the gateway ends.
             let _ = shared.returns.send(queue);
         }
-        shared.done.send_replace(round);
-        if stopping && shared.dirty.lock().is_empty() {
-            return;
-        }
+        shared.rounds.finish(round.number);
     }
 }
 
@@ -184,28 +154,10 @@ async fn settle<C: Core>(core: &C, session: &CoreSession, dirty: Vec<Arc<Pending
         let call = calls.entry((pending.group.clone(), *session));
         call.or_insert_with(|| (holder.clone(), Vec::new())).1.extend(partitions);
     }
-    let calls = calls.into_iter().map(|((group, held_under), (holder, partitions))| {
-        let request = SettleRequest { group, holder: holder.to_string(), partitions, durable: false };
-        async move {
-            let answer = core.settle(request).await;
-            // What is gone (Passed, UnknownPartition) or was given to others (NotHeld) is nobody's fault.
-            let failed = answer.iter().flatten().filter_map(|answer| answer.err());
-            let mut failed = failed.filter(|error| {
-                !matches!(error, LeaseError::NotHeld | LeaseError::Passed | LeaseError::UnknownPartition)
-            });
-            if let Some(error) = failed.next() {
-                tracing::warn!(%error, "acknowledgements were not kept: those messages will be delivered again");
-                // It may be that they are still held, by nobody.
-                session.doubt(held_under, error);
-            }
-        }
+    let requests = calls.into_iter().map(|((group, held_under), (holder, partitions))| {
+        (held_under, SettleRequest { group, holder: holder.to_string(), partitions, durable: false })
     });
-    // One vhost's disk need not wait for another's.
-    let mut running: Vec<_> = calls.map(Box::pin).collect();
-    std::future::poll_fn(|context| {
-        running.retain_mut(|call| call.as_mut().poll(context).is_pending());
-        if running.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
+    let lost = "acknowledgements were not kept: those messages will be delivered again";
+    settling::settle(core, session, requests, lost).await;
     returned
 }
