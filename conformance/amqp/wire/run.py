@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
 import pika  # noqa: E402
 from amqp_kit import CASES, ORACLE, Consumer, Kit, Skip, main, publish, same  # noqa: E402
 import raw_frames  # noqa: E402
+from conformance.shared import process  # noqa: E402
 from raw_frames import ANSWER_SECONDS, HEADER, raw, spec  # noqa: E402
 
 # A connection may buffer; this is what nobody's buffers may add up to.
@@ -27,11 +28,7 @@ BACKLOG_BYTES = 512 << 20
 
 
 def memory_bytes():
-    total = 0
-    for pid in os.environ.get("BROKER_PIDS", "").split():
-        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-            total += next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS:"))
-    return total
+    return sum(process.memory_bytes(pid) for pid in os.environ.get("BROKER_PIDS", "").split())
 
 
 def case(function):

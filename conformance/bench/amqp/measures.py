@@ -6,7 +6,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from conformance.bench.shared import process
+from conformance.shared import process
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 PERF_TEST = os.path.join(ROOT, ".tools", "amqp", "perf")

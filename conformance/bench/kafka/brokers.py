@@ -5,7 +5,7 @@ import subprocess
 import time
 
 from conformance.bench.kafka import wire
-from conformance.bench.shared import process
+from conformance.shared import process
 from conformance.shared.broker import free_port
 
 READY_SECONDS_MAX = 120

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from conformance.bench.kafka.perf import Profile
-from conformance.bench.shared import process
+from conformance.shared import process
 
 GIB = 1 << 30
 CREATE_SECONDS_MAX = 240  # for 10,000 partitions on a slow disk

@@ -5,7 +5,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from conformance.bench.shared import process
+from conformance.shared import process
 
 
 class Failed(Exception):
