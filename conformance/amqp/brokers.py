@@ -124,3 +124,9 @@ class External(Broker):
 def make(name, binaries):
     """The broker that a command line means by `name`."""
     return broker.make(name, binaries, RabbitMQ, PolyMQ, External)
+
+
+def environment(broker):
+    """What a client program is told of the broker beside its address."""
+    return {**os.environ, "MANAGEMENT": broker.management or "", "BROKER": broker.name, "BROKER_PIDS": " ".join(map(str, broker.pids())),
+            "POLYMQ_BINARIES": str(getattr(broker, "binaries", "")), "AMQP_TOOLS": str(TOOLS), "NODE_PATH": str(TOOLS / "node/node_modules")}
