@@ -1,5 +1,6 @@
 //! Whole gateways on the real core, under clients that we did not write: one binary, so that it is linked once.
 
+mod alarms;
 mod busy;
 mod common;
 mod consume;
