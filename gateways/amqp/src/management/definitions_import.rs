@@ -1,14 +1,21 @@
 //! Importing definitions, as RabbitMQ exports them: users with their password hashes, vhosts, permissions, parameters,
 //! policies, exchanges, queues, bindings; in this order, so that each finds what it needs. What is there stays, and must be
-//! the same; the first that cannot be done ends the import.
+//! the same; the first that cannot be done ends the import. Of one kind many are done at once, so that they share commits: there
+//! may be tens of thousands.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use core_rpc::{Core, MetaCondition};
 use serde_json::{Map, Value};
 
 use super::call::{Call, Failure, integer, needed};
 use crate::state::topology::{DestinationKind, keys};
+
+/// So many are under way.
+const AT_ONCE: usize = 64;
 
 /// `into`: the vhost for which the definitions are; None: for all that they name.
 pub(super) async fn import<C: Core>(
@@ -51,27 +58,30 @@ pub(super) async fn import<C: Core>(
         let put = super::policies::put(call, &vhost, name, policy, false).await;
         put.map_err(|failure| failure.about("policy", name))?;
     }
-    for exchange in list(said, "exchanges")? {
+    at_once(list(said, "exchanges")?, |exchange| async move {
         let (vhost, name) = (vhost_of(call, into, exchange)?, needed(exchange, "name")?);
         // Those that every vhost has.
         if name.is_empty() || name.starts_with("amq.") {
-            continue;
+            return Ok(());
         }
         let declared = super::exchanges::declare(call, &vhost, name, exchange).await;
-        declared.map_err(|failure| failure.about("exchange", name))?;
-    }
-    for queue in list(said, "queues")? {
+        declared.map(drop).map_err(|failure| failure.about("exchange", name))
+    })
+    .await?;
+    at_once(list(said, "queues")?, |queue| async move {
         let (vhost, name) = (vhost_of(call, into, queue)?, needed(queue, "name")?);
         if name.starts_with("amq.") {
-            continue;
+            return Ok(());
         }
-        super::queues::declare(call, &vhost, name, queue).await.map_err(|failure| failure.about("queue", name))?;
-    }
-    for binding in list(said, "bindings")? {
+        let declared = super::queues::declare(call, &vhost, name, queue).await;
+        declared.map(drop).map_err(|failure| failure.about("queue", name))
+    })
+    .await?;
+    at_once(list(said, "bindings")?, |binding| async move {
         let vhost = vhost_of(call, into, binding)?;
         let (source, destination) = (needed(binding, "source")?, needed(binding, "destination")?);
         if source.is_empty() {
-            continue;
+            return Ok(());
         }
         let kind = match needed(binding, "destination_type")? {
             "queue" => DestinationKind::Queue,
@@ -79,9 +89,41 @@ pub(super) async fn import<C: Core>(
             other => return Err(Failure::bad_request(format!("unknown destination type {other}"))),
         };
         let bound = super::bindings::bind(call, &vhost, source, kind, destination, binding).await;
-        bound.map_err(|failure| failure.about("binding to", destination))?;
+        bound.map(drop).map_err(|failure| failure.about("binding to", destination))
+    })
+    .await
+}
+
+/// Does the work for each, many at once. The first error ends it; what is under way then may be done or not.
+async fn at_once<'s, F: Future<Output = Result<(), Failure>>>(
+    items: Vec<&'s Map<String, Value>>,
+    mut work: impl FnMut(&'s Map<String, Value>) -> F,
+) -> Result<(), Failure> {
+    let mut items = items.into_iter();
+    let mut under_way: Vec<Pin<Box<F>>> = Vec::with_capacity(AT_ONCE);
+    loop {
+        under_way.extend(items.by_ref().take(AT_ONCE - under_way.len()).map(|item| Box::pin(work(item))));
+        if under_way.is_empty() {
+            return Ok(());
+        }
+        poll_fn(|context| {
+            let (before, mut failed) = (under_way.len(), None);
+            under_way.retain_mut(|one| match one.as_mut().poll(context) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(())) => false,
+                Poll::Ready(Err(failure)) => {
+                    failed.get_or_insert(failure);
+                    false
+                }
+            });
+            match failed {
+                Some(failure) => Poll::Ready(Err(failure)),
+                None if under_way.len() < before => Poll::Ready(Ok(())),
+                None => Poll::Pending,
+            }
+        })
+        .await?;
     }
-    Ok(())
 }
 
 /// The objects of a list; none where there is no such list.
