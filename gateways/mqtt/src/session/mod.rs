@@ -211,6 +211,10 @@ impl Connection {
         if sent_bytes > 0 {
             counts.bytes_sent.add(sent_bytes);
         }
+        let sent_packets = self.wire.out.take_packets();
+        if sent_packets > 0 {
+            counts.packets_sent.add(sent_packets);
+        }
         let tally = std::mem::take(&mut self.tally);
         if tally.packets_received > 0 {
             counts.packets_received.add(tally.packets_received);

@@ -24,12 +24,19 @@ pub(crate) struct Outgoing {
     /// What comes behind the chunks.
     tail: BytesMut,
     chunked_bytes: usize,
+    /// Packets since this was asked for last.
+    packets: u64,
 }
 
 impl Outgoing {
     /// How many bytes wait.
     pub(crate) fn len(&self) -> usize {
         self.chunked_bytes + self.tail.len()
+    }
+
+    /// How many packets were put since this was called last.
+    pub(crate) fn take_packets(&mut self) -> u64 {
+        std::mem::take(&mut self.packets)
     }
 
     /// Any packet of at most so many bytes. On an error nothing is written.
@@ -46,6 +53,7 @@ impl Outgoing {
             self.tail.truncate(before);
             return Err(EncodeError::TooLarge);
         }
+        self.packets += 1;
         Ok(())
     }
 
@@ -55,6 +63,7 @@ impl Outgoing {
         self.room();
         let [high, low] = packet_id.get().to_be_bytes();
         self.tail.extend_from_slice(&[first, 2, high, low]);
+        self.packets += 1;
     }
 
     /// A message for a subscriber.
@@ -66,6 +75,7 @@ impl Outgoing {
     ) -> Result<(), EncodeError> {
         self.room();
         publish.put_head(version, head, &mut self.tail)?;
+        self.packets += 1;
         for piece in publish.tail(version) {
             if piece.len() <= COPY_BYTES_MAX {
                 self.tail.extend_from_slice(&piece);
@@ -79,7 +89,7 @@ impl Outgoing {
     /// Gives the memory back: the connection may be idle from now on.
     pub(crate) fn release(&mut self) {
         if self.len() == 0 {
-            *self = Outgoing::default();
+            *self = Outgoing { packets: self.packets, ..Outgoing::default() };
         }
     }
 
@@ -175,5 +185,6 @@ mod tests {
         assert_eq!(out.copy_to_bytes(out.remaining()), expected);
         out.release();
         assert_eq!(out.tail.capacity(), 0);
+        assert_eq!((out.take_packets(), out.take_packets()), (4, 0));
     }
 }

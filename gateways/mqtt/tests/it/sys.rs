@@ -57,6 +57,9 @@ async fn what_is_counted_is_told() {
         until(&mut watcher, name, |value| value == wanted).await;
         watcher.disconnect().await;
     }
+    // CONNACK, SUBACK and all that; of a publish its PUBACK at least.
+    let mut watcher = broker.client(Version::Mqtt311, "packets").await;
+    until(&mut watcher, "messages/sent", |value| value > 10).await;
     let mut watcher = broker.client(Version::Mqtt311, "bytes").await;
     // Two retained ones, with the 23 bytes that are stored before each, and one reference: those that wait lie one behind the other.
     let stored = 2 * (23 + "kept/1".len() + 5) + 16;
