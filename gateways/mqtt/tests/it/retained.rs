@@ -154,3 +154,33 @@ async fn many_survive_a_restart() {
         broker.stop().await;
     }
 }
+
+/// Of what is not in memory only that is read which is wanted; large ones take more than one try.
+#[tokio::test]
+async fn what_is_not_in_memory_is_read_where_it_lies() {
+    let mut config = config();
+    config.retained_cache_bytes = 0;
+    let broker = Broker::with(config).await;
+    let mut publisher = broker.client(Version::Mqtt311, "publisher").await;
+    let payload = |number: u16| match number % 50 {
+        7 => format!("{number}").repeat(3_000),
+        8 => format!("{number}").repeat(40_000),
+        _ => format!("{number}"),
+    };
+    // Names in another order than the messages, so that what is sent together does not lie together.
+    let name = |number: u16| format!("far/{:03}", number.wrapping_mul(77) % 400);
+    for number in 0..400 {
+        retain(&mut publisher, &name(number), &payload(number), QoS::AtLeastOnce).await;
+    }
+    retain(&mut publisher, &name(9), "", QoS::AtLeastOnce).await;
+    let mut expected: Vec<_> =
+        (0..400).filter(|number| *number != 9).map(|number| (name(number), payload(number))).collect();
+    expected.sort();
+    let mut client = broker.client(Version::Mqtt311, "subscriber").await;
+    client.subscribe("far/#", QoS::AtLeastOnce).await;
+    for one in expected {
+        assert!(client.message().await == one, "{}", one.0);
+    }
+    client.silence().await;
+    broker.stop().await;
+}

@@ -1,6 +1,6 @@
 //! Reads what references stand for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +12,19 @@ use super::session::Waiting;
 use crate::state::topics::Topics;
 use crate::translate;
 
-/// Read at once, of all, and of one partition from one offset on: enough for what lies beside it.
+/// Read at once, of all, and of one partition from one offset on: enough for what lies beside it, and what is enough mostly for a
+/// message beside which nothing is wanted. One whose batch is larger is asked for again.
 const BYTES_MAX: u32 = 8 << 20;
 const PARTITION_BYTES_MAX: u32 = 64 << 10;
+const ALONE_BYTES_MAX: u32 = 4 << 10;
 
 /// The messages that wait, in their order; None: the log has it no more. An error if the core cannot be asked now.
 pub async fn load(core: &AnyCore, topics: &Topics, waiting: &[Waiting]) -> Result<Vec<Option<Delivery>>, FetchError> {
     let mut found: HashMap<(PartitionId, u64), Option<Arc<Message>>> = HashMap::new();
-    while let Some(fetch) = missing(waiting, &found) {
+    let all: HashSet<(PartitionId, u64)> = waiting.iter().map(|one| (one.place.partition, one.place.offset)).collect();
+    let mut alone_bytes_max = ALONE_BYTES_MAX;
+    while let Some(fetch) = missing(waiting, &found, alone_bytes_max) {
+        alone_bytes_max = (alone_bytes_max * 4).min(PARTITION_BYTES_MAX);
         let asked = fetch.clone();
         let request = FetchRequest {
             partitions: fetch,
@@ -46,9 +51,7 @@ pub async fn load(core: &AnyCore, topics: &Topics, waiting: &[Waiting]) -> Resul
                 continue;
             };
             let end = last.header.next_offset();
-            let wanted = |offset: u64| {
-                waiting.iter().any(|one| one.place.partition == asked.partition && one.place.offset == offset)
-            };
+            let wanted = |offset: u64| all.contains(&(asked.partition, offset));
             for batch in fetched.batches.iter().filter(|_| known.is_some()) {
                 let name = known.as_ref().map_or("", |known| &known.topic.name);
                 let belongs = |name: &str| known.as_ref().is_some_and(|known| topics.belongs(name, known));
@@ -76,10 +79,12 @@ pub async fn load(core: &AnyCore, topics: &Topics, waiting: &[Waiting]) -> Resul
     Ok(waiting.iter().map(delivery).collect())
 }
 
-/// Where to read on: of each partition from the first that was not found yet. None: all were.
+/// Where to read on: of each partition from the first that was not found yet, beside which so much is read if no other is near. None:
+/// all were.
 fn missing(
     waiting: &[Waiting],
     found: &HashMap<(PartitionId, u64), Option<Arc<Message>>>,
+    alone_bytes_max: u32,
 ) -> Option<Vec<FetchPartition>> {
     let mut fetch: Vec<FetchPartition> = Vec::new();
     for one in waiting {
@@ -88,11 +93,14 @@ fn missing(
             continue;
         }
         match fetch.iter_mut().find(|fetch| fetch.partition == place.partition && is_near(fetch.offset, place.offset)) {
-            Some(near) => near.offset = near.offset.min(place.offset),
+            Some(near) if near.offset == place.offset => {}
+            Some(near) => {
+                (near.offset, near.bytes_max) = (near.offset.min(place.offset), PARTITION_BYTES_MAX);
+            }
             None => fetch.push(FetchPartition {
                 partition: place.partition,
                 offset: place.offset,
-                bytes_max: PARTITION_BYTES_MAX,
+                bytes_max: alone_bytes_max,
             }),
         }
     }
