@@ -1,6 +1,7 @@
 //! Append and trim: what goes through the writers' journals.
 
 use std::future::Future;
+use std::time::Instant;
 
 use codec_record::Batch;
 use core_rpc::{AppendAnswer, AppendError, AppendRequest, FetchError, TrimAnswer, TrimRequest};
@@ -17,6 +18,7 @@ impl Engine {
     ///
     /// The payloads' CRCs are not verified here: whoever took them from a network has done it.
     pub fn append(&self, request: AppendRequest) -> impl Future<Output = AppendAnswer> + Send + 'static {
+        let begun = Instant::now();
         let slots = request.appends.len();
         let mut answers = vec![Err(AppendError::Unavailable); slots];
         let mut accepted = Vec::with_capacity(slots);
@@ -43,7 +45,12 @@ impl Engine {
         };
         self.inner.push(accepted.into_iter().map(command).collect());
         drop(answers);
-        async move { receiver.await.unwrap_or_else(|_| vec![Err(AppendError::Unavailable); slots]) }
+        let counts = self.inner.counts.clone();
+        async move {
+            let answer = receiver.await.unwrap_or_else(|_| vec![Err(AppendError::Unavailable); slots]);
+            counts.append_answered(&answer, begun.elapsed());
+            answer
+        }
     }
 
     /// Moves start offsets forward, durably.

@@ -159,7 +159,12 @@ pub fn read_entries(
         for entry in &entries[at..until] {
             let (entry_begin, entry_end) = entry.range();
             let bytes = bytes.slice((entry_begin - begin) as usize..(entry_end - begin) as usize);
-            batches.push(verified(bytes, partition, entry).ok_or(FetchError::Corrupt)?);
+            let Some(batch) = verified(bytes, partition, entry) else {
+                let (pack, offset) = (pack.number, entry.base_offset);
+                tracing::error!(?partition, offset, pack, position = entry_begin, "a batch on the disk is damaged");
+                return Err(FetchError::Corrupt);
+            };
+            batches.push(batch);
         }
         at = until;
     }

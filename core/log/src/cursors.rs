@@ -131,6 +131,14 @@ impl Cursors {
         names.extend(groups.map(|group| group.group.clone()));
     }
 
+    /// Where each group goes on, in no order.
+    pub fn offsets(&self) -> Vec<(GroupName, PartitionId, u64)> {
+        let offset = |(group, at, place): (&GroupName, &PartitionId, &Place)| {
+            Some((group.clone(), *at, place.kept.as_ref()?.cursor.offset))
+        };
+        self.places().filter_map(offset).collect()
+    }
+
     /// For a snapshot, in order.
     pub fn entries(&self) -> Vec<(GroupName, PartitionId, Kept)> {
         let kept =

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::compact::Stopping;
 use crate::config::Config;
+use crate::counts::Counts;
 use crate::disk::Disk;
 use crate::partition::Partition;
 use crate::shard::housekeeper::{Housekeeper, Job};
@@ -61,6 +62,7 @@ pub struct Inner {
     pub compaction: Stopping,
     /// Where the next fetch begins among its partitions, so that none is always last.
     pub turn: AtomicUsize,
+    pub counts: Arc<Counts>,
     topics: RwLock<HashMap<TopicId, Arc<TopicState>>>,
 }
 
@@ -105,6 +107,7 @@ impl Engine {
             housekeeper: Housekeeper::default(),
             compaction: Stopping::default(),
             turn: AtomicUsize::new(0),
+            counts: Arc::default(),
             topics: RwLock::default(),
         });
         topics.iter().for_each(|topic| inner.update_topic(topic));

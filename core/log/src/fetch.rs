@@ -25,13 +25,18 @@ impl Engine {
         let unavailable = || vec![Err(FetchError::Unavailable); slots];
         let Some(reading) = reading.read(in_turn).await else { return unavailable() };
         if wait.is_zero() || reading.is_enough(bytes_min) {
-            return reading.answer();
+            return self.counted(reading.answer());
         }
         let registered = Registered::new(&reading, bytes_min);
         let changed = registered.waiter.wait(wait).await;
         drop(registered);
         let Some(reading) = reading.again(changed).await else { return unavailable() };
-        reading.answer()
+        self.counted(reading.answer())
+    }
+
+    fn counted(&self, answer: FetchAnswer) -> FetchAnswer {
+        self.inner.counts.fetched(&answer);
+        answer
     }
 }
 

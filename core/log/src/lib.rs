@@ -16,6 +16,7 @@ pub mod clock;
 pub mod cold;
 pub mod compact;
 pub mod config;
+pub mod counts;
 pub mod cursors;
 pub mod disk;
 pub mod engine;

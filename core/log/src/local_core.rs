@@ -47,6 +47,16 @@ impl LocalCore {
         LocalCore::open(config, Arc::new(RealDisk::open(directory)?), formats, options)
     }
 
+    /// Why it cannot do all of its work until it is opened again, if so.
+    pub fn trouble(&self) -> Option<String> {
+        let failed: Vec<u32> =
+            self.engine.shard_reports().iter().filter(|shard| shard.failed).map(|shard| shard.number).collect();
+        if !failed.is_empty() {
+            return Some(format!("the storage of shards {failed:?} failed: they take no writes until a restart"));
+        }
+        self.meta.has_failed().then(|| "the storage of meta failed: it takes no changes until a restart".to_owned())
+    }
+
     /// Finishes what was asked, writes everything to the disk and ends the threads. What is asked afterwards is answered
     /// `Unavailable`. Blocks.
     pub fn stop(&self) {
@@ -268,5 +278,50 @@ mod tests {
         assert_eq!(core.inspect(vec![partition]).await[0].as_ref().unwrap().bounds.end_offset, 1);
         core.topic_delete("default".to_owned(), "orders".to_owned()).await.unwrap();
         assert_eq!(core.inspect(vec![partition]).await, [Err(FetchError::UnknownPartition)]);
+    }
+
+    #[tokio::test]
+    async fn what_was_done_and_is_left_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let core = LocalCore::open_directory(Config::default(), directory.path(), Formats::default()).unwrap();
+        let create = TopicCreate {
+            namespace: "default".to_owned(),
+            name: "orders".to_owned(),
+            partitions: 1,
+            settings: TopicSettings::default(),
+            labels: BTreeMap::new(),
+        };
+        let partition = PartitionId { topic: core.topic_create(create).await.unwrap().id, index: 0 };
+        for _ in 0..3 {
+            let batch = Batch::new(FormatId::RAW, 1, -1, Bytes::from_static(b"order"));
+            core.append(AppendRequest { appends: vec![Append { partition, batch }] }).await[0].as_ref().unwrap();
+        }
+        let batch = Batch::new(FormatId::RAW, 0, -1, Bytes::new());
+        assert!(core.append(AppendRequest { appends: vec![Append { partition, batch }] }).await[0].is_err());
+        let fetch = FetchRequest {
+            partitions: vec![FetchPartition { partition, offset: 1, bytes_max: 1 << 20 }],
+            bytes_min: 0,
+            bytes_max: 1 << 20,
+            wait: Duration::ZERO,
+            isolation: Isolation::All,
+        };
+        core.fetch(fetch).await[0].as_ref().unwrap();
+        let group = GroupName { namespace: "default".to_owned(), group: "readers".to_owned() };
+        let cursor = Cursor { offset: 1, epoch: -1, metadata: String::new(), time_ms: 0 };
+        let commit = CommitRequest { group, generation: None, transaction: None, cursors: vec![(partition, cursor)] };
+        core.commit(commit).await[0].clone().unwrap();
+
+        let counts = core.engine.counts();
+        let of = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((of(&counts.appended_batches), of(&counts.appended_messages)), (3, 3));
+        assert_eq!((of(&counts.fetched_batches), of(&counts.refused_otherwise)), (2, 1));
+        assert_eq!(of(&counts.appended_bytes) * 2, of(&counts.fetched_bytes) * 3);
+        assert_eq!(counts.appends.spread().count, 4);
+        assert!(counts.syncs.spread().count > 0);
+        let lags = core.engine.lags(&core.meta.topics());
+        let seen: Vec<_> = lags.iter().map(|lag| (&*lag.namespace, &*lag.topic, &*lag.group, lag.messages)).collect();
+        assert_eq!(seen, [("default", "orders", "readers", 2)]);
+        assert_eq!((core.engine.partition_count(), core.trouble()), (1, None));
+        core.stop();
     }
 }

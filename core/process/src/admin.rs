@@ -16,12 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// How long one request may take, from its first byte to its answer's last.
+/// How long one request may take, from its connection to its answer's last byte.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
+/// How long it may take to ask: who does not takes a seat from those who do.
+const HEAD_MAX: Duration = Duration::from_secs(2);
 /// The longest request line and headers.
 const HEAD_BYTES_MAX: usize = 8 << 10;
 /// Requests at once; more wait.
-const REQUESTS_MAX: usize = 16;
+const REQUESTS_MAX: usize = 64;
 
 /// Writes some metrics.
 pub type Source = Arc<dyn Fn(&mut Metrics) + Send + Sync>;
@@ -36,18 +38,44 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Begins a metric; its values follow. `kind`: `counter` or `gauge`.
+    /// All that was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Begins a metric; its values follow. `kind`: `counter`, `gauge` or `histogram`.
     pub fn begin(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    /// A value of the metric that was begun. Labels' values must need no escapes.
+    /// A value of the metric that was begun.
     pub fn value(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         self.text.push_str(name);
         for (at, (label, text)) in labels.iter().enumerate() {
-            let _ = write!(self.text, "{}{label}=\"{text}\"", if at == 0 { '{' } else { ',' });
+            let _ = write!(self.text, "{}{label}=\"", if at == 0 { '{' } else { ',' });
+            for letter in text.chars() {
+                match letter {
+                    '\\' => self.text.push_str("\\\\"),
+                    '"' => self.text.push_str("\\\""),
+                    '\n' => self.text.push_str("\\n"),
+                    letter => self.text.push(letter),
+                }
+            }
+            self.text.push('"');
         }
         let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    /// A histogram: of each bound how many were not above it, then how many there were and their sum.
+    pub fn histogram(&mut self, name: &str, help: &str, at_most: &[(f64, u64)], count: u64, sum: f64) {
+        self.begin(name, "histogram", help);
+        let bucket = format!("{name}_bucket");
+        for (bound, below) in at_most {
+            self.value(&bucket, &[("le", &bound.to_string())], *below as f64);
+        }
+        self.value(&bucket, &[("le", "+Inf")], count as f64);
+        self.value(&format!("{name}_sum"), &[], sum);
+        self.value(&format!("{name}_count"), &[], count as f64);
     }
 
     /// A metric with one value.
@@ -86,7 +114,7 @@ impl Admin {
                 tracing::warn!(%address, "no health and metrics: the port is taken");
                 return Ok(None);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))),
         };
         let address = listener.local_addr()?;
         tracing::info!(%address, "health and metrics");
@@ -118,12 +146,8 @@ async fn serve(listener: TcpListener, sources: Arc<Vec<Source>>, health: Health)
 }
 
 async fn answer(mut stream: TcpStream, sources: &[Source], health: &Health) -> io::Result<()> {
-    let mut head = Vec::new();
-    while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
-        if head.len() > HEAD_BYTES_MAX || stream.read_buf(&mut head).await? == 0 {
-            return Ok(());
-        }
-    }
+    let Ok(head) = tokio::time::timeout(HEAD_MAX, read_head(&mut stream)).await else { return Ok(()) };
+    let Some(head) = head? else { return Ok(()) };
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -153,6 +177,17 @@ async fn answer(mut stream: TcpStream, sources: &[Source], health: &Health) -> i
     stream.shutdown().await
 }
 
+/// The request line and headers. None: the peer has gone before their end, or they have none.
+async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+        if head.len() > HEAD_BYTES_MAX || stream.read_buf(&mut head).await? == 0 {
+            return Ok(None);
+        }
+    }
+    Ok(Some(head))
+}
+
 /// What the operating system says of this process; nothing where it says nothing.
 fn process(metrics: &mut Metrics) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -171,6 +206,16 @@ fn process(metrics: &mut Metrics) {
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
         metrics.single("process_open_fds", "gauge", "Open file descriptors.", open.count() as f64);
     }
+    if let Some(most) = files_max() {
+        metrics.single("process_max_fds", "gauge", "File descriptors that may be open.", most);
+    }
+}
+
+/// The soft limit; None where there is none, or the system does not say.
+fn files_max() -> Option<f64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -195,6 +240,8 @@ mod tests {
             metrics.begin("asked_total", "counter", "Asked.");
             metrics.value("asked_total", &[("api", "Fetch"), ("version", "3")], 7.0);
             metrics.value("asked_total", &[], 0.5);
+            metrics.value("asked_total", &[("by", "a\"\\\n")], 1.0);
+            metrics.histogram("took_seconds", "Took.", &[(0.1, 2), (1.0, 2)], 3, 4.5);
         });
         let any = Some("127.0.0.1:0".parse().unwrap());
         let admin = Admin::start(any, None, vec![source], healthy(Ok(()))).await.unwrap().unwrap();
@@ -203,6 +250,10 @@ mod tests {
         assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains(&format!("content-length: {}", body.len())));
         let asked = "# TYPE asked_total counter\nasked_total{api=\"Fetch\",version=\"3\"} 7\nasked_total 0.5\n";
         assert!(body.contains(asked) && body.contains("process_resident_memory_bytes "), "{body}");
+        assert!(body.contains("asked_total{by=\"a\\\"\\\\\\n\"} 1\n"), "{body}");
+        let took = "# TYPE took_seconds histogram\ntook_seconds_bucket{le=\"0.1\"} 2\ntook_seconds_bucket{le=\"1\"} 2\n\
+                    took_seconds_bucket{le=\"+Inf\"} 3\ntook_seconds_sum 4.5\ntook_seconds_count 3\n";
+        assert!(body.contains(took), "{body}");
         assert!(ask(admin.address(), "GET /health HTTP/1.1\r\n\r\n").await.ends_with("\r\n\r\nok\n"));
         assert!(ask(admin.address(), "HEAD /health HTTP/1.1\r\n\r\n").await.ends_with("\r\n\r\n"));
         assert!(ask(admin.address(), "GET /x HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
@@ -210,7 +261,8 @@ mod tests {
 
         // A taken port is an error only for who asked for it.
         let taken = Some(admin.address());
-        assert!(Admin::start(taken, None, Vec::new(), healthy(Ok(()))).await.is_err());
+        let refused = Admin::start(taken, None, Vec::new(), healthy(Ok(()))).await.unwrap_err();
+        assert!(refused.to_string().contains(&admin.address().to_string()), "{refused}");
         assert!(Admin::start(None, taken, Vec::new(), healthy(Ok(()))).await.unwrap().is_none());
         assert!(Admin::start(None, None, Vec::new(), healthy(Ok(()))).await.unwrap().is_none());
         let sick = Admin::start(any, None, Vec::new(), healthy(Err("no core"))).await.unwrap().unwrap();

@@ -5,3 +5,4 @@ pub mod lines;
 pub mod logging;
 pub mod ready;
 pub mod signals;
+pub mod suggest;

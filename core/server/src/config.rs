@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use core_process::suggest::nearest;
 use core_rpc::Address;
 use serde::Deserialize;
 
@@ -34,7 +35,7 @@ pub struct Flags {
     #[arg(long, env = "POLYMQ_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
     /// A TOML file with these keys
-    #[arg(long, env = "POLYMQ_CORE_CONFIG", value_name = "PATH")]
+    #[arg(long, env = "POLYMQ_CONFIG", value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// Shards of a data directory that is made now [default: as many as cores]
     #[arg(long, env = "POLYMQ_CORE_SHARDS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -128,6 +129,9 @@ fn parse(text: &str) -> anyhow::Result<FileKeys> {
             toml::Value::Table(table) if key == SECTION => table.into_iter().for_each(|(key, value)| {
                 take(key, value);
             }),
+            toml::Value::Table(_) if nearest(&key, [SECTION]).is_some() => {
+                bail!("unknown table [{key}]; did you mean [{SECTION}]?")
+            }
             toml::Value::Table(_) => {}
             value => {
                 take(key, value);
@@ -165,6 +169,7 @@ mod tests {
             (&[][..], "", "no data directory"),
             (&["--data", "a", "--listen", "7401"], "", "host:port"),
             (&["--data", "a"], "dta = 'b'", "dta"),
+            (&["--data", "a"], "[croe]\nshards = 1", "did you mean [core]?"),
             (&["--data", "a"], "listen = 7401", "listen"),
             (&["--data", "a"], "listen = 'nowhere'", "nowhere"),
             (&["--data", "a", "--shards", "0"], "", "shards"),

@@ -4,6 +4,7 @@
 //! flags, ready file, signals (by [`core_process`]).
 
 pub mod config;
+pub mod metrics;
 pub mod process;
 pub mod server;
 

@@ -1,18 +1,17 @@
 //! The life of `polymq-core`: flags, logging, ready file, signals.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use core_log::LocalCore;
-use core_process::admin::{Admin, Health};
+use core_process::admin::Admin;
 use core_process::{logging, ready, signals};
 use core_rpc::client::RemoteOptions;
 use core_rpc::{Address, Core, RemoteCore};
 
 use crate::config::{Config, Flags};
+use crate::metrics;
 use crate::server::Server;
 
 /// How long `--check` waits for an answer.
@@ -41,7 +40,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     let (data, admin_listen) = (config.data.clone(), config.admin_listen);
     let server = Server::start(config).await?;
-    let admin = Admin::start(admin_listen, None, Vec::new(), health(server.core.clone())).await;
+    let source = metrics::source(server.core.clone(), data.clone());
+    let admin = Admin::start(admin_listen, None, vec![source], metrics::health(server.core.clone())).await;
     let admin = admin.context("cannot serve health and metrics")?;
     if let Some(address) = &server.address {
         tracing::info!(%address, data = %data.display(), "listening");
@@ -61,20 +61,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         let _ = ready::remove(path);
     }
     Ok(())
-}
-
-/// Whether the core answers.
-fn health(core: LocalCore) -> Health {
-    Arc::new(move || {
-        let core = core.clone();
-        Box::pin(async move {
-            match tokio::time::timeout(CHECK_WAIT_MAX, core.meta_get("check".to_owned())).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("the core does not answer".to_owned()),
-            }
-        })
-    })
 }
 
 /// One call to a running core.

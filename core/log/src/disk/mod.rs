@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use faulty::{FaultyDisk, Operation};
 pub use memory::MemoryDisk;
 pub use random::Random;
-pub use real::RealDisk;
+pub use real::{RealDisk, Space, space};
 
 /// A root directory that no other process shares.
 ///

@@ -1,8 +1,10 @@
 //! A directory of the operating system, locked against other processes.
 
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +41,27 @@ impl RealDisk {
     fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
+}
+
+/// The room on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub bytes: u64,
+    /// What this process may still take.
+    pub free_bytes: u64,
+}
+
+/// The room where a directory is.
+pub fn space(directory: &Path) -> io::Result<Space> {
+    let path = CString::new(directory.as_os_str().as_bytes())?;
+    // SAFETY: plain numbers, for which all zeros is a value.
+    let mut told: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero, and both outlive the call.
+    if unsafe { libc::statvfs(path.as_ptr(), &mut told) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let bytes = |blocks: libc::fsblkcnt_t| u64::from(blocks) * u64::from(told.f_frsize);
+    Ok(Space { bytes: bytes(told.f_blocks), free_bytes: bytes(told.f_bavail) })
 }
 
 impl Disk for RealDisk {

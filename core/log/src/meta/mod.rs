@@ -99,6 +99,11 @@ impl Meta {
         self.shared.space.read().topics()
     }
 
+    /// The storage failed: no change is taken any more until it is opened again.
+    pub fn has_failed(&self) -> bool {
+        self.shared.failed.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     pub fn has_session(&self, session: SessionId) -> bool {
         self.shared.space.read().has_session(session)
     }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ pub struct Shared {
     pub random: Mutex<Box<dyn FnMut() -> u128 + Send>>,
     /// Sessions up to this one were opened before the start.
     pub session_last_before: u64,
+    /// No change is taken any more until the core is opened again.
+    pub failed: AtomicBool,
     queue: Mutex<Queue>,
     ready: Condvar,
 }
@@ -126,6 +129,7 @@ impl Writer {
         let shared = Arc::new(Shared {
             seen: watch::Sender::new(Seen { revision: space.revision(), stopped: false }),
             session_last_before: space.session_last(),
+            failed: AtomicBool::new(false),
             space: RwLock::new(space),
             deadlines: Mutex::new(deadlines),
             clock,
@@ -247,7 +251,10 @@ impl Work {
                 // Decided on a space that was not: whoever asks again finds the right one.
                 Err(Failure::DiskFull)
             }
-            Err(failure) => Err(failure),
+            Err(failure) => {
+                self.shared.failed.store(failure == Failure::StorageFailed, Ordering::Release);
+                Err(failure)
+            }
         };
         for reply in replies {
             reply(outcome);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -25,6 +25,12 @@ const SPARES_MAX: usize = 2;
 
 /// Zeros are written and synced in steps of this size, so that the writers' syncs need not wait for all of them.
 const ZERO_STEP_BYTES: u64 = 8 << 20;
+
+/// When a pack that could not be prepared is tried again, if somebody wants to write.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// How often it is told that none can be prepared.
+const TELL_AFTER: Duration = Duration::from_secs(10);
 
 /// What there is to do.
 pub enum Job {
@@ -122,13 +128,22 @@ impl Inner {
         match job {
             Job::Prepare { shard, number, capacity, fill } => {
                 let made = self.prepare(&shard, number, capacity, fill);
-                *shard.next.lock() = match made {
-                    Ok(pack) => Next::Ready(pack),
+                let next = match made {
+                    Ok(pack) => {
+                        *shard.next_failure_told.lock() = None;
+                        Next::Ready(pack)
+                    }
                     Err(error) => {
-                        tracing::warn!(shard = shard.number, %error, "no next pack could be prepared");
-                        Next::Failed { disk_full: is_full(&error) }
+                        let mut told = shard.next_failure_told.lock();
+                        // It is tried as often as somebody wants to write.
+                        if told.is_none_or(|told| told.elapsed() >= TELL_AFTER) {
+                            *told = Some(Instant::now());
+                            tracing::warn!(shard = shard.number, %error, "no next pack could be prepared");
+                        }
+                        Next::Failed { disk_full: is_full(&error), at: Instant::now() }
                     }
                 };
+                *shard.next.lock() = next;
                 shard.next_changed.notify_all();
             }
             Job::Seal(seal) => {
@@ -163,8 +178,11 @@ impl Inner {
     ) -> Result<Pack, Refusal> {
         {
             let mut next = shard.next.lock();
-            if matches!(*next, Next::Failed { .. }) {
-                // It failed some time ago: try again.
+            if let Next::Failed { disk_full, at } = &*next {
+                // Where many want to write, the disk is not asked for each of them.
+                if self.config.background && at.elapsed() < TRY_AGAIN_AFTER {
+                    return Err(refusal(*disk_full));
+                }
                 *next = Next::Idle;
             }
         }
@@ -174,8 +192,10 @@ impl Inner {
             loop {
                 match std::mem::replace(&mut *next, Next::Idle) {
                     Next::Ready(pack) => break pack,
-                    Next::Failed { disk_full: true } => return Err(Refusal::DiskFull),
-                    Next::Failed { disk_full: false } => return Err(Refusal::Unavailable),
+                    Next::Failed { disk_full, at } => {
+                        *next = Next::Failed { disk_full, at };
+                        return Err(refusal(disk_full));
+                    }
                     waiting => {
                         *next = waiting;
                         shard.next_changed.wait(&mut next);
@@ -299,6 +319,13 @@ impl Inner {
             let dead: Vec<u32> = kept.iter().filter(|(_, pack)| pack.is_dead()).map(|(number, _)| *number).collect();
             dead.iter().filter_map(|number| kept.remove(number)).collect()
         };
+        if !dead.is_empty() || !dead_kept.is_empty() {
+            let mut next = shard.next.lock();
+            if matches!(*next, Next::Failed { .. }) {
+                // There may be room now.
+                *next = Next::Idle;
+            }
+        }
         for pack in dead.into_iter().chain(dead_kept) {
             if let Err(error) = self.reclaim_pack(shard, &pack) {
                 tracing::warn!(pack = pack.number, %error, "a pack could not be reclaimed; it will be when the engine opens next");
@@ -328,6 +355,10 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+fn refusal(disk_full: bool) -> Refusal {
+    if disk_full { Refusal::DiskFull } else { Refusal::Unavailable }
 }
 
 /// Writes zeros from `begin` to `end` and syncs them.

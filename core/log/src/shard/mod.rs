@@ -17,7 +17,7 @@ pub mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Instant;
 
 use codec_record::Batch;
@@ -76,8 +76,12 @@ pub struct Shard {
     pub spares: Mutex<Vec<(u32, u64)>>,
     pub next: Mutex<Next>,
     pub next_changed: Condvar,
+    /// When it was last told that no pack could be prepared, since one could.
+    pub next_failure_told: Mutex<Option<Instant>>,
     /// What is to be synced that nobody waits for.
     pub syncer: Syncer,
+    /// A write or sync failed: nothing is written any more until the engine is opened again.
+    pub failed: AtomicBool,
 }
 
 /// The pack that the journal goes on in.
@@ -88,6 +92,7 @@ pub enum Next {
     Ready(Pack),
     Failed {
         disk_full: bool,
+        at: Instant,
     },
 }
 
@@ -176,7 +181,9 @@ impl Shard {
             spares: Mutex::default(),
             next: Mutex::new(Next::Idle),
             next_changed: Condvar::new(),
+            next_failure_told: Mutex::new(None),
             syncer: Syncer::default(),
+            failed: AtomicBool::new(false),
         }
     }
 

@@ -519,6 +519,7 @@ impl Writer {
             self.touched.push(partition.clone());
         }
         if publication != Publication::Gone {
+            self.inner.counts.appended(batch);
             let bytes = batch.payload.len() as u64 + CACHED_BATCH_BYTES;
             self.cached.push_back((partition.clone(), header.base_offset, bytes));
             self.cached_bytes += bytes;
@@ -636,8 +637,10 @@ impl Writer {
 
     /// Syncs the active pack, and waits for those before it. False: it failed, and so has the shard.
     fn sync(&mut self) -> bool {
+        let begun = Instant::now();
         match self.inner.settle(&self.shard).and_then(|()| self.active.file.sync_data()) {
             Ok(()) => {
+                self.inner.counts.syncs.record(begun.elapsed());
                 self.syncs += 1;
                 self.unsynced = None;
                 self.written_back = self.position;
@@ -654,6 +657,7 @@ impl Writer {
     pub(super) fn fail(&mut self, what: &str, error: &std::io::Error) {
         tracing::error!(shard = self.shard.number, %error, "{what} failed: the shard takes no more writes");
         self.failed = true;
+        self.shard.failed.store(true, Ordering::Release);
         self.unsynced = None;
         self.refuse(Refusal::StorageFailed);
     }
