@@ -23,7 +23,7 @@ async fn run() -> anyhow::Result<()> {
         .about("A message broker whose gateways speak other brokers' protocols over one log")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(gateway_runtime::config::with_top_of_file(serve::command())?)
+        .subcommand(gateway_runtime::config::with_top_of_file(serve::command(), &serve::PARTS)?)
         .get_matches();
     match matches.subcommand() {
         Some(("serve", matches)) => serve::run(matches).await,

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use gateway_runtime::admin::Admin;
-use gateway_runtime::{health, ready, signals};
+use gateway_runtime::{ready, signals};
 
 use crate::component::{lend, settings};
 
 /// The gateways there are.
 const GATEWAYS: [&str; 3] = ["kafka", "amqp", "mqtt"];
+
+/// The tables of the TOML file.
+pub const PARTS: [&str; 4] = ["core", "kafka", "amqp", "mqtt"];
 
 /// Loopback: who opens it to a network says so.
 const ADMIN_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400);
@@ -75,17 +78,26 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let data = matches.get_one::<String>("data").cloned().unwrap_or_default();
     let gateways: Vec<&String> = matches.get_many("gateways").unwrap_or_default().collect();
     if let Some(unknown) = gateways.iter().find(|name| !GATEWAYS.contains(&name.as_str())) {
-        bail!("no gateway is called {unknown}; there are: {}", GATEWAYS.join(", "));
+        bail!("--gateways: no gateway is called {unknown:?}; there are: {}", GATEWAYS.join(", "));
+    }
+    // From here on, so that a signal during recovery ends the process as gracefully as any later one.
+    let terminated = signals::watch()?;
+    let ready_file = matches.get_one::<PathBuf>("ready-file");
+    if let Some(path) = ready_file {
+        ready::remove(path).with_context(|| format!("cannot remove the old {}", path.display()))?;
     }
     let mut addresses = BTreeMap::new();
+    let data_directory = PathBuf::from(&data);
 
-    let flags: core_server::Flags = settings(matches, "core", &[("data", data)])?;
+    let mut flags: core_server::Flags = settings(matches, "core", &[("data", data)])?;
+    // Its table is read already; the top of the file is not the core's.
+    flags.config = None;
     let server = core_server::Server::start(flags.resolve()?).await?;
     if let Some(address) = &server.address {
         addresses.insert("core".to_owned(), address.to_string());
     }
 
-    let mut metrics = Vec::new();
+    let mut metrics = vec![core_server::metrics::source(server.core.clone(), data_directory)];
     let mut kafka = None;
     if gateways.iter().any(|name| *name == "kafka") {
         let flags: kafka_gateway::cli::Flags = settings(matches, "kafka", &[])?;
@@ -100,6 +112,7 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         let flags: amqp_gateway::cli::Flags = settings(matches, "amqp", &[])?;
         let handle = amqp_gateway::start(server.core.clone(), flags.to_config()).await.context("the AMQP gateway")?;
         addresses.extend(handle.addresses());
+        metrics.push(handle.metrics());
         amqp = Some(handle);
     }
 
@@ -108,18 +121,20 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         let flags: mqtt_gateway::cli::Flags = settings(matches, "mqtt", &[])?;
         let handle = mqtt_gateway::start(server.core.clone(), flags.to_config()?).await.context("the MQTT gateway")?;
         addresses.extend(handle.addresses());
+        metrics.push(handle.metrics());
         mqtt = Some(handle);
     }
 
     let listen = matches.get_one::<SocketAddr>("admin-listen").copied();
-    let admin = Admin::start(listen, Some(ADMIN_LISTEN_DEFAULT), metrics, health::of_core(server.core.clone())).await;
+    let health = core_server::metrics::health(server.core.clone());
+    let admin = Admin::start(listen, Some(ADMIN_LISTEN_DEFAULT), metrics, health).await;
     let admin = admin.context("cannot serve health and metrics")?;
     if let Some(admin) = &admin {
         addresses.insert("admin".to_owned(), admin.address().to_string());
     }
 
-    ready::announce(&addresses, matches.get_one::<PathBuf>("ready-file").map(PathBuf::as_path))?;
-    signals::terminated().await?;
+    ready::announce(&addresses, ready_file.map(PathBuf::as_path))?;
+    terminated.await;
     let kafka_stops = async {
         if let Some(kafka) = kafka {
             kafka.stop().await;

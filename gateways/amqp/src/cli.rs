@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use core_rpc::{Address, RemoteCore};
 use gateway_runtime::address::host_and_port;
 use gateway_runtime::tls::TlsFiles;
-use gateway_runtime::{NodeId, OptionalAddress, ready, signals};
+use gateway_runtime::{NodeId, OptionalAddress, admin, health, ready, signals};
 
-use crate::{Config, TlsConfig, check, start};
+use crate::{Config, FirstUser, TlsConfig, check, start};
 
 /// The AMQP 0-9-1 gateway of PolyMQ. Each flag is also a key of the TOML file (--config) and an environment variable.
 #[derive(Debug, Parser)]
@@ -63,6 +65,15 @@ pub struct Flags {
     /// Seconds that connections may take to end when the gateway is stopped.
     #[arg(long, env = "POLYMQ_AMQP_DRAIN_SECONDS", default_value_t = 5)]
     drain_seconds: u64,
+    /// The administrator that a store gets which no AMQP gateway used before.
+    #[arg(long, env = "POLYMQ_AMQP_DEFAULT_USER", default_value = "guest", value_parser = NonEmptyStringValueParser::new())]
+    default_user: String,
+    /// Its password.
+    #[arg(long, env = "POLYMQ_AMQP_DEFAULT_PASS", default_value = "guest", hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
+    default_pass: String,
+    /// Users who may come from this machine only, if they are made while it is so: A,B; none: everybody may come from anywhere.
+    #[arg(long, env = "POLYMQ_AMQP_LOOPBACK_USERS", default_value = "guest", value_delimiter = ',')]
+    loopback_users: Vec<String>,
     /// Where to listen with TLS; port 0 is picked. Needs --tls-certificate and --tls-key.
     #[arg(long, env = "POLYMQ_AMQP_LISTEN_TLS", requires = "tls_certificate", requires = "tls_key")]
     listen_tls: Option<SocketAddr>,
@@ -78,6 +89,9 @@ pub struct Flags {
     /// Whether TLS clients must show a certificate: required or requested.
     #[arg(long, env = "POLYMQ_AMQP_TLS_CLIENT_AUTH", default_value = "required", value_parser = ["required", "requested"])]
     tls_client_auth: String,
+    /// Where to serve /health and /metrics over HTTP; port 0 is picked. Without it they are not served.
+    #[arg(long, env = "POLYMQ_ADMIN_LISTEN")]
+    admin_listen: Option<SocketAddr>,
     /// A file to write once the gateway listens: {"amqp":"ADDRESS"}.
     #[arg(long, env = "POLYMQ_AMQP_READY_FILE")]
     ready_file: Option<PathBuf>,
@@ -108,6 +122,11 @@ impl Flags {
             handshake_max: Duration::from_secs(self.handshake_seconds),
             drain: Duration::from_secs(self.drain_seconds),
             tls: self.tls(),
+            first_user: FirstUser { name: self.default_user.clone(), password: self.default_pass.clone() },
+            loopback_users: match &self.loopback_users[..] {
+                [none] if none == "none" => Vec::new(),
+                users => users.to_vec(),
+            },
         }
     }
 
@@ -130,8 +149,15 @@ pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         check::run(address).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let gateway = start(RemoteCore::new(flags.core.clone()), flags.to_config()).await?;
-    let addresses = gateway.addresses();
+    if let Some(path) = &flags.ready_file {
+        ready::remove(path).with_context(|| format!("cannot remove the old {}", path.display()))?;
+    }
+    let core = RemoteCore::new(flags.core.clone());
+    let gateway = start(core.clone(), flags.to_config()).await?;
+    let admin = admin::Admin::start(flags.admin_listen, None, vec![gateway.metrics()], health::of_core(core)).await;
+    let admin = admin.context("cannot serve health and metrics")?;
+    let mut addresses = gateway.addresses();
+    addresses.extend(admin.as_ref().map(|admin| ("admin".to_owned(), admin.address().to_string())));
     ready::announce(&addresses, flags.ready_file.as_deref())?;
     signals::terminated().await?;
     gateway.stop().await;
@@ -147,5 +173,11 @@ mod tests {
         let config = Flags::parse_from(["polymq-amqp"]).to_config();
         assert_eq!((config.channel_max, config.frame_max, config.heartbeat.as_secs()), (2047, 131_072, 60));
         assert_eq!(config.message_bytes_max, 16 << 20);
+        assert_eq!((&*config.first_user.name, &*config.first_user.password), ("guest", "guest"));
+        assert_eq!(config.loopback_users, ["guest"]);
+        let flags = ["polymq-amqp", "--default-user", "ann", "--default-pass", "x", "--loopback-users", "none"];
+        let config = Flags::parse_from(flags).to_config();
+        assert_eq!((&*config.first_user.name, config.loopback_users.len()), ("ann", 0));
+        assert!(Flags::try_parse_from(["polymq-amqp", "--default-user", ""]).is_err());
     }
 }

@@ -30,7 +30,7 @@ use gateway_runtime::address::advertised;
 use gateway_runtime::listener::{self, Server};
 pub(crate) use gateway_runtime::now_ms;
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
-use gateway_runtime::{Identity, Membership, NodeId, Registration, Stream};
+use gateway_runtime::{Identity, Membership, NodeId, Registration, Stream, admin};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +68,23 @@ pub struct Config {
     pub drain: Duration,
     /// A second listener, with TLS.
     pub tls: Option<TlsConfig>,
+    /// The administrator that a store gets which no gateway used before.
+    pub first_user: FirstUser,
+    /// Users of these names may come from this machine only, if they are made while it is so.
+    pub loopback_users: Vec<String>,
+}
+
+/// The first user.
+#[derive(Clone, Debug)]
+pub struct FirstUser {
+    pub name: String,
+    pub password: String,
+}
+
+impl Default for FirstUser {
+    fn default() -> Self {
+        FirstUser { name: "guest".into(), password: "guest".into() }
+    }
 }
 
 /// The listener with TLS.
@@ -102,6 +119,8 @@ impl Default for Config {
             handshake_max: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             tls: None,
+            first_user: FirstUser::default(),
+            loopback_users: vec!["guest".into()],
         }
     }
 }
@@ -158,6 +177,7 @@ pub struct Handle {
     membership: Membership,
     core_session: CoreSession,
     lease_session: CoreSession,
+    metrics: admin::Source,
     stop: CancellationToken,
     drain: Duration,
 }
@@ -182,6 +202,21 @@ impl Handle {
     /// Where the management API listens.
     pub fn management_address(&self) -> Option<SocketAddr> {
         self.management
+    }
+
+    /// Writes what the gateway has counted.
+    pub fn metrics(&self) -> admin::Source {
+        let (counts, plain) = (self.metrics.clone(), self.server.seats());
+        let tls = self.tls_server.as_ref().map(Server::seats);
+        Arc::new(move |metrics| {
+            const NAME: &str = "polymq_amqp_connections";
+            metrics.begin(NAME, "gauge", "Open connections.");
+            metrics.value(NAME, &[("listener", "plain")], plain.open() as f64);
+            if let Some(tls) = &tls {
+                metrics.value(NAME, &[("listener", "tls")], tls.open() as f64);
+            }
+            counts(metrics);
+        })
     }
 
     /// Everything that listens, by its name.
@@ -240,6 +275,8 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let (core_session, lease_session) = tokio::try_join!(session(Purpose::Keys), session(Purpose::Leases))?;
     let topology =
         Topology::start(core.clone(), core_session.clone(), stop.clone()).await.context("cannot read the topology")?;
+    let first_user = topology.first_start(&config.first_user, &config.loopback_users).await;
+    first_user.context("cannot make the first vhost and user")?;
     let access = Access::start(topology.clone()).context("cannot read the users")?;
     let sessions = (core_session.clone(), lease_session.clone());
     let lifecycle = Lifecycle::start(core.clone(), sessions, membership.clone(), topology.clone(), stop.clone())
@@ -287,7 +324,18 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         management::serve(gateway.clone(), listener);
     }
     tracing::info!(address = %server.address(), node = gateway.node_name(), "the AMQP gateway listens");
+    let counting = Arc::downgrade(&gateway);
+    let metrics: admin::Source = Arc::new(move |metrics| {
+        let Some(gateway) = counting.upgrade() else { return };
+        gateway.registry.write(metrics);
+        const ALARM: &str = "polymq_amqp_alarm";
+        let short = gateway.alarms.now();
+        metrics.begin(ALARM, "gauge", "1: it runs short, and publishers are blocked.");
+        metrics.value(ALARM, &[("of", "memory")], f64::from(u8::from(short.memory)));
+        metrics.value(ALARM, &[("of", "disk")], f64::from(u8::from(short.disk)));
+    });
     Ok(Handle {
+        metrics,
         server,
         tls_server,
         management: management_address,

@@ -237,6 +237,9 @@ pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         check::run(address).await?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(path) = &flags.ready_file {
+        ready::remove(path).with_context(|| format!("cannot remove the old {}", path.display()))?;
+    }
     let core = RemoteCore::new(flags.core.clone());
     let gateway = start(core.clone(), flags.to_config()).await?;
     let admin = admin::Admin::start(flags.admin_listen, None, vec![gateway.metrics()], health::of_core(core)).await;

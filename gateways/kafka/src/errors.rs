@@ -181,8 +181,10 @@ impl From<&FetchError> for ErrorCode {
         match error {
             FetchError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
             FetchError::OutOfRange(_) => ErrorCode::OffsetOutOfRange,
-            // The batch at rest is bad: the client cannot mend it by asking again, but a restart of the core may.
-            FetchError::Corrupt | FetchError::StorageFailed => ErrorCode::KafkaStorageError,
+            // The batch at rest is bad. Clients tell their application of this one, which may go on behind it; a storage error they
+            // would try again for ever without a word.
+            FetchError::Corrupt => ErrorCode::CorruptMessage,
+            FetchError::StorageFailed => ErrorCode::KafkaStorageError,
             FetchError::Unavailable => ErrorCode::NotLeaderOrFollower,
         }
     }

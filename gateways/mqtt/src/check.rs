@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Version 3.1.1's.
+const DISCONNECT: [u8; 2] = [0xE0, 0];
+
 /// The largest answer that is looked at, bytes.
 const PACKET_BYTES_MAX: usize = 64 << 10;
 
@@ -45,6 +48,8 @@ async fn ask(address: &str) -> anyhow::Result<()> {
                         Reason::Success | Reason::NotAuthorized | Reason::BadUserNameOrPassword
                     ) =>
                 {
+                    // A goodbye, so that nothing is logged of it; who was refused is not listened to.
+                    let _ = stream.write_all(&DISCONNECT).await;
                     Ok(())
                 }
                 other => bail!("answered with {other:?}"),

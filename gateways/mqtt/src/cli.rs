@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use core_rpc::{Address, Durability, RemoteCore};
 use gateway_runtime::address::host_and_port;
 use gateway_runtime::tls::TlsFiles;
-use gateway_runtime::{NodeId, OptionalAddress, ready, signals};
+use gateway_runtime::{NodeId, OptionalAddress, admin, health, ready, signals};
 
 use crate::import::{self, Import};
 use crate::state::TopicRules;
@@ -152,6 +153,9 @@ pub struct Flags {
     /// Whether TLS clients must show a certificate: required or requested.
     #[arg(long, env = "POLYMQ_MQTT_TLS_CLIENT_AUTH", default_value = "required", value_parser = ["required", "requested"])]
     tls_client_auth: String,
+    /// Where to serve /health and /metrics over HTTP; port 0 is picked. Without it they are not served.
+    #[arg(long, env = "POLYMQ_ADMIN_LISTEN")]
+    admin_listen: Option<SocketAddr>,
     /// A file to write once the gateway listens: {"mqtt":"ADDRESS"}.
     #[arg(long, env = "POLYMQ_MQTT_READY_FILE")]
     ready_file: Option<PathBuf>,
@@ -253,8 +257,15 @@ pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         done.iter().for_each(|line| println!("{line}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let gateway = start(RemoteCore::new(flags.core.clone()), flags.to_config()?).await?;
-    let addresses = gateway.addresses();
+    if let Some(path) = &flags.ready_file {
+        ready::remove(path).with_context(|| format!("cannot remove the old {}", path.display()))?;
+    }
+    let core = RemoteCore::new(flags.core.clone());
+    let gateway = start(core.clone(), flags.to_config()?).await?;
+    let admin = admin::Admin::start(flags.admin_listen, None, vec![gateway.metrics()], health::of_core(core)).await;
+    let admin = admin.context("cannot serve health and metrics")?;
+    let mut addresses = gateway.addresses();
+    addresses.extend(admin.as_ref().map(|admin| ("admin".to_owned(), admin.address().to_string())));
     ready::announce(&addresses, flags.ready_file.as_deref())?;
     signals::terminated().await?;
     gateway.stop().await;

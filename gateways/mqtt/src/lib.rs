@@ -30,7 +30,7 @@ use gateway_runtime::address::advertised;
 use gateway_runtime::listener::{self, Server};
 pub(crate) use gateway_runtime::now_ms;
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
-use gateway_runtime::{CoreSession, Identity, Membership, NodeId, Purpose, Registration, Stream, TopicCache};
+use gateway_runtime::{CoreSession, Identity, Membership, NodeId, Purpose, Registration, Stream, TopicCache, admin};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -203,9 +203,15 @@ pub struct Handle {
     lease_session: CoreSession,
     sessions: Sessions,
     shares: Arc<Shares>,
+    counts: Arc<Counts>,
+    /// Counts what is counted by looking.
+    look: Look,
     stop: CancellationToken,
     drain: Duration,
 }
+
+/// Brings those numbers up to date that nobody keeps.
+type Look = Arc<dyn Fn(&Counts) + Send + Sync>;
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -224,6 +230,22 @@ impl Handle {
         let others = self.servers.iter().map(|(name, server)| (*name, server.address()));
         let all = others.chain([("mqtt", self.address())]);
         all.map(|(name, address)| (name.to_owned(), address.to_string())).collect()
+    }
+
+    /// Writes what the gateway has counted.
+    pub fn metrics(&self) -> admin::Source {
+        let (counts, look) = (self.counts.clone(), self.look.clone());
+        let listeners = self.servers.iter().map(|(name, server)| (*name, server.seats()));
+        let listeners: Vec<_> = listeners.chain([("mqtt", self.server.seats())]).collect();
+        Arc::new(move |metrics| {
+            const NAME: &str = "polymq_mqtt_connections";
+            metrics.begin(NAME, "gauge", "Open connections, whether or not they became clients.");
+            for (name, seats) in &listeners {
+                metrics.value(NAME, &[("listener", name)], seats.open() as f64);
+            }
+            look(&counts);
+            counts.write(metrics);
+        })
     }
 
     /// Tells all clients goodbye, and ends.
@@ -325,7 +347,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         messages.iter().filter_map(SysMessage::to_message).for_each(|message| told.push_local(message));
     };
     let (sized, stored, kept) = (router.clone(), retained.clone(), sessions.clone());
-    let count = move |counts: &Counts| {
+    let look: Look = Arc::new(move |counts: &Counts| {
         counts.subscriptions.set(sized.subscription_count() as u64);
         let (names, _, retained_bytes) = stored.size();
         let (tally, expired) = kept.tally();
@@ -336,9 +358,10 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         counts.sessions_expired.set(expired);
         counts.shared_subscriptions.set(tally.shared_subscriptions);
         counts.publishes_dropped.add(tally.dropped);
-    };
+    });
     if let Some(interval) = config.sys_interval {
-        sys.start(counts.clone(), interval, count, tell, stop.clone());
+        let look = look.clone();
+        sys.start(counts.clone(), interval, move |counts| look(counts), tell, stop.clone());
     }
     let gateway = Arc::new(Gateway {
         publishing,
@@ -356,7 +379,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         shares: shares.clone(),
         access,
         rewrite,
-        counts,
+        counts: counts.clone(),
         sys,
         next_connection: AtomicU64::new(1),
         stop: stop.clone(),
@@ -370,7 +393,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         async move { session::run(gateway, Stream::Plain(stream), peer, draining).await }
     })?;
     tracing::info!(address = %server.address(), "the MQTT gateway listens");
-    Ok(Handle { server, servers, membership, core_session, lease_session, sessions, shares, stop, drain })
+    Ok(Handle { server, servers, membership, core_session, lease_session, sessions, shares, counts, look, stop, drain })
 }
 
 /// Begins the names under which this gateway holds messages: no other gateway, and not this one after a restart, has the same.

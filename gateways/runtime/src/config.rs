@@ -8,13 +8,15 @@
 //! [kafka]
 //! listen = "0.0.0.0:9092"
 //! ```
-//! A list gives its flag as many values; a table in a list is the JSON of what it holds.
+//! A list gives its flag as many values; a table in a list is the JSON of what it holds. Tables are other binaries', so that one
+//! file serves all; but one whose name is nearly the own one's is a slip.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Command, Parser};
+use core_process::suggest;
 
 /// The environment's name for the path of the file.
 pub const CONFIG_ENV: &str = "POLYMQ_CONFIG";
@@ -46,13 +48,28 @@ fn parse<P: Parser>(
     Ok(P::from_arg_matches(&matches)?)
 }
 
-/// `command` with the keys at the top of the file, if one is named, as its defaults; the tables are its parts'.
-pub fn with_top_of_file(command: Command) -> anyhow::Result<Command> {
+/// `command` with the keys at the top of the file, if one is named, as its defaults; the tables are its parts', and no others
+/// may be there.
+pub fn with_top_of_file(command: Command, parts: &[&str]) -> anyhow::Result<Command> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    match config_path(&arguments).or_else(|| std::env::var_os(CONFIG_ENV).map(PathBuf::from)) {
-        Some(path) => with_file(command, &path, "", true),
-        None => Ok(command),
+    let Some(path) = config_path(&arguments).or_else(|| std::env::var_os(CONFIG_ENV).map(PathBuf::from)) else {
+        return Ok(command);
+    };
+    let text = read(&path)?;
+    let with_top = || {
+        check_tables(&text, parts)?;
+        with_text(command, &text, "", true)
+    };
+    with_top().with_context(|| format!("in {}", path.display()))
+}
+
+fn check_tables(text: &str, parts: &[&str]) -> anyhow::Result<()> {
+    for (key, value) in toml::from_str::<toml::Table>(text)? {
+        if value.is_table() && !parts.contains(&&*key) {
+            bail!("unknown table [{key}]{}", suggest::hint(&key, parts.iter().copied()));
+        }
     }
+    Ok(())
 }
 
 /// The value of `--config`, found before the other flags are parsed since it decides their defaults.
@@ -70,8 +87,11 @@ fn config_path(arguments: &[OsString]) -> Option<PathBuf> {
 }
 
 fn with_file(command: Command, path: &Path, section: &str, with_top: bool) -> anyhow::Result<Command> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    with_text(command, &text, section, with_top).with_context(|| format!("in {}", path.display()))
+    with_text(command, &read(path)?, section, with_top).with_context(|| format!("in {}", path.display()))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The command with the file's values as its defaults.
@@ -81,6 +101,9 @@ fn with_text(mut command: Command, text: &str, section: &str, with_top: bool) ->
     for (key, value) in file {
         match value {
             toml::Value::Table(table) if key == section => values.extend(table),
+            toml::Value::Table(_) if suggest::nearest(&key, [section]).is_some() => {
+                bail!("unknown table [{key}]; did you mean [{section}]?")
+            }
             // The tables of other binaries; one file serves all.
             toml::Value::Table(_) => {}
             value if with_top => values.push((key, value)),
@@ -92,7 +115,8 @@ fn with_text(mut command: Command, text: &str, section: &str, with_top: bool) ->
         let Some(id) =
             command.get_arguments().find(|arg| arg.get_long() == Some(&flag)).map(|arg| arg.get_id().clone())
         else {
-            bail!("unknown key {key}");
+            let flags = command.get_arguments().filter_map(|arg| arg.get_long());
+            bail!("unknown key {key}{}", suggest::hint(&flag, flags));
         };
         let values = match value {
             toml::Value::Array(values) => {
@@ -161,7 +185,17 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused() {
-        assert!(parse("core = 'c'\n[kafka]\nlisten = 'b:2'", &["x"]).is_err());
+        let said = |text: &str| parse(text, &["x"]).err().map(|error| format!("{error:#}"));
+        let meant = said("core = 'c'\n[kafka]\nlisten = 'b:2'").unwrap();
+        assert!(meant.contains("unknown key listen; did you mean listen-at?"), "{meant}");
+        assert!(said("core = 'c'\ncolour = 1").is_some_and(|said| said.ends_with("unknown key colour")));
+        let meant = said("core = 'c'\n[kafak]\nlisten_at = 'b:2'").unwrap();
+        assert!(meant.contains("did you mean [kafka]?"), "{meant}");
+        assert!(said("core = 'c'\n[mqtt]\nx = 1\n[amqp]\nx = 1").is_none());
+        let tables = |text| check_tables(text, &["core", "kafka"]).err().map(|error| error.to_string());
+        assert_eq!(tables("a = 1\n[core]\n[kafka]"), None);
+        assert_eq!(tables("[cores]").unwrap(), "unknown table [cores]; did you mean core?");
+        assert_eq!(tables("[http]").unwrap(), "unknown table [http]");
     }
 
     #[test]

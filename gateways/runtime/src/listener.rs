@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +18,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long to wait after a failed accept, which is usually a lack of file descriptors and does not mend at once.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// How often it is told that accepts fail.
+const TELL_AFTER: Duration = Duration::from_secs(10);
 
 /// Opens a listening socket. Port 0 is picked by the kernel; see [`TcpListener::local_addr`].
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -141,6 +144,25 @@ where
     Ok(server)
 }
 
+/// Accepts that failed, told of now and then: a lack of file descriptors lasts, and each is tried many times a second.
+#[derive(Default)]
+struct Failures {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Failures {
+    /// One more. How many there were since they were last told of, if it is time to.
+    fn to_tell(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        if self.told.is_some_and(|told| now.duration_since(told) < TELL_AFTER) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
 async fn accept_all<F, S>(
     listener: TcpListener,
     seats: Seats,
@@ -152,12 +174,15 @@ async fn accept_all<F, S>(
     F: Fn(TcpStream, SocketAddr, CancellationToken) -> S,
     S: Future<Output = ()> + Send + 'static,
 {
+    let mut failures = Failures::default();
     loop {
         let mut seat = seats.take().await;
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if let Some(times) = failures.to_tell(Instant::now()) {
+                    tracing::warn!(%error, times, "cannot accept connections; they wait");
+                }
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
@@ -219,6 +244,14 @@ mod tests {
 
     fn any_port() -> TcpListener {
         bind("127.0.0.1:0".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn failed_accepts_are_told_of_now_and_then() {
+        let (begin, mut failures) = (Instant::now(), Failures::default());
+        assert_eq!(failures.to_tell(begin), Some(1));
+        assert_eq!(failures.to_tell(begin + ACCEPT_RETRY), None);
+        assert_eq!(failures.to_tell(begin + TELL_AFTER), Some(2));
     }
 
     #[tokio::test]

@@ -123,14 +123,15 @@ pub(super) async fn put<C: Core>(call: &Call<C>, name: &str, said: &Map<String, 
         }
     };
     let changed = User { tags, loopback_only: boolean(said.get("loopback_only"), false), ..changed };
-    // Definitions say nothing of it: RabbitMQ keeps it in its settings, where it is the user called guest.
+    // Definitions say nothing of it: RabbitMQ keeps it in its settings.
     let keeps_loopback = !said.contains_key("loopback_only");
+    let loopback_name = call.gateway().config.loopback_users.iter().any(|user| user == name);
     call.gateway()
         .access
         .users()
         .change(name, |user| {
             let loopback_only =
-                if keeps_loopback { user.loopback_only || name == "guest" } else { changed.loopback_only };
+                if keeps_loopback { user.loopback_only || loopback_name } else { changed.loopback_only };
             *user = User { loopback_only, ..changed.clone() };
         })
         .await?;

@@ -83,6 +83,8 @@ async fn serve_stream<C: Core>(
     let greeting = handshake::run(&gateway, &mut wire, peer);
     let connection = tokio::select! {
         greeted = tokio::time::timeout(gateway.config.handshake_max, greeting) => match greeted {
+            // Whoever only looks whether somebody is here, as health checks and load balancers do every second.
+            Ok(Err(SessionError::Gone)) => return Ok(()),
             Ok(connection) => connection?,
             Err(_) => return Err(SessionError::Slow),
         },

@@ -147,9 +147,12 @@ impl<C: Core> Session<C> {
             if self.take_frames().await?.is_some() {
                 return Ok(());
             }
-            self.flights.send(&self.gateway);
-            self.settles.flush(&self.gateway, &mut self.channels);
+            // First: what is published while an alarm stands waits until it is over, instead of being refused.
             self.look_at_alarms();
+            if !self.is_blocked {
+                self.flights.send(&self.gateway);
+            }
+            self.settles.flush(&self.gateway, &mut self.channels);
             match poll_fn(|context| self.poll_wait(context)).await? {
                 Woken::Received => {}
                 Woken::Done(done) => {

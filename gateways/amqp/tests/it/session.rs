@@ -1,6 +1,6 @@
 //! Connections: the handshake, channels, errors, heartbeats, the end.
 
-use crate::common::{Broker, within};
+use crate::common::{Broker, config, within};
 use amqp_gateway::errors::ReplyCode;
 use codec_amqp::frame::PROTOCOL_HEADER;
 use codec_amqp::{Method, ShortStr, channel, connection, queue, tx};
@@ -41,6 +41,50 @@ async fn a_wrong_password_and_a_wrong_vhost_are_told() {
     raw.send(0, connection::Open { virtual_host: ShortStr::from_static("nowhere") }).await;
     let (_, close) = raw.method().await;
     assert_eq!(close_code(&close).0, ReplyCode::NotAllowed.code());
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_user_is_the_one_of_the_settings() {
+    let first_user = amqp_gateway::FirstUser { name: "ann".into(), password: "secret".into() };
+    let broker = Broker::with(amqp_gateway::Config { first_user, ..config() }).await;
+    let address = broker.gateway.address();
+    let connection = broker.lapin_at(&format!("amqp://ann:secret@{address}/%2f")).await.unwrap();
+    within(connection.close(200, "bye".into())).await.unwrap();
+    assert!(broker.lapin_at(&broker.uri()).await.is_err(), "there is no guest");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn what_connections_did_is_counted_after_they_are_gone() {
+    let broker = Broker::start().await;
+    let source = broker.gateway.metrics();
+    let value = |series: &str| {
+        let mut metrics = gateway_runtime::admin::Metrics::default();
+        source(&mut metrics);
+        let line = metrics.text().lines().find_map(|line| line.strip_prefix(&format!("{series} ")));
+        line.unwrap_or_else(|| panic!("no {series}")).parse::<f64>().unwrap()
+    };
+    let connection = broker.lapin().await;
+    for _ in 0..2 {
+        let channel = within(connection.create_channel()).await.unwrap();
+        let publish = channel.basic_publish("".into(), "nowhere".into(), Default::default(), b"x", Default::default());
+        within(publish).await.unwrap();
+        within(channel.close(200, "bye".into())).await.unwrap();
+    }
+    assert_eq!(value("polymq_amqp_published_messages_total"), 2.0);
+    assert_eq!(value("polymq_amqp_connections{listener=\"plain\"}"), 1.0);
+    let received = value("polymq_amqp_received_bytes_total");
+    within(connection.close(200, "bye".into())).await.unwrap();
+    let closed = async {
+        while value("polymq_amqp_connections{listener=\"plain\"}") > 0.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(closed).await;
+    assert_eq!(value("polymq_amqp_published_messages_total"), 2.0);
+    assert_eq!(value("polymq_amqp_unroutable_messages_total"), 2.0);
+    assert!(value("polymq_amqp_received_bytes_total") >= received && received > 0.0);
     broker.stop().await;
 }
 

@@ -1,8 +1,10 @@
-//! What this gateway has done, in numbers: what `$SYS` tells.
+//! What this gateway has done, in numbers: what `$SYS` and `/metrics` tell.
 //!
 //! Atomics, added to from all connections. Whoever has many to add adds them once for all that one read or write brought.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use gateway_runtime::admin::Metrics;
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -96,6 +98,47 @@ impl Counts {
 
     pub fn clients_maximum(&self) -> u64 {
         self.clients_maximum.load(Ordering::Relaxed)
+    }
+
+    /// Writes all of it for `/metrics`.
+    pub fn write(&self, metrics: &mut Metrics) {
+        let counters: [(&str, &str, &Counter); 11] = [
+            ("polymq_mqtt_received_bytes_total", "Bytes of packets received.", &self.bytes_received),
+            ("polymq_mqtt_sent_bytes_total", "Bytes of packets sent.", &self.bytes_sent),
+            ("polymq_mqtt_received_packets_total", "Packets received.", &self.packets_received),
+            ("polymq_mqtt_sent_packets_total", "Packets sent.", &self.packets_sent),
+            ("polymq_mqtt_received_publishes_total", "PUBLISH packets received.", &self.publishes_received),
+            ("polymq_mqtt_sent_publishes_total", "PUBLISH packets sent.", &self.publishes_sent),
+            (
+                "polymq_mqtt_dropped_publishes_total",
+                "Messages that were too large for their receiver, or found its queue full.",
+                &self.publishes_dropped,
+            ),
+            ("polymq_mqtt_received_payload_bytes_total", "Bytes of payloads received.", &self.payload_bytes_received),
+            ("polymq_mqtt_sent_payload_bytes_total", "Bytes of payloads sent.", &self.payload_bytes_sent),
+            ("polymq_mqtt_opened_connections_total", "Connections that were opened.", &self.sockets_opened),
+            ("polymq_mqtt_received_connects_total", "CONNECT packets received.", &self.connects_received),
+        ];
+        for (name, help, counter) in counters {
+            metrics.single(name, "counter", help, counter.get() as f64);
+        }
+        let gauges = [
+            ("polymq_mqtt_clients", "Clients that are connected.", self.clients_connected()),
+            ("polymq_mqtt_sessions", "Sessions kept here, connected or not.", self.sessions.get()),
+            ("polymq_mqtt_subscriptions", "Subscriptions.", self.subscriptions.get()),
+            ("polymq_mqtt_shared_subscriptions", "Subscriptions of shares.", self.shared_subscriptions.get()),
+            ("polymq_mqtt_expired_sessions", "Sessions that ended by their expiry.", self.sessions_expired.get()),
+            ("polymq_mqtt_retained_messages", "Retained messages.", self.retained_messages.get()),
+            (
+                "polymq_mqtt_stored_messages",
+                "Messages that wait for clients, and retained ones.",
+                self.stored_messages.get(),
+            ),
+            ("polymq_mqtt_stored_bytes", "Memory that they take.", self.stored_bytes.get()),
+        ];
+        for (name, help, value) in gauges {
+            metrics.single(name, "gauge", help, value as f64);
+        }
     }
 }
 

@@ -86,6 +86,8 @@ pub struct Connection {
     pub sent_bytes: Counter,
     pub is_blocked: AtomicBool,
     channels: RwLock<Vec<Arc<ChannelInfo>>>,
+    /// What the channels did that are closed.
+    closed_channels: ChannelCounters,
     closing: Mutex<Option<Refusal>>,
     closes: Notify,
 }
@@ -147,6 +149,7 @@ impl Connection {
             sent_bytes: Counter::default(),
             is_blocked: AtomicBool::new(false),
             channels: RwLock::default(),
+            closed_channels: ChannelCounters::default(),
             closing: Mutex::default(),
             closes: Notify::new(),
         }
@@ -178,7 +181,18 @@ impl Connection {
     }
 
     pub(crate) fn remove_channel(&self, number: u16) {
-        self.channels.write().retain(|info| info.number != number);
+        let mut channels = self.channels.write();
+        for info in channels.iter().filter(|info| info.number == number) {
+            self.closed_channels.absorb(&info.counters);
+        }
+        channels.retain(|info| info.number != number);
+    }
+
+    /// Adds what all its channels did, also those that are closed.
+    pub(super) fn add_to(&self, totals: &ChannelCounters) {
+        let channels = self.channels.read();
+        totals.absorb(&self.closed_channels);
+        channels.iter().for_each(|info| totals.absorb(&info.counters));
     }
 
     /// Ends the connection with `connection.close`, as soon as its task sees it. The first reason wins.

@@ -1,4 +1,4 @@
-//! What a channel did, counted for the management API.
+//! What a channel did, counted for the management API and for `/metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,4 +33,24 @@ pub struct ChannelCounters {
     pub get_empty: Counter,
     pub redeliver: Counter,
     pub ack: Counter,
+}
+
+impl ChannelCounters {
+    /// Adds what another counted.
+    pub fn absorb(&self, other: &ChannelCounters) {
+        let pairs = [
+            (&self.publish, &other.publish),
+            (&self.confirm, &other.confirm),
+            (&self.return_unroutable, &other.return_unroutable),
+            (&self.drop_unroutable, &other.drop_unroutable),
+            (&self.deliver, &other.deliver),
+            (&self.deliver_no_ack, &other.deliver_no_ack),
+            (&self.get, &other.get),
+            (&self.get_no_ack, &other.get_no_ack),
+            (&self.get_empty, &other.get_empty),
+            (&self.redeliver, &other.redeliver),
+            (&self.ack, &other.ack),
+        ];
+        pairs.into_iter().for_each(|(own, of)| own.add(of.get()));
+    }
 }

@@ -4,6 +4,7 @@
 
 mod connection;
 mod counters;
+mod totals;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,8 @@ pub use counters::{ChannelCounters, Counter};
 pub struct Registry {
     connections: DashMap<u64, Arc<Connection>>,
     next_id: AtomicU64,
+    /// What the connections did that are closed.
+    past: Mutex<totals::Totals>,
     /// Held while it is counted how many there are.
     admission: Mutex<()>,
 }
@@ -41,7 +44,11 @@ impl Registry {
     }
 
     pub fn remove(&self, id: u64) {
-        self.connections.remove(&id);
+        // Locked until it is gone: who sums up meanwhile would count it twice, or not at all.
+        let past = self.past.lock();
+        if let Some((_, connection)) = self.connections.remove(&id) {
+            past.add(&connection);
+        }
     }
 
     pub fn get(&self, id: u64) -> Option<Arc<Connection>> {

@@ -101,8 +101,7 @@ struct Inner<C> {
 }
 
 impl<C: Core> Topology<C> {
-    /// Reads everything, then keeps watching in tasks that end with `stop`. Waits until the core answers. A store that no
-    /// gateway ever used gets the vhost `/` and the user `guest`.
+    /// Reads everything, then keeps watching in tasks that end with `stop`. Waits until the core answers.
     pub async fn start(core: C, session: CoreSession, stop: CancellationToken) -> anyhow::Result<Topology<C>> {
         let inner = Inner {
             core,
@@ -116,7 +115,6 @@ impl<C: Core> Topology<C> {
         };
         let topology = Topology { inner: Arc::new(inner) };
         store::start(&topology, stop).await?;
-        topology.first_start().await?;
         Ok(topology)
     }
 

@@ -6,11 +6,9 @@ use serde_json::json;
 
 use super::records::VhostRecord;
 use super::{Topology, keys};
+use crate::FirstUser;
 use crate::errors::Refusal;
 use crate::translate::names::DEFAULT_VHOST;
-
-/// The user that a fresh store has, and its password: only for clients on the same machine.
-const FIRST_USER: &str = "guest";
 
 /// What belongs to a vhost beside its queues.
 const KINDS: [&str; 9] = [
@@ -26,21 +24,23 @@ const KINDS: [&str; 9] = [
 ];
 
 impl<C: Core> Topology<C> {
-    /// Gives a store that no gateway used before its vhost and its user. What was begun is finished; what was deleted since stays so.
-    pub(super) async fn first_start(&self) -> anyhow::Result<()> {
+    /// Gives a store that no gateway used before the vhost `/` and its user, who may come from this machine only if its name is
+    /// among those. What was begun is finished; what was deleted since stays so.
+    pub async fn first_start(&self, first: &FirstUser, loopback_users: &[String]) -> anyhow::Result<()> {
         if self.core().meta_get(keys::READY.into()).await?.is_some() {
             return Ok(());
         }
         let record = VhostRecord { description: "Default virtual host".into(), ..VhostRecord::default() };
         kept(self.put(keys::vhost(DEFAULT_VHOST), &record, MetaCondition::Absent).await)?;
         let users = Users::new(self.core().clone(), &[])?;
-        if users.get(FIRST_USER).await?.is_none() {
-            let user =
-                User { tags: vec!["administrator".into()], loopback_only: true, ..User::of_password(FIRST_USER)? };
-            users.change(FIRST_USER, |kept| *kept = user.clone()).await?;
+        if users.get(&first.name).await?.is_none() {
+            let loopback_only = loopback_users.contains(&first.name);
+            let tags = vec!["administrator".into()];
+            let user = User { tags, loopback_only, ..User::of_password(&first.password)? };
+            users.change(&first.name, |kept| *kept = user.clone()).await?;
         }
         let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
-        let permission = keys::key("permission", &[DEFAULT_VHOST, FIRST_USER]);
+        let permission = keys::key("permission", &[DEFAULT_VHOST, &first.name]);
         kept(self.put(permission, &all, MetaCondition::Absent).await)?;
         kept(self.put(keys::READY.into(), &true, MetaCondition::Absent).await)?;
         Ok(())
