@@ -309,7 +309,7 @@ mod tests {
         let group = GroupName { namespace: "default".to_owned(), group: "readers".to_owned() };
         let cursor = Cursor { offset: 1, epoch: -1, metadata: String::new(), time_ms: 0 };
         let commit = CommitRequest { group, generation: None, transaction: None, cursors: vec![(partition, cursor)] };
-        core.commit(commit).await[0].clone().unwrap();
+        core.commit(commit).await[0].unwrap();
 
         let counts = core.engine.counts();
         let of = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);

@@ -153,7 +153,7 @@ struct Failures {
 
 impl Failures {
     /// One more. How many there were since they were last told of, if it is time to.
-    fn to_tell(&mut self, now: Instant) -> Option<u64> {
+    fn one_more(&mut self, now: Instant) -> Option<u64> {
         self.untold += 1;
         if self.told.is_some_and(|told| now.duration_since(told) < TELL_AFTER) {
             return None;
@@ -180,7 +180,7 @@ async fn accept_all<F, S>(
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                if let Some(times) = failures.to_tell(Instant::now()) {
+                if let Some(times) = failures.one_more(Instant::now()) {
                     tracing::warn!(%error, times, "cannot accept connections; they wait");
                 }
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -249,9 +249,9 @@ mod tests {
     #[test]
     fn failed_accepts_are_told_of_now_and_then() {
         let (begin, mut failures) = (Instant::now(), Failures::default());
-        assert_eq!(failures.to_tell(begin), Some(1));
-        assert_eq!(failures.to_tell(begin + ACCEPT_RETRY), None);
-        assert_eq!(failures.to_tell(begin + TELL_AFTER), Some(2));
+        assert_eq!(failures.one_more(begin), Some(1));
+        assert_eq!(failures.one_more(begin + ACCEPT_RETRY), None);
+        assert_eq!(failures.one_more(begin + TELL_AFTER), Some(2));
     }
 
     #[tokio::test]

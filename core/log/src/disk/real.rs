@@ -60,8 +60,10 @@ pub fn space(directory: &Path) -> io::Result<Space> {
     if unsafe { libc::statvfs(path.as_ptr(), &mut told) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let bytes = |blocks: libc::fsblkcnt_t| u64::from(blocks) * u64::from(told.f_frsize);
-    Ok(Space { bytes: bytes(told.f_blocks), free_bytes: bytes(told.f_bavail) })
+    // On some systems they are narrower.
+    #[allow(clippy::unnecessary_cast)]
+    let [blocks, free, size] = [told.f_blocks as u64, told.f_bavail as u64, told.f_frsize as u64];
+    Ok(Space { bytes: blocks * size, free_bytes: free * size })
 }
 
 impl Disk for RealDisk {
