@@ -124,6 +124,8 @@ async fn producers_try_again_and_readers_and_commits_go_on() {
     // Who was refused sends the same again, and is refused again, until there is room.
     assert_eq!(producer.send(&mut client).await.0, KAFKA_STORAGE_ERROR);
     disk.set_capacity(None);
+    // A full disk is not tried for each append, but soon again.
+    sleep(Duration::from_millis(150)).await;
     assert_eq!(producer.send(&mut client).await, (0, taken));
     assert_eq!(producer.send(&mut client).await, (0, taken + 1));
     gateway.stop().await;
