@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use codec_record::BatchFlags;
 use core_log::disk::{FaultyDisk, MemoryDisk, Operation};
@@ -303,14 +304,20 @@ impl Model {
         }
     }
 
-    /// Ends what is decided and not known to be ended.
+    /// Ends what is decided and not known to be ended. There is room, but a disk that was full is not tried again at once.
     async fn end_decided(&mut self, engine: &Engine) {
-        let mut random = Random(0);
+        let (mut random, begun) = (Random(0), Instant::now());
         for producer in 0..PRODUCERS as usize {
             let decided = self.producers[producer].current.is_some_and(|at| self.transactions[at].outcome.is_some());
             if decided {
-                let (bump, asked) = self.ask_end(engine, producer, &mut random);
-                let answer = asked.await;
+                let (bump, answer) = loop {
+                    let (bump, asked) = self.ask_end(engine, producer, &mut random);
+                    let answer = asked.await;
+                    if answer != Err(TransactionError::DiskFull) || begun.elapsed() > Duration::from_secs(10) {
+                        break (bump, answer);
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                };
                 assert!(answer.is_ok(), "{answer:?}");
                 self.ended(producer, bump, answer);
             }
