@@ -222,6 +222,15 @@ final class ShareCases {
         // Apache Kafka stores how far all is acknowledged with the next change only, and tells what it stored.
         long start = start(kit, group, partition);
         check(start >= 0 && start <= 20, "start at " + start);
+        get(kit.admin().alterShareGroupOffsets(group, Map.of(partition, 5L)).all());
+        same(5L, start(kit, group, partition), "start after it was set");
+        try (KafkaShareConsumer<byte[], byte[]> consumer = consumer(kit, group, topic)) {
+            same(5L, read(consumer, 1).get(0).offset(), "the first record after it was set");
+        }
+        until("the group is empty again", () ->
+            get(kit.admin().describeShareGroups(List.of(group)).all()).get(group).groupState() == GroupState.EMPTY);
+        get(kit.admin().deleteShareGroupOffsets(group, Set.of(topic)).all());
+        same(-1L, start(kit, group, partition), "start after it was deleted");
         get(kit.admin().deleteShareGroups(List.of(group)).all());
         check(get(kit.admin().listGroups(ListGroupsOptions.forShareGroups()).all()).stream()
             .noneMatch(found -> found.groupId().equals(group)), "listed after it was deleted");
