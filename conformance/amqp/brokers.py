@@ -105,7 +105,7 @@ class PolyMQ(broker.PolyMQ, Broker):
         super().__init__(shape, binaries, gateways)
         self.managements = [self.management, *(f"http://{own_address()}" for _ in self.addresses[1:])]
 
-    def settings(self, at):
+    def gateway_flags(self, at):
         return {"management-listen": self.managements[at].removeprefix("http://")}
 
 

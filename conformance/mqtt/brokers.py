@@ -76,7 +76,7 @@ def tool(name):
 class PolyMQ(broker.PolyMQ, Broker):
     """`websocket` is the first gateway's."""
 
-    def settings(self, at):
+    def gateway_flags(self, at):
         return {"listen-websocket": self.websocket} if at == 0 else {}
 
 

@@ -165,7 +165,7 @@ class PolyMQ(Broker):
         if shape == "cluster":
             self.addresses.append(own_address())
 
-    def settings(self, at):
+    def gateway_flags(self, at):
         """What a gateway is told beside its address: flag to value."""
         return {}
 
@@ -174,7 +174,7 @@ class PolyMQ(Broker):
         ready.unlink(missing_ok=True)
         data = self.folder / "data"
         at = int(part == "second")
-        settings = {"listen": self.addresses[at], **self.settings(at)}
+        settings = {"listen": self.addresses[at], **self.gateway_flags(at)}
         if self.name == "all-in-one":
             flags = [word for flag, value in settings.items() for word in (f"--{self.protocol}-{flag}", value)]
             command = ["polymq", "serve", "--gateways", self.gateways, "--data", data, "--core-listen", self.core_address, *flags]
