@@ -77,11 +77,18 @@ def folder():
 # ---- file systems ------------------------------------------------------------------------------------------------
 
 kind_of_file_system = "ext4"
+may_mount = True
+
+
+class LeftOut(Exception):
+    """A case that cannot be played here."""
 
 
 @contextlib.contextmanager
 def small_file_system(mebibytes):
     """A folder that holds so much and no more: ext4 in a file where there are loop devices, else in memory."""
+    if not may_mount:
+        raise LeftOut("no file system can be mounted here")
     with folder() as at:
         mounted = at / "mounted"
         mounted.mkdir()

@@ -6,7 +6,8 @@ ends under load, a core that stands still.
     conformance/robustness/run.py a_full_disk slow     those whose names begin so
     conformance/robustness/run.py --list
 
-Mounts small file systems, so it needs root or user namespaces; either way in a mount namespace of its own, so that nothing stays.
+Mounts small file systems, so it needs root or user namespaces; either way in a mount namespace of its own, so that nothing stays. Where
+neither is allowed (a container), the cases with disks of their own are left out, and it says so.
 Prints a line for each case, with what was measured; exits with 1 if one fails.
 """
 
@@ -24,12 +25,13 @@ OWN_NAMESPACE = "POLYMQ_ROBUSTNESS_NAMESPACE"
 
 
 def into_a_namespace():
-    """Runs this again where mounts are its own."""
+    """Runs this again where mounts are its own. False: nothing can be mounted here."""
     if os.environ.get(OWN_NAMESPACE):
-        return
+        return True
     unshare = ["unshare", "--mount", "--propagation", "private"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
-        sys.exit(f"no file system can be mounted here ({' '.join(unshare)} is not allowed). Run:  sudo {' '.join(sys.argv)}")
+        print(f"no file system can be mounted here ({' '.join(unshare)} is not allowed). For all cases run:  sudo {' '.join(sys.argv)}", flush=True)
+        return False
     os.environ[OWN_NAMESPACE] = "1"
     os.execvp("unshare", [*unshare, sys.executable, *sys.argv])
 
@@ -58,7 +60,7 @@ def main():
     unknown = [name for name in given.cases if not any(case.__name__.startswith(name) for case in cases)]
     if unknown:
         arguments.error(f"no case begins with {', '.join(unknown)}; see --list")
-    into_a_namespace()
+    kit.may_mount = into_a_namespace()
     if not (kit.binaries / "polymq").is_file():
         sys.exit(f"{kit.binaries}/polymq is not built: cargo build --workspace --bins --profile checked")
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -71,6 +73,8 @@ def main():
         try:
             figures = case()
             print(f"ok    {case.__name__} ({time.monotonic() - begun:.1f} s): {figures}", flush=True)
+        except kit.LeftOut as reason:
+            print(f"left out  {case.__name__}: {reason}", flush=True)
         except Exception as error:  # Whatever it is, the next case is played.
             failed += 1
             print(f"FAIL  {case.__name__} ({time.monotonic() - begun:.1f} s): {error}", flush=True)
