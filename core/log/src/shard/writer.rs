@@ -192,8 +192,13 @@ impl Writer {
 
     /// Whether entries of this length can be written without another pack.
     pub(super) fn has_room(&self, length: u64) -> bool {
-        let reserve = RESERVE_BYTES.min(self.active.capacity / 8);
-        !self.failed && self.position + self.group.bytes + length + reserve <= self.active.capacity
+        !self.failed && self.fits(length, RESERVE_BYTES)
+    }
+
+    /// Whether an entry fits into the active pack with `reserve` bytes behind it, of a small pack fewer.
+    fn fits(&self, length: u64, reserve: u64) -> bool {
+        let reserve = reserve.min(self.active.capacity / 8);
+        self.position + self.group.bytes + length + reserve <= self.active.capacity
     }
 
     pub(super) fn stage(&mut self, command: Command) {
@@ -348,8 +353,7 @@ impl Writer {
         if self.failed {
             return Err(Refusal::StorageFailed);
         }
-        let reserve = reserve.min(self.active.capacity / 8);
-        if self.position + self.group.bytes + length + reserve <= self.active.capacity {
+        if self.fits(length, reserve) {
             return Ok(());
         }
         self.flush();
