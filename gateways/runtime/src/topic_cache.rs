@@ -1,7 +1,7 @@
 //! The topics, as this gateway sees them: a copy of the core's, kept fresh by a watch, read without waiting.
 //!
 //! What this gateway itself changes is in the cache before the change returns, so that a client reads its own writes.
-//! What others change arrives with the watch, a moment later.
+//! What others change arrives with the watch, a moment later; who must have it now waits for it ([`TopicCache::caught_up`]).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -44,6 +44,10 @@ pub struct TopicCache<C, V = ()> {
     state: RwLock<State<V>>,
     changes: AtomicU64,
     changed: watch::Sender<()>,
+    /// The core's revision up to which the watch has brought everything.
+    watched: watch::Sender<u64>,
+    /// Up to here there is nothing that the watch has not brought: spares the core looking through what concerns no topic.
+    looked_through: AtomicU64,
 }
 
 struct State<V> {
@@ -97,6 +101,8 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
             state: RwLock::new(State::default()),
             changes: AtomicU64::new(0),
             changed: watch::Sender::new(()),
+            watched: watch::Sender::new(0),
+            looked_through: AtomicU64::new(0),
         });
         let revision = loop {
             match cache.list().await {
@@ -105,6 +111,7 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
                 Err(error) => return Err(error),
             }
         };
+        cache.watched.send_replace(revision);
         let watching = cache.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -198,6 +205,31 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
         Some(self.keep(decode(&entry)?))
     }
 
+    /// Waits until the cache has what the core has when this is called: what another gateway has said that it made is here then. An
+    /// error if the core cannot say what it has.
+    pub async fn caught_up(&self) -> Result<(), MetaError> {
+        let mut watched = self.watched.subscribe();
+        let from = (*watched.borrow_and_update()).max(self.looked_through.load(Ordering::Acquire));
+        let look = MetaWatch { prefix: TOPIC_PREFIX.into(), after_revision: from, wait: Duration::ZERO };
+        // An error of waiting would be the end of the cache.
+        match self.core.meta_watch(look).await? {
+            MetaChanges::Events { events, revision } => match events.last() {
+                Some(last) => {
+                    let last = revision_of(last);
+                    let _ = watched.wait_for(|watched| *watched >= last).await;
+                }
+                None => {
+                    self.looked_through.fetch_max(revision, Ordering::AcqRel);
+                }
+            },
+            // The watch is told the same.
+            MetaChanges::Relist => {
+                let _ = watched.changed().await;
+            }
+        }
+        Ok(())
+    }
+
     fn keep(&self, topic: Topic) -> Arc<CachedTopic<V>> {
         let id = topic.id;
         let mut state = self.state.write();
@@ -243,7 +275,10 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
                 Err(error) => Err(error),
             };
             match listed {
-                Ok(next) => revision = next,
+                Ok(next) => {
+                    revision = next;
+                    self.watched.send_replace(revision);
+                }
                 Err(error) => {
                     tracing::debug!(%error, "cannot watch the topics");
                     tokio::time::sleep(RETRY_AFTER).await;
@@ -275,6 +310,13 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
         }
         drop(state);
         self.note_change();
+    }
+}
+
+fn revision_of(event: &MetaEvent) -> u64 {
+    match event {
+        MetaEvent::Put(entry) => entry.version,
+        MetaEvent::Deleted { revision, .. } => *revision,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use codec_record::Batch;
 use codec_record::mqtt_message::{MessageParts, Writer};
 use core_rpc::{
-    AnyCore, Append, AppendError, AppendRequest, Appended, Core, GroupName, PartitionId, TopicError, TransferError,
+    AnyCore, Append, AppendError, AppendRequest, Core, GroupName, PartitionId, TopicError, TransferError,
     TransferRequest,
 };
 
@@ -177,18 +177,17 @@ impl Publishing {
         let Round { batches, before, records, .. } = round;
         async move {
             if !before.is_empty() {
-                append(&core, &topics, before).await?;
+                append(&core, before).await?;
             }
             if records.is_empty() {
-                return append(&core, &topics, appends(batches).collect()).await;
+                return append(&core, appends(batches).collect()).await;
             }
             let (with, apart): (Vec<Append>, Vec<Append>) =
                 appends(batches).partition(|append| topics.is_together(append.partition));
             if !apart.is_empty() {
-                append(&core, &topics, apart).await?;
+                append(&core, apart).await?;
             }
             let all: Vec<Append> = with.iter().chain(&records).cloned().collect();
-            let ends = ends(&all);
             let request = TransferRequest {
                 group: GroupName { namespace: topics.namespace().to_owned(), group: "mqtt".into() },
                 holder: "mqtt".into(),
@@ -196,15 +195,12 @@ impl Publishing {
                 appends: all,
             };
             match core.transfer(request).await {
-                Ok(appended) => {
-                    ends.into_iter().zip(appended).for_each(|(end, appended)| note(&topics, end, appended));
-                    Ok(())
-                }
+                Ok(_) => Ok(()),
                 Err(TransferError::Append { error, .. }) => Err(error.into()),
                 // More than the core keeps at once.
                 Err(TransferError::Invalid) => {
-                    append(&core, &topics, with).await?;
-                    append(&core, &topics, records).await
+                    append(&core, with).await?;
+                    append(&core, records).await
                 }
                 Err(TransferError::DiskFull) => Err(PublishError::DiskFull),
                 // Of another topic by now, with the same name.
@@ -236,27 +232,16 @@ impl Publishing {
     }
 }
 
-async fn append(core: &AnyCore, topics: &Topics, appends: Vec<Append>) -> Result<(), PublishError> {
-    let ends = ends(&appends);
+async fn append(core: &AnyCore, appends: Vec<Append>) -> Result<(), PublishError> {
     let mut failed = None;
-    for (end, answer) in ends.into_iter().zip(core.append(AppendRequest { appends }).await) {
+    for answer in core.append(AppendRequest { appends }).await {
         match answer {
-            Ok(appended) => note(topics, end, appended),
-            // It was appended before, and others of its producer since.
-            Err(AppendError::SequenceForgotten) => {}
+            // Or it was appended before, and others of its producer since.
+            Ok(_) | Err(AppendError::SequenceForgotten) => {}
             Err(error) => failed = failed.or(Some(error.into())),
         }
     }
     failed.map_or(Ok(()), Err)
-}
-
-/// Each append's partition, and how many messages it brings there.
-fn ends(appends: &[Append]) -> Vec<(PartitionId, u32)> {
-    appends.iter().map(|append| (append.partition, append.batch.header.count)).collect()
-}
-
-fn note(topics: &Topics, (partition, count): (PartitionId, u32), appended: Appended) {
-    topics.appended(partition, appended.base_offset + u64::from(count));
 }
 
 /// A batch of one message, for [`Round::record`].

@@ -14,7 +14,6 @@ use core_rpc::{
     AnyCore, BATCH_BYTES_MAX, Compaction, Durability, PartitionId, Topic, TopicCreate, TopicError, TopicId,
     TopicSettings,
 };
-use dashmap::DashMap;
 use gateway_runtime::{CachedTopic, TopicCache, TopicView};
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -115,8 +114,6 @@ pub struct Topics {
     rules: TopicRules,
     /// Partitions by name, as of a number of changes of the topics.
     known: RwLock<(u64, HashMap<Box<str>, PartitionId>)>,
-    /// What was appended here ends there, by partition.
-    ends: DashMap<PartitionId, u64>,
     own: [Topic; 3],
 }
 
@@ -135,7 +132,7 @@ impl Topics {
             own.push(create_or_find(&cache, create).await?.topic.clone());
         }
         let own = own.try_into().map_err(|_| TopicError::Unknown)?;
-        Ok(Topics { cache, rules, known: RwLock::default(), ends: DashMap::new(), own })
+        Ok(Topics { cache, rules, known: RwLock::default(), own })
     }
 
     /// Of the topics that are made for messages.
@@ -160,6 +157,13 @@ impl Topics {
     /// To be woken when topics change.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.cache.changes()
+    }
+
+    /// Waits until all topics are known here that there are now, whoever made them.
+    pub async fn caught_up(&self) {
+        if let Err(error) = self.cache.caught_up().await {
+            tracing::warn!(%error, "topics that another gateway has made a moment ago may not be known");
+        }
     }
 
     /// All topics that there are.
@@ -248,17 +252,6 @@ impl Topics {
             Some(topic) => topic == known.topic.name,
             None => known.topic.name == SHARED_TOPIC || names::is_topic_of(&known.topic.name, name),
         }
-    }
-
-    /// This gateway has appended up to here, and said so.
-    pub fn appended(&self, partition: PartitionId, end_offset: u64) {
-        let mut end = self.ends.entry(partition).or_default();
-        *end = end_offset.max(*end);
-    }
-
-    /// Behind the last that this gateway has appended. 0: nothing yet.
-    pub fn appended_end(&self, partition: PartitionId) -> u64 {
-        self.ends.get(&partition).map_or(0, |end| *end)
     }
 
     fn topic_of(&self, name: &str) -> Option<Known> {

@@ -2,7 +2,7 @@
 
 use codec_mqtt::{Packet, Property, QoS, Reason, Subscribe, Subscription, SubscriptionId, Unsubscribe, Version};
 
-use crate::common::{Broker, Client, delivery, id, message, properties, text};
+use crate::common::{Broker, Client, config, connect, delivery, id, message, properties, text};
 
 async fn unsubscribe<const N: usize>(client: &mut Client, filters: [&str; N]) -> Vec<Reason> {
     let packet_id = id(client.id());
@@ -97,5 +97,29 @@ async fn the_first_messages_of_a_topic_reach_who_waited_for_it() {
         late.silence().await;
         assert_eq!(&*waiting.publish().await.payload, b"first");
     }
+    broker.stop().await;
+}
+
+/// What was acknowledged before is not new to whoever subscribes, though the other gateway, which made its topic a moment ago, has
+/// acknowledged it.
+#[tokio::test]
+async fn what_another_gateway_has_acknowledged_is_not_new() {
+    let broker = Broker::start().await;
+    let other = mqtt_gateway::start(broker.core.clone(), config()).await.expect("a gateway");
+    let mut publisher = broker.client(Version::Mqtt5, "publisher").await;
+    for round in 0..100 {
+        let mut subscriber = Client::raw(other.address(), Version::Mqtt5).await;
+        subscriber.connect(connect(Version::Mqtt5, "subscriber")).await;
+        let (topic, shared) = (format!("round{round}/a"), format!("$share/group/round{round}/#"));
+        let filter = if round % 2 == 0 { &topic } else { &shared };
+        for payload in ["old", "older"] {
+            publisher.publish_to(&topic, payload, QoS::AtLeastOnce).await;
+        }
+        subscriber.subscribe(filter, QoS::AtLeastOnce).await;
+        publisher.publish_to(&topic, "new", QoS::AtLeastOnce).await;
+        assert_eq!(subscriber.message().await.1, "new", "round {round}");
+        subscriber.disconnect().await;
+    }
+    other.stop().await;
     broker.stop().await;
 }

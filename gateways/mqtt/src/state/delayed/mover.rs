@@ -180,17 +180,10 @@ impl Mover {
             }
         }
         let appends = round.into_appends();
-        let ends: Vec<(PartitionId, u32)> =
-            appends.iter().map(|append| (append.partition, append.batch.header.count)).collect();
         let settles = settles(due);
         let request = TransferRequest { group: self.group(), holder: holder.to_owned(), settles, appends };
         match self.core.transfer(request).await {
-            Ok(appended) => {
-                for ((partition, count), appended) in ends.into_iter().zip(appended) {
-                    self.topics.appended(partition, appended.base_offset + u64::from(count));
-                }
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(TransferError::NotTogether) => self.append_then_settle(holder, due).await,
             Err(TransferError::Settle { error, .. }) => Err(error.into()),
             Err(TransferError::Append { error, .. }) => Err(PublishError::from(error).into()),
@@ -227,14 +220,10 @@ impl Mover {
                 appends.push(Append { partition, batch: batch_of(&message.parts(), -1) });
             }
         }
-        let places: Vec<PartitionId> = appends.iter().map(|append| append.partition).collect();
-        for (partition, answer) in places.into_iter().zip(self.core.append(AppendRequest { appends }).await) {
-            match answer {
-                Ok(appended) => self.topics.appended(partition, appended.base_offset + 1),
-                Err(error) => return Err(PublishError::from(error).into()),
-            }
+        match self.core.append(AppendRequest { appends }).await.into_iter().find_map(Result::err) {
+            Some(error) => Err(PublishError::from(error).into()),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// What a crash leaves behind that comes between the two.

@@ -22,6 +22,7 @@ use codec_record::translate::names;
 use core_rpc::{AnyCore, Core, OffsetAt, OffsetsRequest, PartitionId, TopicId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::tail::{Missed, Tail};
@@ -95,41 +96,51 @@ impl Router {
         router
     }
 
-    /// Subscribes a session. When this returns, it gets what is published from now on, and nothing that was acknowledged by
-    /// this gateway before.
+    /// Subscribes a session. When this returns, it gets what is published from now on, and nothing that was acknowledged before,
+    /// by whichever gateway.
     pub async fn subscribe(&self, session: &Arc<Session>, filter: &Text, wish: Wish) {
         let Some(filter) = routed_filter(filter) else { return };
-        let topics = self.shared.topics.matching(filter);
         // What is under way was published before.
-        self.all_caught_up(&topics).await;
+        let topics = self.all_caught_up(|topics| topics.matching(filter)).await;
         let subscriber = Subscriber { session: session.clone(), wish };
         self.shared.trie.write().insert(filter, session.key, subscriber);
-        // Until now nobody may have wanted them, and they may have been ended.
+        // Until now nobody may have wanted them, and they may have been ended: there nothing waits for anybody.
         for known in &topics {
-            self.tail(known).await;
+            self.tail(known, Begin::End).await;
         }
     }
 
-    /// Returns when what this gateway has acknowledged was pushed to whoever has these filters: who connects then finds it among
-    /// what waits, and what is only for who is there (QoS 0) not at all.
+    /// Returns when what was acknowledged was pushed to whoever has these filters: who connects then finds it among what waits, and
+    /// what is only for who is there (QoS 0) not at all.
     pub async fn settled<'a>(&self, filters: impl IntoIterator<Item = &'a str>) {
-        let topics = self.topics_matching(filters);
-        let topics: Vec<Known> = topics.into_iter().filter_map(|topic| self.shared.topics.by_id(topic)).collect();
-        self.all_caught_up(&topics).await;
+        self.all_caught_up(|topics| {
+            let matching = self.topics_matching(filters).into_iter();
+            matching.filter_map(|topic| topics.by_id(topic)).collect()
+        })
+        .await;
     }
 
-    async fn all_caught_up(&self, topics: &[Known]) {
-        for known in topics {
-            self.tail(known).await;
+    /// Waits until all was pushed that the log has now of some of all topics that there are now. Returns those.
+    async fn all_caught_up(&self, of: impl FnOnce(&Topics) -> Vec<Known>) -> Vec<Known> {
+        let deadline = Instant::now() + BARRIER_MAX;
+        let is_late = timeout_at(deadline, self.shared.topics.caught_up()).await.is_err();
+        let topics = of(&self.shared.topics);
+        for known in &topics {
+            self.tail(known, self.begin_of(known.topic.id)).await;
         }
         let caught_up = async {
-            for known in topics {
-                self.caught_up(known).await;
+            let ends = self.ends(topics.iter().flat_map(|known| partitions(known)).collect()).await;
+            let mut ends = ends.as_slice();
+            for known in &topics {
+                let (of_topic, others) = ends.split_at(known.topic.partitions as usize);
+                self.caught_up(known.topic.id, of_topic).await;
+                ends = others;
             }
         };
-        if tokio::time::timeout(BARRIER_MAX, caught_up).await.is_err() {
+        if timeout_at(deadline, caught_up).await.is_err() || is_late {
             tracing::debug!("the router is behind what was published");
         }
+        topics
     }
 
     /// `session` has the subscription no more. What it has subscribed to with and without `$exclusive/` is one here.
@@ -191,7 +202,7 @@ impl Router {
         }
         for (topic, sessions) in missed {
             let Some(known) = self.shared.topics.by_id(topic) else { continue };
-            self.tail(&known).await;
+            self.tail(&known, self.begin_of(topic)).await;
             let tails = self.shared.tails.lock();
             if let Some(handle) = tails.get(&topic) {
                 // A tail that has ended has no topic any more.
@@ -241,10 +252,14 @@ impl Router {
         self.shared.trie.read().len()
     }
 
+    /// Where to begin with a topic that may have come a moment ago: somebody may be waiting for its first message.
+    fn begin_of(&self, topic: TopicId) -> Begin {
+        if self.shared.seen.lock().contains(&topic) { Begin::End } else { Begin::Start }
+    }
+
     /// Returns when the tail of a topic is running.
-    async fn tail(&self, known: &Known) {
+    async fn tail(&self, known: &Known, begin: Begin) {
         let id = known.topic.id;
-        let begin = if self.shared.seen.lock().contains(&id) { Begin::End } else { Begin::Start };
         loop {
             if self.shared.tails.lock().contains_key(&id) {
                 return;
@@ -252,7 +267,7 @@ impl Router {
             let count = known.topic.partitions;
             let positions = match begin {
                 Begin::Start => vec![0; count as usize],
-                Begin::End => match self.ends(id, count).await {
+                Begin::End => match self.ends(partitions(known).collect()).await.into_iter().collect() {
                     Some(positions) => positions,
                     None => {
                         if self.shared.stop.is_cancelled() || self.shared.topics.by_id(id).is_none() {
@@ -294,18 +309,15 @@ impl Router {
         });
     }
 
-    /// Waits until all was pushed that this gateway has acknowledged of a topic.
-    async fn caught_up(&self, known: &Known) {
-        let id = known.topic.id;
+    /// Waits until all was pushed before these offsets of a topic's partitions.
+    async fn caught_up(&self, topic: TopicId, ends: &[Option<u64>]) {
         let Some((positions, mut moved)) =
-            (self.shared.tails.lock().get(&id)).map(|handle| (handle.positions.clone(), handle.moved.clone()))
+            (self.shared.tails.lock().get(&topic)).map(|handle| (handle.positions.clone(), handle.moved.clone()))
         else {
             return;
         };
-        let ends: Vec<u64> = (0..positions.len())
-            .map(|index| self.shared.topics.appended_end(PartitionId { topic: id, index: index as u32 }))
-            .collect();
-        let is_there = || positions.iter().zip(&ends).all(|(at, end)| at.load(Ordering::Acquire) >= *end);
+        let is_there =
+            || positions.iter().zip(ends).all(|(at, end)| end.is_none_or(|end| at.load(Ordering::Acquire) >= end));
         while !is_there() {
             if moved.changed().await.is_err() {
                 return;
@@ -313,9 +325,9 @@ impl Router {
         }
     }
 
-    /// Where a topic ends now; None, if the core cannot say.
-    async fn ends(&self, topic: TopicId, partitions: u32) -> Option<Vec<u64>> {
-        let queries = (0..partitions).map(|index| (PartitionId { topic, index }, OffsetAt::Stable)).collect();
+    /// Behind the last message of each of these that can be read now; None, if the core cannot say.
+    async fn ends(&self, partitions: Vec<PartitionId>) -> Vec<Option<u64>> {
+        let queries = partitions.into_iter().map(|partition| (partition, OffsetAt::Stable)).collect();
         let found = self.shared.core.offsets(OffsetsRequest { queries }).await;
         found.into_iter().map(|found| found.ok()?.offset).collect()
     }
@@ -333,7 +345,7 @@ impl Router {
             for known in &all {
                 if self.is_wanted(known, &levels) {
                     self.grow(known);
-                    self.tail(known).await;
+                    self.tail(known, self.begin_of(known.topic.id)).await;
                 } else {
                     self.end_unwanted(known);
                 }
@@ -380,4 +392,9 @@ impl Router {
             handle.stop.cancel();
         }
     }
+}
+
+fn partitions(known: &Known) -> impl Iterator<Item = PartitionId> + use<> {
+    let topic = known.topic.id;
+    (0..known.topic.partitions).map(move |index| PartitionId { topic, index })
 }

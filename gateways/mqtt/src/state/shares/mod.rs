@@ -305,6 +305,8 @@ impl Shares {
 
     /// Begins a share's maps at the end of what there is, where it has none.
     async fn begin(&self, filter: &str, group: &GroupName) -> Result<(), MetaError> {
+        // Of what is not known yet it would get the first message too.
+        self.topics.caught_up().await;
         let partitions = self.partitions(filter);
         if partitions.is_empty() {
             return Ok(());
