@@ -90,7 +90,7 @@ final class OperationCases {
         short level = features.finalizedFeatures().get("transaction.version").maxVersionLevel();
         same((short) 2, level, "transaction.version");
         UpdateFeaturesOptions dryRun = new UpdateFeaturesOptions().validateOnly(true);
-        fails(Exception.class, "a level that there is not", () -> get(kit.admin().updateFeatures(
+        fails(org.apache.kafka.common.errors.InvalidUpdateVersionException.class, "a level that there is not", () -> get(kit.admin().updateFeatures(
             Map.of("transaction.version", new FeatureUpdate((short) 99, FeatureUpdate.UpgradeType.UPGRADE)), dryRun).all()));
     }
 

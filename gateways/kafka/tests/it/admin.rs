@@ -234,19 +234,32 @@ async fn features_have_the_levels_of_this_build() {
     let finalized = client.ask(3, &versions).await.finalized_features;
     assert!(!finalized.is_empty());
     for version in 0..=2 {
-        let mut ask = async |feature: &str, level: i16| {
-            let update = FeatureUpdateKey { feature: feature.into(), max_version_level: level, ..Default::default() };
-            let request = UpdateFeaturesRequest { feature_updates: vec![update], ..Default::default() };
-            let response = client.ask(version, &request).await;
-            let one = response.results.first().map_or(0, |result| result.error_code);
-            assert!(version < 2 || response.results.is_empty());
-            response.error_code.max(one)
+        let mut ask = async |features: &[(&str, i16)], upgrade_type: i8| {
+            let update = |&(feature, level): &(&str, i16)| FeatureUpdateKey {
+                feature: feature.into(),
+                max_version_level: level,
+                upgrade_type,
+                ..Default::default()
+            };
+            let feature_updates = features.iter().map(update).collect();
+            let response = client.ask(version, &UpdateFeaturesRequest { feature_updates, ..Default::default() }).await;
+            let results: Vec<(String, i16)> =
+                response.results.into_iter().map(|result| (result.feature, result.error_code)).collect();
+            (response.error_code, results)
         };
+        const UPGRADE: i8 = 1;
         for feature in &finalized {
-            assert_eq!(ask(&feature.name, feature.max_version_level).await, 0, "{feature:?}");
-            assert_eq!(ask(&feature.name, feature.max_version_level + 1).await, 95, "{feature:?}");
+            let (name, level) = (feature.name.as_str(), feature.max_version_level);
+            let expected = if version < 2 { vec![(name.to_owned(), 0)] } else { Vec::new() };
+            assert_eq!(ask(&[(name, level)], UPGRADE).await, (0, expected), "version {version} {feature:?}");
+            let refused = (95, Vec::new());
+            assert_eq!(ask(&[(name, level + 1)], UPGRADE).await, refused, "version {version} {feature:?}");
+            // All or none, and the results of those that could have been say nothing.
+            assert_eq!(ask(&[(name, level), ("no.such", 1)], UPGRADE).await, refused, "version {version}");
+            if version > 0 {
+                assert_eq!(ask(&[(name, level)], 7).await, refused, "version {version}");
+            }
         }
-        assert_eq!(ask("no.such", 1).await, 95);
     }
     gateway.stop().await;
 }
