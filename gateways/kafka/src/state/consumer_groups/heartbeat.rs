@@ -1,5 +1,6 @@
 //! The heartbeat of a member: with it, it joins, says what it wants and has, and learns what it is to have.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::assignor::Assignor;
@@ -48,6 +49,14 @@ enum Standing {
     Replaces(MemberId),
 }
 
+/// A member whose heartbeat was taken over, and that is to be answered.
+struct Heard {
+    member_id: MemberId,
+    is_full: bool,
+    owned: Option<Partitions>,
+    subscribes_otherwise: bool,
+}
+
 impl HeartbeatRequest {
     /// The member says everything: it joined, or something went wrong and it starts over.
     fn is_full(&self) -> bool {
@@ -64,6 +73,53 @@ impl ConsumerGroup {
         settings: &ConsumerSettings,
         now_ms: i64,
     ) -> Result<Beaten, GroupError> {
+        let heard = self.hear(request, settings)?;
+        self.follow_changes(heard.subscribes_otherwise, image);
+        self.tell(heard, settings, now_ms)
+    }
+
+    /// Members that joined or were alive at about the same time: what [`ConsumerGroup::heartbeat`] would answer them in
+    /// this order if all of them had already been heard. So the epoch rises once and one target is made, however many
+    /// have come: the work of a joining thousand is that of each, not that of each times all.
+    pub fn heartbeats(
+        &mut self,
+        requests: Vec<HeartbeatRequest>,
+        image: &dyn TopicImage,
+        settings: &ConsumerSettings,
+        now_ms: i64,
+    ) -> Vec<Result<Beaten, GroupError>> {
+        let mut heard: Vec<Result<Heard, GroupError>> = Vec::with_capacity(requests.len());
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut among: HashSet<String> = HashSet::new();
+        for request in requests {
+            // Whether it is refused depends on what is told to whoever came before in the same place.
+            if request.instance_id.is_some() || among.contains(&request.member_id) {
+                answers.extend(self.tell_all(std::mem::take(&mut heard), image, settings, now_ms));
+                among.clear();
+            }
+            among.insert(request.member_id.clone());
+            heard.push(self.hear(request, settings));
+        }
+        answers.extend(self.tell_all(heard, image, settings, now_ms));
+        answers
+    }
+
+    fn tell_all(
+        &mut self,
+        heard: Vec<Result<Heard, GroupError>>,
+        image: &dyn TopicImage,
+        settings: &ConsumerSettings,
+        now_ms: i64,
+    ) -> Vec<Result<Beaten, GroupError>> {
+        if heard.iter().any(Result::is_ok) {
+            let changed = heard.iter().flatten().any(|heard| heard.subscribes_otherwise);
+            self.follow_changes(changed, image);
+        }
+        heard.into_iter().map(|heard| self.tell(heard?, settings, now_ms)).collect()
+    }
+
+    /// Takes over what a member says.
+    fn hear(&mut self, request: HeartbeatRequest, settings: &ConsumerSettings) -> Result<Heard, GroupError> {
         let standing = self.check_heartbeat(&request, settings)?;
         let (is_full, owned) = (request.is_full(), request.owned.clone());
         let member_id = match standing {
@@ -77,8 +133,13 @@ impl ConsumerGroup {
                 self.replace_member(&old_id, &request.member_id)
             }
         };
-        let changed = self.update_member(&member_id, request);
-        self.follow_changes(changed, image);
+        let subscribes_otherwise = self.update_member(&member_id, request);
+        Ok(Heard { member_id, is_full, owned, subscribes_otherwise })
+    }
+
+    /// Moves a member that was heard towards its target, and answers it.
+    fn tell(&mut self, heard: Heard, settings: &ConsumerSettings, now_ms: i64) -> Result<Beaten, GroupError> {
+        let Heard { member_id, is_full, owned, .. } = heard;
         let before = self.unsettled(&member_id);
         self.reconcile(&member_id, owned.as_ref(), now_ms);
         self.renew_session(&member_id, settings.session_timeout_ms, now_ms);

@@ -1,10 +1,13 @@
 //! Groups of the consumer protocol: every answer is there at once, and waits only until what changed is stored.
 
+use std::sync::Arc;
+
 use core_rpc::Core;
+use tokio::sync::oneshot;
 
 use super::Groups;
 use super::coordinated::Coordinated;
-use super::slot::Loaded;
+use super::slot::{Beat, Loaded, Locked, Slot};
 use crate::state::consumer_groups::{
     Beaten, Committing, ConsumerGroupDescription, ConsumerSettings, ConsumerTimes, Departure, HeartbeatRequest,
 };
@@ -42,8 +45,81 @@ impl<C: Core> Groups<C> {
         self.check_id(group)?;
         // While this member hears from us that all is well, another gateway may be giving its partitions away.
         self.check_sure_owner(group)?;
+        let slot = self.slot(group);
+        let beaten = self.beat(&slot, times, request).await;
+        self.remove_if_vacant(slot);
+        beaten
+    }
+
+    /// Puts a heartbeat to the others that wait for the group. Whoever gets the group first sees to all of them: while
+    /// one record is being stored those gather whose changes the next will have.
+    async fn beat(
+        &self,
+        slot: &Arc<Slot>,
+        times: ConsumerTimes,
+        request: HeartbeatRequest,
+    ) -> Result<Beaten, GroupError> {
+        let (answer, mut answered) = oneshot::channel();
+        slot.beats.lock().push(Beat { request, answer });
+        let locked = tokio::select! {
+            biased;
+            beaten = &mut answered => return beaten.unwrap_or(Err(GroupError::CoordinatorNotAvailable)),
+            locked = self.lock(slot) => locked,
+        };
+        match locked {
+            Ok(locked) => {
+                let (groups, slot) = (self.clone(), slot.clone());
+                // A connection that ends meanwhile must not leave the others waiting.
+                tokio::spawn(async move { groups.answer_beats(slot, locked, times).await });
+            }
+            Err(error) => {
+                answered.close();
+                slot.beats.lock().retain(|beat| !beat.answer.is_closed());
+                // Whoever had the group before may have answered it.
+                return answered.try_recv().unwrap_or(Err(error));
+            }
+        }
+        answered.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable))
+    }
+
+    /// Sees to all heartbeats that wait, stores what they changed once, and answers them.
+    async fn answer_beats(&self, slot: Arc<Slot>, mut locked: Locked, times: ConsumerTimes) {
+        let mut beats = std::mem::take(&mut *slot.beats.lock());
+        // Who went away while it waited has not been heard.
+        beats.retain(|beat| !beat.answer.is_closed());
+        let Some(loaded) = locked.as_mut() else { return };
         let settings = self.consumer_settings().with(times);
-        self.with_group(group, |loaded, now_ms| self.heartbeat_in(loaded, request, &settings, now_ms)).await?
+        let (requests, answers): (Vec<_>, Vec<_>) = beats.into_iter().map(|beat| (beat.request, beat.answer)).unzip();
+        let (beaten, effects) = self.heartbeats_in(loaded, requests, &settings, self.shared.clock.now_ms());
+        let stored = self.settle(&slot, locked, effects).await;
+        // Whoever is answered may find the slot vacant, and remove it.
+        drop(slot);
+        for (answer, beaten) in answers.into_iter().zip(beaten) {
+            // A failed send is a connection that ended.
+            let _gone = answer.send(stored.and(beaten));
+        }
+    }
+
+    fn heartbeats_in(
+        &self,
+        loaded: &mut Loaded,
+        requests: Vec<HeartbeatRequest>,
+        settings: &ConsumerSettings,
+        now_ms: i64,
+    ) -> (Vec<Result<Beaten, GroupError>>, Vec<Effect>) {
+        let mut requests = requests.into_iter();
+        let (mut beaten, mut effects) = (Vec::new(), Vec::new());
+        // One by one, until one of them turns the group over.
+        while !matches!(loaded.group, Coordinated::Consumer(_)) {
+            let Some(request) = requests.next() else { break };
+            let (answer, follow) = self.heartbeat_in(loaded, request, settings, now_ms);
+            beaten.push(answer);
+            effects.extend(follow);
+        }
+        if let Coordinated::Consumer(group) = &mut loaded.group {
+            beaten.extend(group.heartbeats(requests.collect(), &*self.shared.topics, settings, now_ms));
+        }
+        (beaten, effects)
     }
 
     fn heartbeat_in(

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, RwLock, oneshot};
 
 use super::Groups;
 use super::coordinated::{Coordinated, Record};
+use crate::state::consumer_groups::{Beaten, HeartbeatRequest};
 use crate::state::groups::effect::{Effect, JoinRefused, Joined, Synced, Ticket};
 use crate::state::groups::error::{GroupError, StoreError};
 
@@ -19,6 +20,14 @@ pub(super) struct Slot {
     /// Commits hold this shared while they are under way, so that whoever removes offsets (who holds it alone) cannot
     /// remove one that was just acknowledged.
     pub(super) offsets: RwLock<()>,
+    /// Heartbeats of the consumer protocol that wait for the group.
+    pub(super) beats: parking_lot::Mutex<Vec<Beat>>,
+}
+
+/// A heartbeat that waits.
+pub(super) struct Beat {
+    pub(super) request: HeartbeatRequest,
+    pub(super) answer: oneshot::Sender<Result<Beaten, GroupError>>,
 }
 
 pub(super) struct Loaded {
@@ -211,6 +220,6 @@ impl<C: Core> Groups<C> {
 
 impl Slot {
     pub(super) fn new(id: String) -> Self {
-        Slot { id, state: Arc::default(), offsets: RwLock::new(()) }
+        Slot { id, state: Arc::default(), offsets: RwLock::new(()), beats: Default::default() }
     }
 }

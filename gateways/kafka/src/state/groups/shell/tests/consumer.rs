@@ -106,6 +106,67 @@ async fn what_could_not_be_stored_did_not_happen() {
 }
 
 #[tokio::test]
+async fn who_joins_while_a_record_is_stored_shares_the_next() {
+    const MEMBERS: usize = 50;
+    let core = CoreInMemory::new();
+    let gateway = gateway(&core).await;
+    gateway.consumer_heartbeat("g", TIMES, joins("m")).await.unwrap();
+    // Room for two records: that of whoever comes first, and that of all who come meanwhile.
+    core.puts.forget_permits(usize::MAX);
+    core.puts.add_permits(2);
+    let join = |number: usize| {
+        let groups = gateway.groups.clone();
+        tokio::spawn(async move { groups.consumer_heartbeat("g", TIMES, joins(&format!("m{number}"))).await })
+    };
+    let joining: Vec<_> = (0..MEMBERS).map(join).collect();
+    for joined in joining {
+        let joined = tokio::time::timeout(Duration::from_secs(10), joined).await.expect("no third record is stored");
+        assert!(joined.unwrap().unwrap().epoch <= 3);
+    }
+    let described = gateway.describe_consumer_group("g").await.unwrap();
+    assert_eq!(described.members.len(), 1 + MEMBERS);
+    assert!(described.epoch <= 3, "{}", described.epoch);
+}
+
+#[tokio::test]
+async fn all_that_share_a_record_hear_that_it_could_not_be_stored() {
+    let core = CoreInMemory::new();
+    let gateway = gateway(&core).await;
+    let one = gateway.consumer_heartbeat("g", TIMES, joins("m1")).await.unwrap();
+    core.next_put(PutFate::Fails);
+    let (late, new, other) = tokio::join!(
+        gateway.consumer_heartbeat("g", TIMES, HeartbeatRequest { epoch: 7, ..joins("m1") }),
+        gateway.consumer_heartbeat("g", TIMES, joins("m2")),
+        gateway.consumer_heartbeat("g", TIMES, joins("m3")),
+    );
+    for refused in [late, new, other] {
+        assert_eq!(refused, Err(GroupError::CoordinatorNotAvailable));
+    }
+    let again = gateway.consumer_heartbeat("g", TIMES, beats(&one, None)).await.unwrap();
+    assert_eq!((again.epoch, again.assignment), (1, None));
+    assert_eq!(gateway.describe_consumer_group("g").await.unwrap().members.len(), 1);
+}
+
+#[tokio::test]
+async fn a_heartbeat_whose_client_is_gone_is_not_heard() {
+    let core = CoreInMemory::new();
+    let gateway = gateway(&core).await;
+    core.puts.forget_permits(usize::MAX);
+    let first = gateway.groups.clone();
+    let first = tokio::spawn(async move { first.consumer_heartbeat("g", TIMES, joins("m1")).await });
+    let mut gone = Box::pin(gateway.consumer_heartbeat("g", TIMES, joins("m2")));
+    // Both are under way: one is being stored, the other waits for that.
+    tokio::task::yield_now().await;
+    assert!(std::future::poll_fn(|context| std::task::Poll::Ready(gone.as_mut().poll(context).is_pending())).await);
+    drop(gone);
+    core.puts.add_permits(100);
+    first.await.unwrap().unwrap();
+    gateway.consumer_heartbeat("g", TIMES, joins("m3")).await.unwrap();
+    let described = gateway.describe_consumer_group("g").await.unwrap();
+    assert_eq!(described.members.iter().map(|member| &*member.id).collect::<Vec<_>>(), ["m1", "m3"]);
+}
+
+#[tokio::test]
 async fn of_two_gateways_the_one_that_was_overtaken_gives_the_group_up() {
     let core = CoreInMemory::new();
     let (one, other) = (gateway(&core).await, gateway(&core).await);
