@@ -54,6 +54,10 @@ pub struct Flags {
     /// Connections that may be open at once.
     #[arg(long, env = "POLYMQ_KAFKA_CONNECTIONS_MAX", default_value_t = 100_000)]
     connections_max: usize,
+    /// Bytes of responses with records that may wait to be sent, of all connections together. When they are used up,
+    /// fetches are answered with less.
+    #[arg(long, env = "POLYMQ_KAFKA_QUEUED_MAX_RESPONSE_BYTES", default_value_t = 256 << 20)]
+    queued_max_response_bytes: u64,
     /// Seconds without a request after which a connection is closed.
     #[arg(long, env = "POLYMQ_KAFKA_CONNECTIONS_MAX_IDLE_SECONDS", default_value_t = 600)]
     connections_max_idle_seconds: u64,
@@ -172,6 +176,7 @@ impl Flags {
             auto_create_topics: self.auto_create_topics,
             durability: self.durability,
             connections_max: self.connections_max,
+            queued_response_bytes_max: self.queued_max_response_bytes,
             connections_max_idle: Duration::from_secs(self.connections_max_idle_seconds),
             drain: Duration::from_secs(self.drain_seconds),
             groups: GroupConfig {

@@ -40,8 +40,8 @@ use crate::configs::{StoredConfigs, TopicConfig};
 use crate::errors::{ErrorCode, Refusal};
 use crate::state::security::{Acls, Listener, Operation, Peer, Resource, Security, SecurityConfig};
 use crate::state::{
-    Brokers, CoordinatorKey, Counts, FetchSessions, GroupConfig, Groups, Journal, NamespaceTopics, ProducerIds, Quotas,
-    ShareGroups, ShareSessions, TransactionConfig, Transactions, internal_topics,
+    AnswerMemory, Brokers, CoordinatorKey, Counts, FetchSessions, GroupConfig, Groups, Journal, NamespaceTopics,
+    ProducerIds, Quotas, ShareGroups, ShareSessions, TransactionConfig, Transactions, internal_topics,
 };
 
 /// How the gateway is set up.
@@ -64,6 +64,8 @@ pub struct Config {
     /// The durability of topics that are created without one.
     pub durability: Durability,
     pub connections_max: usize,
+    /// Memory of answers with records that are not sent yet, of all connections; bytes.
+    pub queued_response_bytes_max: u64,
     /// A connection over which nothing comes for so long is closed.
     pub connections_max_idle: Duration,
     /// How long open requests may take when the gateway is stopped.
@@ -97,6 +99,7 @@ impl Default for Config {
             auto_create_topics: true,
             durability: Durability::Fsync,
             connections_max: 100_000,
+            queued_response_bytes_max: 256 << 20,
             connections_max_idle: Duration::from_secs(600),
             drain: Duration::from_secs(5),
             groups: GroupConfig::default(),
@@ -122,6 +125,8 @@ pub struct Gateway<C> {
     pub topics: Arc<Topics<C>>,
     pub producer_ids: Arc<ProducerIds<C>>,
     pub groups: Groups<C>,
+    /// Of answers with records.
+    pub answer_memory: Arc<AnswerMemory>,
     pub fetch_sessions: FetchSessions,
     pub share_groups: ShareGroups,
     pub share_sessions: ShareSessions,
@@ -206,6 +211,7 @@ pub struct Handle {
     journal: Journal,
     tls_server: Option<Server>,
     counts: Arc<Counts>,
+    answer_memory: Arc<AnswerMemory>,
     stop: CancellationToken,
     drain: Duration,
 }
@@ -236,7 +242,7 @@ impl Handle {
 
     /// Writes what the gateway has counted.
     pub fn metrics(&self) -> admin::Source {
-        let (counts, plain) = (self.counts.clone(), self.server.seats());
+        let (counts, plain, memory) = (self.counts.clone(), self.server.seats(), self.answer_memory.clone());
         let tls = self.tls_server.as_ref().map(Server::seats);
         Arc::new(move |metrics| {
             const NAME: &str = "polymq_kafka_connections";
@@ -245,6 +251,9 @@ impl Handle {
             if let Some(tls) = &tls {
                 metrics.value(NAME, &[("listener", "tls")], tls.open() as f64);
             }
+            const QUEUED: &str = "polymq_kafka_queued_response_bytes";
+            metrics.begin(QUEUED, "gauge", "Bytes of responses with records that are not sent yet.");
+            metrics.value(QUEUED, &[], memory.used_bytes() as f64);
             counts.write(metrics);
         })
     }
@@ -329,6 +338,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     .context("cannot read the transactional ids")?;
     let quotas =
         Quotas::start(core.clone(), &config.namespace, stop.clone()).await.context("cannot read the quotas")?;
+    let answer_memory = AnswerMemory::new(config.queued_response_bytes_max);
     let gateway = Arc::new(Gateway {
         producer_ids,
         core,
@@ -338,6 +348,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         topics,
         groups,
         quotas,
+        answer_memory: answer_memory.clone(),
         fetch_sessions: FetchSessions::new(Default::default()),
         share_groups: ShareGroups::start(stop.clone()),
         share_sessions: ShareSessions::default(),
@@ -362,7 +373,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let limit = move |set: Option<usize>| seats.iter().for_each(|seats| seats.set_max(set.unwrap_or(connections_max)));
     tokio::spawn(configs::inherit::follow(gateway, limit, stop.clone()));
     tracing::info!(address = %server.address(), node_id = brokers.own_id(), "the Kafka gateway listens");
-    Ok(Handle { server, tls_server, counts, brokers, journal, stop, drain })
+    Ok(Handle { server, tls_server, counts, answer_memory, brokers, journal, stop, drain })
 }
 
 /// Begins to write the internal topics.

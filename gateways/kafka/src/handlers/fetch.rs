@@ -12,13 +12,14 @@ use codec_kafka::messages::fetch::{
     PartitionData,
 };
 use codec_kafka::{RecordChunks, Uuid};
-use core_rpc::{Bounds, Core, Fetched, Isolation, PartitionId};
+use core_rpc::{Bounds, Core, FetchAnswer, Fetched, Isolation, PartitionId};
 
-use super::{Context, Throttled, throttle_time_ms};
+use super::{Context, Held, Throttled, throttle_time_ms};
 use crate::errors::ErrorCode;
 use crate::state::fetch_sessions::{Asked, Forgotten, Told, TopicKey, Wanted};
-use crate::state::security::Operation;
 use crate::state::quotas::Kind;
+use crate::state::security::Operation;
+use crate::state::{Brought, Limits, Reserved};
 use crate::translate::{LEADER_EPOCH, check_leader_epoch, fetched, partition_of, topic_id};
 use crate::{Gateway, Topic, now_ms};
 
@@ -32,22 +33,27 @@ pub async fn handle<C: Core>(
     gateway: &Gateway<C>,
     context: &Context,
     mut request: FetchRequest,
-) -> Throttled<FetchResponse> {
+) -> Throttled<Held<FetchResponse>> {
     let (user, client) = (context.user(), context.client());
     // An answer is never so large that its client would have to be silent for ever.
     if let Some(bytes_max) = gateway.quotas.at_once(Kind::Fetch, user.name(), client) {
         request.max_bytes = request.max_bytes.min(i32::try_from(bytes_max).unwrap_or(i32::MAX));
     }
-    let mut reply = fetch(gateway, context, request).await;
+    let (mut reply, memory) = fetch(gateway, context, request).await;
     let partitions = reply.responses.iter().flat_map(|topic| &topic.partitions);
     let bytes = partitions.filter_map(|partition| Some(partition.records.as_ref()?.len())).sum();
     let silence = gateway.quotas.used(Kind::Fetch, user.name(), client, bytes, now_ms());
     reply.throttle_time_ms = throttle_time_ms(silence);
-    Throttled { reply, silence }
+    Throttled { reply: Held { reply, memory }, silence }
 }
 
-async fn fetch<C: Core>(gateway: &Gateway<C>, context: &Context, mut request: FetchRequest) -> FetchResponse {
-    let failed = |code: ErrorCode| FetchResponse { error_code: code.code(), ..Default::default() };
+async fn fetch<C: Core>(
+    gateway: &Gateway<C>,
+    context: &Context,
+    mut request: FetchRequest,
+) -> (FetchResponse, Reserved) {
+    let nothing = || gateway.answer_memory.nothing();
+    let failed = |code: ErrorCode| (FetchResponse { error_code: code.code(), ..Default::default() }, nothing());
     let isolation = match request.isolation_level {
         0 => Isolation::All,
         1 => Isolation::Committed,
@@ -58,7 +64,7 @@ async fn fetch<C: Core>(gateway: &Gateway<C>, context: &Context, mut request: Fe
         Ok(fetching) => fetching,
         Err(error) => return failed(error.into()),
     };
-    let places = read(gateway, context, &request, &fetching.wanted, isolation).await;
+    let (places, memory) = read(gateway, context, &request, &fetching.wanted, isolation).await;
     let told: Vec<Told> = places.iter().map(Place::told).collect();
     let finished = match gateway.fetch_sessions.finish(&fetching, &told, now_ms()) {
         Ok(finished) => finished,
@@ -67,7 +73,7 @@ async fn fetch<C: Core>(gateway: &Gateway<C>, context: &Context, mut request: Fe
     let is_sent = |index: usize| finished.sent.as_ref().is_none_or(|sent| sent[index]);
     let places = fetching.wanted.iter().zip(places).enumerate().filter(|(index, _)| is_sent(*index));
     let places = places.map(|(_, (wanted, place))| (&wanted.topic, place.data(wanted.partition, isolation)));
-    FetchResponse { session_id: finished.session_id, responses: by_topic(places), ..Default::default() }
+    (FetchResponse { session_id: finished.session_id, responses: by_topic(places), ..Default::default() }, memory)
 }
 
 /// What is told of a partition, if it is told of at all: of thousands that a session has, it mostly is of few.
@@ -146,7 +152,7 @@ async fn read<C: Core>(
     request: &FetchRequest,
     wanted: &[Wanted],
     isolation: Isolation,
-) -> Vec<Place> {
+) -> (Vec<Place>, Reserved) {
     let is_follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
     let mut places: Vec<Place> = Vec::with_capacity(wanted.len());
     let mut partitions = Vec::with_capacity(wanted.len());
@@ -181,18 +187,26 @@ async fn read<C: Core>(
         }
     }
     if partitions.is_empty() {
-        return places;
+        return (places, gateway.answer_memory.nothing());
     }
     let (indexes, partitions): (Vec<usize>, Vec<_>) = partitions.into_iter().unzip();
-    let fetch = core_rpc::FetchRequest {
-        partitions,
-        bytes_min: request.min_bytes.max(0) as u32,
-        bytes_max: request.max_bytes.clamp(0, RESPONSE_BYTES_MAX) as u32,
+    let asked_bytes: u64 = partitions.iter().map(|partition| u64::from(partition.bytes_max)).sum();
+    let limits = Limits {
+        bytes_min: request.min_bytes.max(0) as u64,
+        bytes_max: asked_bytes.min(request.max_bytes.clamp(0, RESPONSE_BYTES_MAX) as u64),
         // An error is told at once.
         wait: if refused { Duration::ZERO } else { Duration::from_millis(request.max_wait_ms.max(0) as u64) },
-        isolation,
     };
-    let answers = gateway.core.fetch(fetch).await;
+    let fetch = |limits: Limits| {
+        gateway.core.fetch(core_rpc::FetchRequest {
+            partitions: partitions.clone(),
+            bytes_min: limits.bytes_min as u32,
+            bytes_max: limits.bytes_max as u32,
+            wait: limits.wait,
+            isolation,
+        })
+    };
+    let (answers, memory) = gateway.answer_memory.read(&context.peer.backlog, limits, fetch, brought).await;
     for (index, answer) in indexes.into_iter().zip(answers) {
         let partition = wanted[index].partition;
         places[index] = match answer {
@@ -201,7 +215,12 @@ async fn read<C: Core>(
             Err(error) => Place::refused(partition, ErrorCode::from(&error)),
         };
     }
-    places
+    (places, memory)
+}
+
+fn brought(answers: &FetchAnswer) -> Brought {
+    let bytes = answers.iter().flatten().flat_map(|fetched| &fetched.batches).map(|batch| batch.payload.len() as u64);
+    Brought { bytes: bytes.sum(), is_final: answers.iter().any(Result::is_err) }
 }
 
 fn topic<C: Core>(gateway: &Gateway<C>, context: &Context, key: &TopicKey) -> Result<Arc<Topic>, ErrorCode> {

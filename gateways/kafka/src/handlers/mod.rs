@@ -15,6 +15,7 @@ use codec_kafka::wire::Field;
 use codec_kafka::{ApiKey, DecodeError, Frame, Reader, RequestHeader};
 use core_rpc::Core;
 
+use crate::state::Reserved;
 use crate::state::security::Peer;
 use crate::{Gateway, now_ms};
 
@@ -55,6 +56,8 @@ impl User {
 pub enum Answer {
     /// It is answered.
     Frame(Frame),
+    /// It is answered, and the memory of that is counted until it is sent.
+    Held(Frame, Reserved),
     /// It asked for no answer.
     Nothing,
     /// The connection is closed.
@@ -73,10 +76,18 @@ impl Answer {
         }
     }
 
+    /// Whose memory is counted until it is sent.
+    fn held(self, memory: Reserved) -> Answer {
+        match self {
+            Answer::Frame(frame) => Answer::Held(frame, memory),
+            answer => answer,
+        }
+    }
+
     /// Bytes that are sent.
     fn bytes(&self) -> usize {
         match self {
-            Answer::Frame(frame) => frame.len(),
+            Answer::Frame(frame) | Answer::Held(frame, _) => frame.len(),
             Answer::Silenced(answer, _) => answer.bytes(),
             Answer::Nothing | Answer::Close => 0,
         }
@@ -126,6 +137,26 @@ pub struct Throttled<R> {
 impl<R: Reply> Reply for Throttled<R> {
     fn answer(self, context: &Context) -> Answer {
         self.reply.answer(context).silenced(self.silence)
+    }
+
+    fn errors(&self) -> usize {
+        self.reply.errors()
+    }
+
+    fn raise_throttle_time_ms(&mut self, time_ms: i32) {
+        self.reply.raise_throttle_time_ms(time_ms);
+    }
+}
+
+/// A reply with records, whose memory is counted until it is sent.
+pub struct Held<R> {
+    pub reply: R,
+    pub memory: Reserved,
+}
+
+impl<R: Reply> Reply for Held<R> {
+    fn answer(self, context: &Context) -> Answer {
+        self.reply.answer(context).held(self.memory)
     }
 
     fn errors(&self) -> usize {

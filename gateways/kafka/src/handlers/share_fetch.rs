@@ -12,14 +12,15 @@ use codec_kafka::messages::share_fetch::{
     AcquiredRecords, PartitionData, ShareFetchRequest, ShareFetchResponse, ShareFetchableTopicResponse,
 };
 use codec_kafka::wire::Uuid;
-use core_rpc::{AcquireMode, AcquireRequest, Acquired, AcquiredRange, Core, Lease, LeaseError, PartitionId};
+use core_rpc::{AcquireAnswer, AcquireMode, AcquireRequest, Acquired, AcquiredRange, Core, Lease, LeaseError, PartitionId};
 
-use super::Context;
+use super::{Context, Held};
 use super::share_acknowledge::{Settling, session_key};
 use crate::configs::group::ShareConfig;
 use crate::errors::ErrorCode;
 use crate::state::security::{Operation, Resource};
 use crate::state::share_groups::sessions::{FINAL_EPOCH, INITIAL_EPOCH, SessionKey};
+use crate::state::{Brought, Limits};
 use crate::state::share_groups::{DELIVERIES_MAX, RECORD_LOCKS_MAX};
 use crate::translate::acknowledged::settle_ranges;
 use crate::translate::{fetched, partition_of, topic_id, uuid};
@@ -32,11 +33,11 @@ pub async fn handle<C: Core>(
     gateway: &Arc<Gateway<C>>,
     context: &Context,
     request: ShareFetchRequest,
-) -> ShareFetchResponse {
-    fetch(gateway, context, request).await.unwrap_or_else(|code| ShareFetchResponse {
-        error_code: code.code(),
-        error_message: code.text(),
-        ..Default::default()
+) -> Held<ShareFetchResponse> {
+    fetch(gateway, context, request).await.unwrap_or_else(|code| {
+        let (error_code, error_message) = (code.code(), code.text());
+        let reply = ShareFetchResponse { error_code, error_message, ..Default::default() };
+        Held { reply, memory: gateway.answer_memory.nothing() }
     })
 }
 
@@ -44,7 +45,7 @@ async fn fetch<C: Core>(
     gateway: &Arc<Gateway<C>>,
     context: &Context,
     request: ShareFetchRequest,
-) -> Result<ShareFetchResponse, ErrorCode> {
+) -> Result<Held<ShareFetchResponse>, ErrorCode> {
     let key = session_key(request.group_id.clone(), request.member_id.clone())?;
     gateway.check(context, Operation::Read, Resource::Group(&key.group))?;
     let asked = Asked::read(gateway, context, &request);
@@ -76,21 +77,48 @@ async fn fetch<C: Core>(
     }
     let has_errors = has_errors || !denied.is_empty();
     let config = gateway.group_configs.share(&key.group);
+    let mut memory = gateway.answer_memory.nothing();
     if is_final {
         gateway.release_share(key).await;
     } else if request.max_records > 0 && request.max_bytes > 0 && !partitions.is_empty() {
-        let acquire = acquire_request(gateway, &key, &request, &config, partitions.clone(), has_errors);
-        let acquired = gateway.core.acquire(acquire).await;
+        let limits = Limits {
+            bytes_min: request.min_bytes.max(0) as u64,
+            bytes_max: request.max_bytes.clamp(0, RESPONSE_BYTES_MAX) as u64,
+            // An error is told at once.
+            wait: if has_errors { Duration::ZERO } else { Duration::from_millis(request.max_wait_ms.max(0) as u64) },
+        };
+        let acquire = acquire_request(gateway, &key, &request, &config, partitions.clone());
+        let acquire = |limits: Limits| {
+            gateway.core.acquire(AcquireRequest {
+                credit_bytes: limits.bytes_max as u32,
+                bytes_min: limits.bytes_min as u32,
+                wait: limits.wait,
+                ..acquire.clone()
+            })
+        };
+        let acquired;
+        (acquired, memory) = gateway.answer_memory.read(&context.peer.backlog, limits, acquire, brought).await;
         for (partition, acquired) in partitions.into_iter().zip(acquired) {
             answer.fill(partition, acquired, request.batch_size);
         }
     }
-    Ok(ShareFetchResponse {
+    let reply = ShareFetchResponse {
         acquisition_lock_timeout_ms: config.lock_duration.as_millis() as i32,
         responses: answer.responses,
         ..Default::default()
-    })
+    };
+    Ok(Held { reply, memory })
 }
+
+/// What was acquired must be told, however little it is.
+fn brought(acquired: &AcquireAnswer) -> Brought {
+    let batches = acquired.iter().flatten().flat_map(|acquired| &acquired.batches);
+    let bytes = batches.map(|batch| batch.payload.len() as u64).sum();
+    let is_told = |acquired: &Result<Acquired, LeaseError>| acquired.as_ref().map_or(true, |one| !one.ranges.is_empty());
+    Brought { bytes, is_final: acquired.iter().any(is_told) }
+}
+
+/// What to acquire, but for the limits of one read.
 
 fn acquire_request<C: Core>(
     gateway: &Gateway<C>,
@@ -98,7 +126,6 @@ fn acquire_request<C: Core>(
     request: &ShareFetchRequest,
     config: &ShareConfig,
     partitions: Vec<PartitionId>,
-    at_once: bool,
 ) -> AcquireRequest {
     AcquireRequest {
         group: gateway.share_group_name(&key.group),
@@ -107,14 +134,13 @@ fn acquire_request<C: Core>(
         lease: Lease::Timed(config.lock_duration),
         mode: AcquireMode::Batch,
         credit_messages: request.max_records as u32,
-        credit_bytes: request.max_bytes.clamp(0, RESPONSE_BYTES_MAX) as u32,
-        bytes_min: request.min_bytes.max(0) as u32,
+        credit_bytes: 0,
+        bytes_min: 0,
         window_messages: RECORD_LOCKS_MAX,
         acquisitions_max: Some(DELIVERIES_MAX),
         start: config.start.seek(now_ms()),
         isolation: config.isolation,
-        // An error is told at once.
-        wait: if at_once { Duration::ZERO } else { Duration::from_millis(request.max_wait_ms.max(0) as u64) },
+        wait: Duration::ZERO,
     }
 }
 

@@ -12,7 +12,7 @@
 //!
 //! What bounds memory: nothing more is read while [`PENDING_MAX`] requests or [`PENDING_BYTES_MAX`] bytes of them are
 //! unanswered; no further answer is awaited while [`OUTGOING_BYTES_MAX`] are unsent. So a peer that sends and never
-//! reads is left waiting.
+//! reads is left waiting. What answers with records take of memory all connections share ([`crate::state::AnswerMemory`]).
 
 mod outgoing;
 
@@ -208,7 +208,8 @@ impl<C: Core> Session<C> {
                 answer => answer,
             };
             match answer {
-                Answer::Frame(frame) => self.outgoing.push(frame),
+                Answer::Frame(frame) => self.outgoing.push(frame, None),
+                Answer::Held(frame, memory) => self.outgoing.push(frame, Some(memory)),
                 // One silence in another does not happen, and would mean no more.
                 Answer::Nothing | Answer::Silenced(..) => {}
                 Answer::Close => return Err(SessionError::Closed),

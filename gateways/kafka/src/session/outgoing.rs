@@ -6,16 +6,19 @@ use std::io::IoSlice;
 use bytes::Buf;
 use codec_kafka::Frame;
 
+use crate::state::Reserved;
+
 #[derive(Default)]
 pub struct Outgoing {
-    frames: VecDeque<Frame>,
+    /// Each with what is reserved for it until it is sent.
+    frames: VecDeque<(Frame, Option<Reserved>)>,
     bytes: usize,
 }
 
 impl Outgoing {
-    pub fn push(&mut self, frame: Frame) {
+    pub fn push(&mut self, frame: Frame, memory: Option<Reserved>) {
         self.bytes += frame.remaining();
-        self.frames.push_back(frame);
+        self.frames.push_back((frame, memory));
     }
 }
 
@@ -25,12 +28,12 @@ impl Buf for Outgoing {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.frames.front().map_or(&[], Buf::chunk)
+        self.frames.front().map_or(&[], |(frame, _)| frame.chunk())
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
-        for frame in &self.frames {
+        for (frame, _) in &self.frames {
             if filled == slices.len() {
                 break;
             }
@@ -42,7 +45,7 @@ impl Buf for Outgoing {
     fn advance(&mut self, mut count: usize) {
         assert!(count <= self.bytes, "advanced past the end");
         self.bytes -= count;
-        while let Some(frame) = self.frames.front_mut() {
+        while let Some((frame, _)) = self.frames.front_mut() {
             let part = count.min(frame.remaining());
             frame.advance(part);
             count -= part;
@@ -63,7 +66,7 @@ mod tests {
     fn frames_follow_one_another() {
         let mut outgoing = Outgoing::default();
         for _ in 0..3 {
-            outgoing.push(Writer::new().finish().unwrap());
+            outgoing.push(Writer::new().finish().unwrap(), None);
         }
         // An empty frame is its length prefix.
         assert_eq!(outgoing.remaining(), 12);

@@ -1,5 +1,6 @@
 //! What connections share.
 
+mod answer_memory;
 pub mod brokers;
 pub mod consumer_groups;
 mod counts;
@@ -14,6 +15,7 @@ pub mod share_groups;
 mod topic_image;
 pub mod transactions;
 
+pub use answer_memory::{AnswerMemory, Backlog, Brought, Limits, Reserved};
 pub use brokers::{Brokers, CoordinatorKey};
 pub use counts::Counts;
 pub use fetch_sessions::FetchSessions;

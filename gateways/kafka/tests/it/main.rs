@@ -13,5 +13,6 @@ mod records;
 mod security;
 mod session;
 mod shares;
+mod slow_readers;
 mod support;
 mod transactions;

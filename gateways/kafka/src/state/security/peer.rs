@@ -9,6 +9,7 @@ use gateway_runtime::Member;
 use parking_lot::Mutex;
 
 use super::sasl::{Mechanism, Sasl};
+use crate::state::Backlog;
 
 /// Which of the gateway's listeners a connection came by: clients are told addresses of the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +25,8 @@ pub const ANONYMOUS: &str = "User:ANONYMOUS";
 pub struct Peer {
     pub address: SocketAddr,
     pub listener: Listener,
+    /// Whether there is probably more to read than was told.
+    pub backlog: Backlog,
     state: Mutex<State>,
 }
 
@@ -52,7 +55,7 @@ impl Peer {
     pub fn new(address: SocketAddr, listener: Listener, subject: Option<String>, sasl: bool) -> Arc<Peer> {
         let principal = subject.map_or_else(|| ANONYMOUS.into(), |subject| format!("User:{subject}").into());
         let state = Mutex::new(State { sasl: sasl.then_some(Sasl::Fresh), principal, proved: None });
-        Arc::new(Peer { address, listener, state })
+        Arc::new(Peer { address, listener, backlog: Backlog::default(), state })
     }
 
     /// Where this client connects to a broker: by the same kind of listener it came by. A broker without one is told all
