@@ -220,7 +220,7 @@ def certificates(folder):
 @case
 def tls_and_client_certificates():
     port = brokers.free_port()
-    own = Own("tls_and_client_certificates", shape="all-in-one", plugins=["rabbitmq_auth_mechanism_ssl"], POLYMQ_AMQP_LISTEN_TLS=f"127.0.0.1:{port}", POLYMQ_AMQP_TLS_CLIENT_AUTH="requested")
+    own = Own("tls_and_client_certificates", shape="all-in-one" if BROKER == "cluster" else None, plugins=["rabbitmq_auth_mechanism_ssl"], POLYMQ_AMQP_LISTEN_TLS=f"127.0.0.1:{port}", POLYMQ_AMQP_TLS_CLIENT_AUTH="requested")
     folder = own.broker.folder
     certificates(folder)
     own.broker.environment.update(POLYMQ_AMQP_TLS_CERTIFICATE=str(folder / "server.pem"), POLYMQ_AMQP_TLS_KEY=str(folder / "server.key"), POLYMQ_AMQP_TLS_CLIENT_CA=str(folder / "ca.pem"))

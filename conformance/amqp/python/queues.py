@@ -110,6 +110,13 @@ def equivalence_of_a_classic_type_that_is_not_said(kit):
 
 
 @case
+def reserved_names_are_refused(kit):
+    connection = kit.connection()
+    for name in ("amq.mine", "amq."):
+        refuses(connection, 403, f"ACCESS_REFUSED - queue name '{name}' contains reserved prefix 'amq.*'", lambda channel: channel.queue_declare(name))
+
+
+@case
 def invalid_arguments(kit):
     connection = kit.connection()
     name = kit.unique("never")
@@ -209,6 +216,10 @@ def message_ttl_zero(kit):
     publish(channel, queue, "nobody waits", expiration="0")
     wait_for(channel, "it expires at once", lambda: depth(channel, queue) == 0)
     empty(channel, queue)
+    # Who asks right after it came is too late as well.
+    for number in range(20):
+        publish(channel, queue, f"late {number}", expiration="0")
+        same(None, get(channel, queue), "what is got")
 
 
 @case

@@ -13,7 +13,7 @@ spec = pika.spec
 class Wire:
     """A socket that speaks frames, as far as it is told to."""
 
-    def __init__(self, address, handshake=True, frame_max=131072, receive_buffer=None, heartbeat=0):
+    def __init__(self, address, handshake=True, frame_max=131072, receive_buffer=None, heartbeat=0, channel_max=2047):
         host, port = address.rsplit(":", 1)
         self.socket = socket.socket()
         # As every client does: else the second of two small writes waits for the peer's delayed acknowledgement.
@@ -28,7 +28,7 @@ class Wire:
             self.expect(spec.Connection.Start)
             self.method(0, spec.Connection.StartOk(client_properties={"capabilities": {"connection.blocked": True, "consumer_cancel_notify": True}}, mechanism="PLAIN", response="\0guest\0guest", locale="en_US"))
             self.expect(spec.Connection.Tune)
-            self.method(0, spec.Connection.TuneOk(2047, frame_max, heartbeat))
+            self.method(0, spec.Connection.TuneOk(channel_max, frame_max, heartbeat))
             self.method(0, spec.Connection.Open("/"))
             self.expect(spec.Connection.OpenOk)
 

@@ -163,6 +163,30 @@ def frame_beyond_frame_max(kit):
 
 
 @case
+def lower_limits_of_the_client(kit):
+    """No frame is larger than it said, and no more channels open. Clients that said so would not try."""
+    wire = wire_to(kit, frame_max=4096, channel_max=7)
+    wire.channel()
+    queue, body = wire.queue(), bytes(range(256)) * 100
+    wire.send(pika.frame.Method(1, spec.Basic.Publish(routing_key=queue)).marshal() + pika.frame.Header(1, len(body), pika.BasicProperties()).marshal())
+    for at in range(0, len(body), 4088):
+        wire.send(pika.frame.Body(1, body[at:at + 4088]).marshal())
+    wire.method(1, spec.Basic.Get(queue=queue, no_ack=True))
+    wire.expect(spec.Basic.GetOk)
+    same(len(body), wire.frame().body_size, "bytes announced")
+    got = b""
+    while len(got) < len(body):
+        fragment = wire.frame().fragment
+        assert len(fragment) + 8 <= 4096, f"a frame of {len(fragment) + 8} bytes"
+        got += fragment
+    same(body, got, "the body")
+    for number in range(2, 8):
+        wire.channel(number)
+    wire.method(8, spec.Channel.Open())
+    wire.is_closed(530)
+
+
+@case
 def unknown_frame_type(kit):
     for kind in (0, 4, 9, 255):
         wire = wire_to(kit)
