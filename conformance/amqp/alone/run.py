@@ -137,6 +137,34 @@ def a_crash_keeps_what_was_confirmed():
 
 
 @case
+def an_orderly_stop_marks_only_what_was_out():
+    with Own("an_orderly_stop_marks_only_what_was_out") as own:
+        with own.kit() as kit:
+            channel = kit.channel(confirm=True)
+            channel.queue_declare("kept", durable=True)
+            publish(channel, "kept", *map(str, range(6)), delivery_mode=2)
+            holder = kit.channel()
+            holder.basic_qos(prefetch_count=2)
+            consumer = Consumer(holder, "kept")
+            consumer.wait(2)
+            holder.basic_ack(consumer.tags()[0])
+            consumer.none_more(3)
+            own.again(own.ask)
+        marks = [(str(at), at < 3) for at in range(1, 6)]
+        with own.kit() as kit:
+            channel = kit.channel()
+            again = Consumer(channel, "kept")
+            same(marks, [(body.decode(), method.redelivered) for method, _, body in again.none_more(5)], "what comes, and whether it is marked")
+            # All are out now, and the next end is no orderly one.
+            own.again(own.broker.kill)
+        with own.kit() as kit:
+            channel = kit.channel()
+            again = Consumer(channel, "kept")
+            marks = [(body, True) for body, _ in marks]
+            same(marks, [(body.decode(), method.redelivered) for method, _, body in again.none_more(5)], "after a kill")
+
+
+@case
 def a_gateway_dies_and_another_goes_on():
     if ORACLE:
         raise Skip("no oracle: one node")

@@ -17,10 +17,10 @@ use crate::leases::record::{LeaseImage, LeaseSnapshot};
 use crate::producers::ProducerEntry;
 use crate::transactions::{Fence, Open};
 
-const MAGIC: &[u8; 8] = b"SNAPSHT4";
+const MAGIC: &[u8; 8] = b"SNAPSHT5";
 
 /// What snapshots were before, and how many lists [`Snapshot`] has gained since at its end.
-const OLDER: [(&[u8; 8], usize); 3] = [(b"SNAPSHT1", 7), (b"SNAPSHT2", 2), (b"SNAPSHT3", 1)];
+const OLDER: [(&[u8; 8], usize); 4] = [(b"SNAPSHT1", 8), (b"SNAPSHT2", 3), (b"SNAPSHT3", 2), (b"SNAPSHT4", 1)];
 
 const HEAD_BYTES: usize = 12;
 
@@ -44,6 +44,9 @@ pub struct Snapshot {
     pub maps: Vec<(GroupName, PartitionId, LeaseImage)>,
     /// By producer: the last decision that was carried out.
     pub decisions: Vec<(i64, u64)>,
+    /// Only in the last one of a run that was ended in order: of each map, before where messages may have been handed out that are
+    /// not counted so. It holds as long as nothing stands behind the snapshot.
+    pub handed_out: Vec<(GroupName, PartitionId, u64)>,
 }
 
 /// Where in the journal: all before it is in the snapshot.

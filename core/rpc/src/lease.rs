@@ -77,8 +77,8 @@ pub struct Acquired {
     pub ranges: Vec<AcquiredRange>,
     /// The batches in which those messages are, whole, rising: what else is in them is not the holder's.
     pub batches: Vec<Batch>,
-    /// Where the log ended when the core was started, if the map is older: messages before it may have been handed out without being
-    /// counted, because leases are not written. 0: everything is counted.
+    /// Messages before it may have been handed out without being counted, because leases are not written: after an orderly stop where
+    /// the last one lay that was out then, after any other end where the log ended when the core was started. 0: everything is counted.
     pub uncounted_before: u64,
 }
 

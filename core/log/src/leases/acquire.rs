@@ -285,7 +285,11 @@ impl<'a> Acquiring<'a> {
         let inner = &self.engine.inner;
         let (first, last) = (batch.header.base_offset, batch.header.next_offset() - 1);
         let (leased, uncounted_before) = {
-            let map = &mut place.slot.lock().map;
+            let state = &mut place.slot.lock();
+            if state.ended {
+                return;
+            }
+            let map = &mut state.map;
             (map.lease(first, last, &self.want, self.left_messages), map.uncounted_before())
         };
         if !leased.exhausted.is_empty() {

@@ -500,6 +500,12 @@ impl LeaseMap {
         self.uncounted_before
     }
 
+    /// As [`LeaseMap::uncounted_before`], for a map of which only what is durable stays: leases are not.
+    pub fn uncounted_at_end(&self) -> u64 {
+        let leased = self.ranges.leased().map(|(_, last, _)| last + 1).max();
+        self.uncounted_before.max(leased.unwrap_or(0))
+    }
+
     pub fn add_totals(&mut self, accepted: u64, rejected: u64) {
         self.accepted_total += accepted;
         self.rejected_total += rejected;

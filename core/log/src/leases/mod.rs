@@ -59,6 +59,8 @@ pub struct SlotState {
     pub map: LeaseMap,
     /// The map is forgotten, or its topic is gone.
     pub removed: bool,
+    /// The shard has ended: nothing more is leased.
+    pub ended: bool,
     /// When the writer is to look for what was delayed, by the clock's [`Clock::elapsed`].
     timer: Option<Duration>,
     /// With the slot of its request that this map is.
@@ -168,6 +170,16 @@ impl Leases {
         let mut entries: Vec<_> = self.all().iter().map(of).collect();
         entries.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         entries
+    }
+
+    /// Nothing more is leased. Returns of each map before where messages may be out that a snapshot does not count.
+    pub fn end(&self) -> Vec<(GroupName, PartitionId, u64)> {
+        let end = |slot: &Arc<LeaseSlot>| {
+            let mut state = slot.lock();
+            state.ended = true;
+            (slot.group.clone(), slot.partition, state.map.uncounted_at_end())
+        };
+        self.all().iter().map(end).collect()
     }
 
     /// Puts back an entry of a snapshot.

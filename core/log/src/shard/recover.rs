@@ -6,11 +6,13 @@
 //! entry that is not whole, because only what was not synced can be torn; nobody was promised what comes behind, and the
 //! packs there are removed.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use codec_record::{BatchFlags, BatchHeader, Producer};
+use core_rpc::{GroupName, PartitionId};
 
 use super::Shard;
 use super::housekeeper::{Fill, Job, SealJob};
@@ -34,8 +36,15 @@ pub fn recover(inner: &Arc<Inner>, shard: &Arc<Shard>) -> Result<Writer, OpenErr
     let found = tidy(inner, shard)?;
     let numbers = &found.packs;
     let snapshot = snapshot::read_newest(disk, &shard.directory)?;
-    let mut recovery =
-        Recovery { inner, shard, run: 0, touched: Vec::new(), place: Place { pack: 1, position: 0 }, refused: None };
+    let mut recovery = Recovery {
+        inner,
+        shard,
+        run: 0,
+        touched: Vec::new(),
+        place: Place { pack: 1, position: 0 },
+        handed_out: Vec::new(),
+        refused: None,
+    };
     if let Some(snapshot) = snapshot {
         recovery.restore(snapshot);
     }
@@ -59,10 +68,15 @@ pub fn recover(inner: &Arc<Inner>, shard: &Arc<Shard>) -> Result<Writer, OpenErr
         }
         None => return Err(OpenError::PackMissing { shard: shard.number, pack: place.pack }),
     };
+    // What a run knew at its end holds if none was begun since.
+    let is_last = (active.number, position) == (place.pack, u64::from(place.position));
+    let known = recovery.handed_out.drain(..).filter(|_| is_last);
+    let known: HashMap<_, _> = known.map(|(group, partition, before)| ((group, partition), before)).collect();
     for slot in shard.leases.all() {
         if let Some(partition) = inner.partition(slot.partition) {
             let end = partition.lock().end;
-            slot.lock().map.recovered(end);
+            let known = known.get(&(slot.group.clone(), slot.partition));
+            slot.lock().map.recovered(known.map_or(end, |before| end.min(*before)));
         }
     }
     for partition in inner.partitions_of(shard.number) {
@@ -130,6 +144,8 @@ struct Recovery<'a> {
     touched: Vec<Arc<Partition>>,
     /// All before it is in the snapshot.
     place: Place,
+    /// See [`Snapshot::handed_out`].
+    handed_out: Vec<(GroupName, PartitionId, u64)>,
     /// A kind of entry that this version does not know: what it says would be lost.
     refused: Option<u8>,
 }
@@ -179,6 +195,7 @@ impl Recovery<'_> {
     fn restore(&mut self, snapshot: Snapshot) {
         self.place = snapshot.place;
         self.run = snapshot.run;
+        self.handed_out = snapshot.handed_out;
         for kept in snapshot.partitions {
             let Some(partition) = self.inner.partition(kept.id) else { continue };
             *partition.producers.lock() = Producers::from_entries(kept.producers);

@@ -636,6 +636,7 @@ impl Writer {
             leases: Vec::new(),
             maps: self.shard.leases.entries(),
             decisions: transactions.decisions(),
+            handed_out: Vec::new(),
         }
     }
 
@@ -702,7 +703,10 @@ impl Writer {
         if self.failed || (!self.is_synced() && !self.sync()) {
             return;
         }
-        if let Err(error) = snapshot::write(&*self.inner.disk, &self.shard.directory, &self.snapshot()) {
+        // From here on nothing is handed out, so that the next run knows what was.
+        let handed_out = self.shard.leases.end();
+        let snapshot = Snapshot { handed_out, ..self.snapshot() };
+        if let Err(error) = snapshot::write(&*self.inner.disk, &self.shard.directory, &snapshot) {
             tracing::warn!(shard = self.shard.number, %error, "no snapshot at the end: the next start reads more");
         }
     }

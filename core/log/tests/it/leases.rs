@@ -529,3 +529,74 @@ fn messages_are_settled_once_over_crashes() {
 fn messages_are_settled_once_over_other_crashes() {
     lives(1_000_000..1_000_150);
 }
+
+/// Acquires so many messages under a lease that lasts.
+async fn take(engine: &Engine, credit_messages: u32) -> Acquired {
+    let request = AcquireRequest {
+        group: group("g"),
+        partitions: vec![partition(0)],
+        holder: "a".to_owned(),
+        lease: Lease::Timed(Duration::from_secs(3600)),
+        mode: AcquireMode::Strict,
+        credit_messages,
+        credit_bytes: 1 << 20,
+        bytes_min: 0,
+        window_messages: u64::MAX,
+        acquisitions_max: None,
+        start: SeekTo::At(OffsetAt::Earliest),
+        isolation: Isolation::All,
+        wait: Duration::ZERO,
+    };
+    engine.acquire(request).await.remove(0).expect("acquired")
+}
+
+#[tokio::test]
+async fn what_was_out_when_it_stopped_is_uncounted_and_no_more() {
+    let (setup, disk) = (setup(0), MemoryDisk::new());
+    let open = || setup.open(Arc::new(disk.clone())).expect("an engine");
+    let engine = open();
+    for _ in 0..10 {
+        append(&engine, partition(0), batch(1, "content")).await.unwrap();
+    }
+    assert_eq!(take(&engine, 4).await.uncounted_before, 0);
+    let release = ReleaseRequest { group: group("g"), holder: "a".to_owned(), partitions: None };
+    engine.release(release).await.unwrap();
+    assert_eq!(take(&engine, 2).await.ranges.last().map(|range| range.last), Some(1));
+    engine.stop();
+    // Two were out, which nobody wrote down; how often the other two were is written.
+    let engine = open();
+    let acquired = take(&engine, 10).await;
+    assert_eq!(acquired.uncounted_before, 2);
+    let counts: Vec<u32> =
+        acquired.ranges.iter().flat_map(|range| (range.first..=range.last).map(|_| range.acquisitions)).collect();
+    assert_eq!(counts, [2, 2, 2, 2, 1, 1, 1, 1, 1, 1]);
+    // All are out now, and this end is no stop.
+    let crashed = disk.crash(1);
+    drop(engine);
+    let engine = setup.open(Arc::new(crashed.clone())).expect("an engine");
+    assert_eq!(take(&engine, 1).await.uncounted_before, 10);
+    engine.stop();
+    // It stays so until they are settled.
+    let engine = setup.open(Arc::new(crashed)).expect("an engine");
+    assert_eq!(take(&engine, 1).await.uncounted_before, 10);
+    engine.stop();
+}
+
+#[tokio::test]
+async fn a_run_that_handed_out_and_wrote_nothing_is_not_forgotten() {
+    let (setup, disk) = (setup(0), MemoryDisk::new());
+    let engine = setup.open(Arc::new(disk.clone())).expect("an engine");
+    append(&engine, partition(0), batch(3, "content")).await.unwrap();
+    take(&engine, 1).await;
+    let release = ReleaseRequest { group: group("g"), holder: "a".to_owned(), partitions: None };
+    engine.release(release).await.unwrap();
+    engine.stop();
+    let engine = setup.open(Arc::new(disk.clone())).expect("an engine");
+    let acquired = take(&engine, 3).await;
+    assert_eq!(acquired.uncounted_before, 0);
+    let crashed = disk.crash(2);
+    engine.stop();
+    let engine = setup.open(Arc::new(crashed)).expect("an engine");
+    assert_eq!(take(&engine, 3).await.uncounted_before, 3);
+    engine.stop();
+}

@@ -120,7 +120,8 @@ async fn whoever_held_something_is_told_and_it_comes_again_marked() {
     let mut deliveries = consume(&publisher, "q", "again").await;
     for expected in 0..5 {
         let delivery = next(&mut deliveries).await;
-        assert_eq!((body(&delivery), delivery.redelivered), (expected.to_string(), true));
+        // The core was stopped in order: what nobody had had is not marked.
+        assert_eq!((body(&delivery), delivery.redelivered), (expected.to_string(), expected < 2));
     }
     let delivery = next(&mut deliveries).await;
     assert_eq!((body(&delivery).as_str(), delivery.redelivered), ("new", false));
