@@ -266,6 +266,20 @@ def large_batches(bootstrap):
 
 
 @case
+def order_under_pressure(bootstrap):
+    """A producer that does not number its batches, and sends more than the broker takes at once."""
+    topic = make_topic(bootstrap, 1)
+    client, errors = producer(bootstrap, max_in_flight=1000, queue_buffering_max_kbytes=400_000), []
+    for number in range(200):
+        client.produce(topic, value=number.to_bytes(4, "big") + bytes(900_000), partition=0,
+                       on_delivery=lambda error, _: error and errors.append(error))
+    same(0, client.flush(60), "messages not delivered")
+    same([], errors, "errors")
+    messages = read_all(bootstrap, topic, 1, 200)
+    same(list(range(200)), [int.from_bytes(message.value()[:4], "big") for message in messages], "order")
+
+
+@case
 def many_partitions(bootstrap):
     topic = make_topic(bootstrap, 100)
     client = producer(bootstrap, linger_ms=5)

@@ -137,6 +137,36 @@ async fn appends_are_kept_in_the_order_in_which_they_began() {
     assert!(kept.iter().enumerate().all(|(at, payload)| payload[..] == (at as u32).to_be_bytes()));
 }
 
+#[tokio::test]
+async fn appends_that_wait_for_room_are_not_overtaken() {
+    const BYTES: usize = 1 << 20;
+    let memory = MemoryCore::default();
+    let served = Served::start(memory.clone(), &loopback()).await;
+    let core = RemoteCore::new(served.address.clone());
+    let begin = |at: u32| {
+        let core = core.clone();
+        let payload = [&at.to_be_bytes()[..], &[0; BYTES]].concat();
+        let mut call = Box::pin(async move { core.append(append(0, payload)).await });
+        assert!(futures_poll(call.as_mut()).is_none());
+        call
+    };
+    memory.held.send_replace(true);
+    let kept = || memory.logs.lock().get(&partition(0)).map_or(0, Vec::len);
+    // More than may be in flight; those that wait are not polled again until the end, as by a session that takes its
+    // answers in order.
+    let mut calls: Vec<_> = (0..100).map(begin).collect();
+    until("as much is in flight as may be", || kept() > 50).await;
+    memory.held.send_replace(false);
+    within("the first answer", calls.remove(0)).await;
+    calls.extend((100..200).map(begin));
+    for call in calls {
+        assert!(within("answer", call).await[0].is_ok());
+    }
+    let kept: Vec<_> = memory.logs.lock()[&partition(0)].iter().map(|batch| batch.payload.slice(..4)).collect();
+    assert!(kept.iter().enumerate().all(|(at, start)| start[..] == (at as u32).to_be_bytes()));
+    assert_eq!(kept.len(), 200);
+}
+
 fn futures_poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
     match future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
         std::task::Poll::Ready(value) => Some(value),

@@ -50,10 +50,20 @@ struct Table {
     pending: BTreeMap<u64, Pending>,
     /// Frames for the next connection, in order; empty while there is one.
     waiting: VecDeque<Frame>,
+    /// Calls with batches for which there is no room yet, in order.
+    held: VecDeque<Held>,
     outbox: Option<Arc<Outbox>>,
     /// A task keeps the connection.
     kept: bool,
     left: bool,
+}
+
+/// A call that will be made when there is room.
+struct Held {
+    call: u64,
+    frame: Frame,
+    kib: u32,
+    pending: Pending,
 }
 
 struct Pending {
@@ -64,7 +74,7 @@ struct Pending {
     again: Option<Frame>,
     /// Since when it waits for a connection, if it does.
     since: Instant,
-    _permits: [Option<OwnedSemaphorePermit>; 2],
+    permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
 /// What an acquire names.
@@ -122,20 +132,19 @@ impl Calls {
         &self.address
     }
 
-    /// Makes a call: sends it, or queues it for the next connection, and waits for its answer. Waits before that
-    /// while too much is in flight.
+    /// Makes a call: sends it, or queues it for the next connection, and waits for its answer. While too much is in flight
+    /// it waits before that: one with batches in the order in which it was begun, whoever polls it or not.
     pub async fn call(self: &Arc<Self>, request: &Request, batches: Vec<Batch>, on_break: OnBreak) -> CallResult {
-        // Unconstrained: a call that could begin must not stand back for a fairness that would change the order.
-        let budget = match batches.iter().map(Batch::stored_bytes).sum::<usize>() {
-            0 => None,
-            bytes => {
-                let kib = budget_kib(bytes, APPEND_BYTES_MAX);
-                Some(unconstrained(self.append_budget.clone().acquire_many_owned(kib)).await.map_err(|_| Broken)?)
-            }
-        };
+        let bytes = batches.iter().map(Batch::stored_bytes).sum::<usize>();
         let long_poll = request.is_long_poll();
-        let places = if long_poll { &self.poll_places } else { &self.call_places };
-        let place = unconstrained(places.clone().acquire_owned()).await.map_err(|_| Broken)?;
+        let place = match bytes {
+            0 => {
+                let places = if long_poll { &self.poll_places } else { &self.call_places };
+                // Unconstrained: a call that could begin must not stand back for a fairness that would change the order.
+                Some(unconstrained(places.clone().acquire_owned()).await.map_err(|_| Broken)?)
+            }
+            _ => None,
+        };
 
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         let frame = Frame::encode(call, request, batches).map_err(|error| {
@@ -146,9 +155,11 @@ impl Calls {
         let again = (on_break == OnBreak::SendAgain).then(|| frame.clone());
         let leasing = Leasing::of(request).map(Arc::new);
         let (cancels, since) = (long_poll || leasing.is_some(), Instant::now());
-        let permits = [budget, Some(place)];
-        let pending = Pending { answer: Some(sender), leasing: leasing.clone(), again, since, _permits: permits };
-        self.enqueue(call, frame, pending);
+        let pending = Pending { answer: Some(sender), leasing: leasing.clone(), again, since, permits: [None, place] };
+        match bytes {
+            0 => self.enqueue(call, frame, pending),
+            bytes => self.hold(Held { call, frame, kib: budget_kib(bytes, APPEND_BYTES_MAX), pending }),
+        }
         if !cancels {
             return answer.await.unwrap_or(Err(Broken));
         }
@@ -160,17 +171,50 @@ impl Calls {
 
     fn enqueue(self: &Arc<Self>, call: u64, frame: Frame, pending: Pending) {
         let mut table = self.table.lock();
+        self.place(&mut table, call, frame, pending);
+        self.keep(&mut table);
+    }
+
+    /// Sends a call with batches as soon as there is room for it, after those that wait already.
+    fn hold(self: &Arc<Self>, held: Held) {
+        let mut table = self.table.lock();
+        table.held.push_back(held);
+        self.admit(&mut table);
+        self.keep(&mut table);
+    }
+
+    /// Sends the held calls for which there is room now. To be called wherever a call gives its room back; were it left
+    /// to those who wait for an answer, the one that is polled next would go first.
+    fn admit(&self, table: &mut Table) {
+        while let Some(first) = table.held.front() {
+            let Ok(room) = self.append_budget.clone().try_acquire_many_owned(first.kib) else { return };
+            let Ok(place) = self.call_places.clone().try_acquire_owned() else { return };
+            let Some(Held { call, frame, mut pending, .. }) = table.held.pop_front() else { return };
+            // Whoever asked may have gone meanwhile.
+            if pending.answer.as_ref().is_some_and(|answer| !answer.is_closed()) {
+                pending.permits = [Some(room), Some(place)];
+                pending.since = Instant::now();
+                self.place(table, call, frame, pending);
+            }
+        }
+    }
+
+    fn place(&self, table: &mut Table, call: u64, frame: Frame, pending: Pending) {
         table.pending.insert(call, pending);
         match &table.outbox {
             Some(outbox) => outbox.push(frame, None),
             None => {
                 table.waiting.push_back(frame);
-                if !table.kept {
-                    table.kept = true;
-                    tokio::spawn(connection::keep(self.clone()));
-                }
                 self.wake.notify_one();
             }
+        }
+    }
+
+    /// Sees to it that somebody keeps a connection for what waits for one.
+    fn keep(self: &Arc<Self>, table: &mut Table) {
+        if table.outbox.is_none() && !table.kept {
+            table.kept = true;
+            tokio::spawn(connection::keep(self.clone()));
         }
     }
 
@@ -184,8 +228,11 @@ impl Calls {
     }
 
     pub fn answer(self: &Arc<Self>, call: u64, answer: Answer, batches: Vec<Batch>) {
-        let pending = self.table.lock().pending.remove(&call);
-        let Some(Pending { answer: waiting, leasing, .. }) = pending else { return };
+        let mut table = self.table.lock();
+        let Some(Pending { answer: waiting, leasing, permits, .. }) = table.pending.remove(&call) else { return };
+        drop(permits);
+        self.admit(&mut table);
+        drop(table);
         let result = match answer {
             Answer::Unavailable => Err(Broken),
             answer => Ok((answer, batches)),
@@ -210,7 +257,7 @@ impl Calls {
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         let Ok(frame) = Frame::encode(call, request, Vec::new()) else { return };
         let (again, since) = (Some(frame.clone()), Instant::now());
-        self.enqueue(call, frame, Pending { answer: None, leasing: None, again, since, _permits: [None, None] });
+        self.enqueue(call, frame, Pending { answer: None, leasing: None, again, since, permits: [None, None] });
     }
 
     /// There is a connection: what waited is sent.
@@ -249,6 +296,7 @@ impl Calls {
         }
         drop(table);
         failed.into_iter().for_each(Pending::broke);
+        self.admit(&mut self.table.lock());
     }
 
     /// Fails what has waited for a connection for too long; returns when the next will have, if any waits.
@@ -269,8 +317,14 @@ impl Calls {
         let gone: HashSet<u64> = failed.iter().map(|(call, _)| *call).collect();
         table.waiting.retain(|frame| !gone.contains(&frame.call));
         drop(table);
+        if failed.is_empty() {
+            return next;
+        }
         failed.into_iter().for_each(|(_, pending)| pending.broke());
-        next
+        let mut table = self.table.lock();
+        self.admit(&mut table);
+        // Those that were held have waited for nothing yet.
+        next.or_else(|| table.pending.values().map(|pending| pending.since + wait_max).min())
     }
 
     /// The last user has gone: what was asked is still sent, then the connection ends.
@@ -298,8 +352,9 @@ impl Calls {
         table.kept = false;
         table.waiting.clear();
         let pending = std::mem::take(&mut table.pending);
+        let held = std::mem::take(&mut table.held);
         drop(table);
-        pending.into_values().for_each(Pending::broke);
+        pending.into_values().chain(held.into_iter().map(|held| held.pending)).for_each(Pending::broke);
     }
 
     /// Nobody waits for a call any more. `leases`: if it is sent, or will be, its answer is waited for all the same.
@@ -312,6 +367,7 @@ impl Calls {
             table.pending.remove(&call);
         }
         table.waiting.retain(|frame| frame.call != call);
+        self.admit(&mut table);
         drop(table);
         if !waits {
             self.tell(&Request::Cancel { call });
