@@ -192,14 +192,15 @@ impl Broker {
         }
         command.arg("--ready-file").arg(&ready);
         // Tests form many groups; three seconds of waiting for more members in each would only cost time.
-        command.env("POLYMQ_KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0");
+        let rebalance_delay_ms = inherited("GROUP_INITIAL_REBALANCE_DELAY_MS", "0");
+        command.env("POLYMQ_KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", rebalance_delay_ms);
         // And members of the consumer protocol hear of each change with their next heartbeat, so that is soon.
         command.env("POLYMQ_KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS", "500");
         // Where a process serves health and metrics too, any port will do.
         command.env("POLYMQ_ADMIN_LISTEN", "127.0.0.1:0");
         // Three partitions where nobody says how many: clients with a partitioner then show it, and the suite that ships
         // with the rdkafka crate asks for it.
-        command.env("POLYMQ_KAFKA_NUM_PARTITIONS", "3");
+        command.env("POLYMQ_KAFKA_NUM_PARTITIONS", inherited("NUM_PARTITIONS", "3"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let child = self.spawn(command, part.name())?;
         *self.slot(part) = Some(child);
@@ -295,8 +296,12 @@ impl Broker {
 
     fn apache_properties(&self) -> Result<String> {
         let controller = free_port()?;
-        // Some suites want a certain broker id; the variable that tells PolyMQ tells the oracle too.
-        let node = std::env::var("POLYMQ_KAFKA_NODE_ID").unwrap_or_else(|_| "1".to_owned());
+        // Some suites want a certain broker id, or rules of access; the variables that tell PolyMQ tell the oracle too.
+        let node = inherited("NODE_ID", "1");
+        let authorizer = match inherited("AUTHORIZER", "false").as_str() {
+            "true" => "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            _ => "",
+        };
         Ok([
             "process.roles=broker,controller".to_owned(),
             format!("node.id={node}"),
@@ -305,7 +310,10 @@ impl Broker {
             "controller.listener.names=CONTROLLER".to_owned(),
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
             format!("log.dirs={}", self.folder.join("data").display()),
-            "num.partitions=3".to_owned(),
+            format!("num.partitions={}", inherited("NUM_PARTITIONS", "3")),
+            format!("auto.create.topics.enable={}", inherited("AUTO_CREATE_TOPICS", "true")),
+            format!("authorizer.class.name={authorizer}"),
+            format!("allow.everyone.if.no.acl.found={}", inherited("ALLOW_EVERYONE_IF_NO_ACL_FOUND", "false")),
             "offsets.topic.replication.factor=1".to_owned(),
             "offsets.topic.num.partitions=8".to_owned(),
             "transaction.state.log.replication.factor=1".to_owned(),
@@ -323,7 +331,7 @@ impl Broker {
             "group.consumer.heartbeat.interval.ms=500".to_owned(),
             "group.consumer.min.heartbeat.interval.ms=500".to_owned(),
             // The same reason as for PolyMQ's delay.
-            "group.initial.rebalance.delay.ms=0".to_owned(),
+            format!("group.initial.rebalance.delay.ms={}", inherited("GROUP_INITIAL_REBALANCE_DELAY_MS", "0")),
             String::new(),
         ]
         .join("\n"))
@@ -407,6 +415,11 @@ impl Broker {
         let lines: Vec<&str> = text.lines().rev().take(5).collect();
         format!("its last lines: {}", lines.into_iter().rev().collect::<Vec<_>>().join(" | "))
     }
+}
+
+/// What the variable of a setting of PolyMQ's Kafka gateway says here.
+fn inherited(setting: &str, default: &str) -> String {
+    std::env::var(format!("POLYMQ_KAFKA_{setting}")).unwrap_or_else(|_| default.to_owned())
 }
 
 impl Drop for Broker {
