@@ -3,6 +3,7 @@
 
     conformance/mqtt/kill/run.py --runs 20 --seed 1
     conformance/mqtt/kill/run.py --comings 1000 --seed 1        the phone that comes and goes 1,000 times
+    conformance/mqtt/kill/run.py --shares --runs 20 --seed 1    members of shared subscriptions, and the core is what is killed mostly
     conformance/mqtt/kill/run.py --broker mosquitto --runs 1    the checker itself, checked (mosquitto syncs nothing: only connections are cut)
 
 Clients reconnect to either gateway and keep their sessions as the specification tells them to (session_client.py).
@@ -25,6 +26,10 @@ DRAIN_SECONDS_MAX = 60
 PUBLISHERS, SUBSCRIBERS = 2, 2
 UNACKNOWLEDGED_MAX = 30
 BEFORE_SECONDS = (0.5, 2.0)
+# Longer than a gateway waits for its core.
+AWAY_SECONDS = 6
+# Members of each share, all of whose subscriptions have that QoS.
+MEMBERS = 3
 # Messages between two comings of the phone are few: it is the coming that is tested.
 COMINGS_RATE_PER_SECOND = 60
 
@@ -53,19 +58,20 @@ async def in_thread(function, *arguments):
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
-async def blow(broker, generator, clients):
-    """Kills one part (sometimes two) and starts it again; says which."""
+async def blow(broker, generator, clients, core_first=False):
+    """Kills one part (sometimes two) and starts it again; says which. `core_first`: three times of four it is the core, and it may stay
+    away for longer than gateways wait for it (5 s), so that they do not know what became of what they asked."""
     if broker.name == "mosquitto":
         for client in clients:
             client.drop()
         return "connections"
-    parts = [generator.choice(broker.parts)]
+    parts = [broker.parts[0] if core_first and generator.random() < 0.75 else generator.choice(broker.parts)]
     if generator.random() < 0.15 and len(broker.parts) > 1:
         parts = sorted({parts[0], generator.choice(broker.parts)}, key=broker.parts.index)
     for part in parts:
         broker.kill(part)
     # Not a wait for something: how long it stays away is part of the seed.
-    await asyncio.sleep(generator.choice((0, 0.05, 0.5)))
+    await asyncio.sleep(generator.choice((0, 0.05, 0.5, AWAY_SECONDS) if core_first else (0, 0.05, 0.5)))
     for part in parts:
         broker.launch(part)
         await in_thread(broker.wait_ready, part)
@@ -76,10 +82,10 @@ def judge(subscriber, publishers):
     """(faults, what to say): what each confirmed message came to."""
     counts = collections.Counter((payload, qos) for _, payload, qos, _ in subscriber.deliveries)
     faults, again = [], 0
-    confirmed = {payload: int(topic.split("/")[1]) for publisher in publishers for topic, payload in publisher.client.confirmed}
-    lost = [payload for payload, qos in confirmed.items() if not counts[payload, qos]]
+    wanted = confirmed(publishers)
+    lost = [payload for payload, qos in wanted.items() if not counts[payload, qos]]
     if lost:
-        faults.append(f"{subscriber.id}: {len(lost)} of {len(confirmed)} confirmed messages never came: {[(each.decode(), 'QoS %d' % confirmed[each]) for each in lost[:6]]}")
+        faults.append(f"{subscriber.id}: {len(lost)} of {len(wanted)} confirmed messages never came: {[(each.decode(), 'QoS %d' % wanted[each]) for each in lost[:6]]}")
     twice = [payload.decode() for (payload, qos), count in counts.items() if qos == 2 and count > 1]
     if twice:
         faults.append(f"{subscriber.id}: {len(twice)} of QoS 2 came more than once: {twice[:6]}")
@@ -93,12 +99,46 @@ def judge(subscriber, publishers):
         disorder += sum(late < early for early, late in zip(numbers, numbers[1:]))
     if disorder:
         faults.append(f"{subscriber.id}: {disorder} times out of order of a topic")
-    return faults + subscriber.faults, f"{len(confirmed)} confirmed, {again} of QoS 1 again"
+    return faults + subscriber.faults, f"{len(wanted)} confirmed, {again} of QoS 1 again"
+
+
+def confirmed(publishers):
+    """payload -> QoS"""
+    return {payload: int(topic.split("/")[1]) for publisher in publishers for topic, payload in publisher.client.confirmed}
 
 
 def everything_came(subscriber, publishers):
     seen = {payload for _, payload, _, _ in subscriber.deliveries}
-    return all(payload in seen for publisher in publishers for _, payload in publisher.client.confirmed)
+    return all(payload in seen for payload in confirmed(publishers))
+
+
+class Share:
+    """Members of one shared subscription, judged as if they were one subscriber. `deliveries` as those of `Client`."""
+
+    def __init__(self, name, members):
+        self.id, self.members = name, members
+
+    @property
+    def deliveries(self):
+        return [delivery for member in self.members for delivery in member.deliveries]
+
+
+def judge_share(share, publishers):
+    """(faults, what to say): each confirmed message has come to a member, and one of QoS 2 to one, once. Who subscribed with QoS 1
+    gets each at least once."""
+    counts = collections.Counter((payload, qos) for _, payload, qos, _ in share.deliveries)
+    seen = collections.Counter(payload for _, payload, _, _ in share.deliveries)
+    wanted = confirmed(publishers)
+    faults = [fault for member in share.members for fault in member.faults]
+    lost = [payload.decode() for payload in wanted if not seen[payload]]
+    if lost:
+        faults.append(f"{share.id}: {len(lost)} of {len(wanted)} confirmed messages never came: {lost[:6]}")
+    twice = [(payload.decode(), [member.id for member in share.members if any(payload == each[1] for each in member.deliveries)])
+             for (payload, qos), count in counts.items() if qos == 2 and count > 1]
+    if twice:
+        faults.append(f"{share.id}: {len(twice)} of QoS 2 came more than once: {twice[:6]}")
+    again = sum(count - 1 for (_, qos), count in counts.items() if qos == 1)
+    return faults, f"{len(wanted)} confirmed, {again} of QoS 1 again"
 
 
 async def drain(broker, publishers, subscribers, alive):
@@ -123,12 +163,18 @@ async def nothing():
     pass
 
 
-async def one(broker, run, seed):
-    """One run: load, blows, drain, judgement."""
+async def one(broker, run, seed, is_shared):
+    """One run: load, blows, drain, judgement. `is_shared`: the subscribers are members of two shares, one of each QoS."""
     generator = random.Random(seed)
     prefix = f"kill{seed}"
     stopping, ending = asyncio.Event(), asyncio.Event()
-    subscribers = [Client(broker.addresses, f"s{run}-{number}", random.Random(seed * 10 + number), [(f"{prefix}/#", 2)]) for number in range(SUBSCRIBERS)]
+    if is_shared:
+        def member(qos, number):
+            return Client(broker.addresses, f"m{run}-{qos}-{number}", random.Random(seed * 10 + qos * 3 + number), [(f"$share/of{qos}/{prefix}/#", qos)])
+        judged = [Share(f"share of QoS {qos}", [member(qos, number) for number in range(MEMBERS)]) for qos in (1, 2)]
+        subscribers = [each for share in judged for each in share.members]
+    else:
+        judged = subscribers = [Client(broker.addresses, f"s{run}-{number}", random.Random(seed * 10 + number), [(f"{prefix}/#", 2)]) for number in range(SUBSCRIBERS)]
     tasks = [asyncio.create_task(subscriber.run(stopping)) for subscriber in subscribers]
     publishers = [Load(broker.addresses, f"p{run}-{number}", random.Random(seed * 10 + 5 + number), prefix) for number in range(PUBLISHERS)]
     try:
@@ -140,24 +186,23 @@ async def one(broker, run, seed):
         what = []
         for _ in range(generator.choice((2, 3, 4))):
             await asyncio.sleep(generator.uniform(*BEFORE_SECONDS))
-            what.append(await blow(broker, generator, [*subscribers, *(publisher.client for publisher in publishers)]))
+            what.append(await blow(broker, generator, [*subscribers, *(publisher.client for publisher in publishers)], is_shared))
         await asyncio.sleep(0.5)
         ending.set()
-        await drain(broker, publishers, subscribers, nothing)
+        await drain(broker, publishers, judged, nothing)
     finally:
         stopping.set()
         await asyncio.wait(tasks, timeout=10)
-    return conclude(broker, publishers, subscribers, f"killed {', '.join(what)}")
+    return conclude(broker, publishers, subscribers, f"killed {', '.join(what)}", judged if is_shared else [])
 
 
-def conclude(broker, publishers, subscribers, what):
+def conclude(broker, publishers, subscribers, what, shares=()):
     faults, said = [], ""
     for publisher in publishers:
         if publisher.client.sent:
             faults.append(f"{publisher.name}: {len(publisher.client.sent)} messages were never acknowledged: {list(publisher.client.sent.items())[:3]}")
         faults += publisher.client.faults
-    for subscriber in subscribers:
-        found, said = judge(subscriber, publishers)
+    for found, said in [judge_share(share, publishers) for share in shares] or [judge(subscriber, publishers) for subscriber in subscribers]:
         faults += found
     refusals = collections.Counter()
     for client in [*subscribers, *(publisher.client for publisher in publishers)]:
@@ -224,6 +269,7 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1, help="run I of seed S is run 0 of seed S + I")
     parser.add_argument("--comings", type=int, default=0, help="instead of runs: how often the phone comes and goes")
+    parser.add_argument("--shares", action="store_true", help="the subscribers are members of shared subscriptions")
     parser.add_argument("--binaries", type=pathlib.Path)
     options = parser.parse_args()
     binaries = options.binaries or brokers.default_binaries()
@@ -237,7 +283,7 @@ def main():
         started = time.monotonic()
         try:
             broker.start()
-            text = asyncio.run(phone(broker, options.comings, seed) if options.comings else one(broker, run, seed))
+            text = asyncio.run(phone(broker, options.comings, seed) if options.comings else one(broker, run, seed, options.shares))
             passed += 1
             print(f"ok run {run} (seed {seed}, {broker.name}) {text} [{time.monotonic() - started:.1f} s]", flush=True)
         except (AssertionError, RuntimeError, OSError, TimeoutError) as error:

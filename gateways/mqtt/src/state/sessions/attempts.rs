@@ -110,7 +110,7 @@ impl Attempts {
 }
 
 /// An id that nobody else has: 62 random bits, below -1, where no protocol's own are.
-fn new_producer_id() -> i64 {
+pub fn new_producer_id() -> i64 {
     let random = RandomState::new().hash_one(0) >> 2;
     -2 - random as i64
 }

@@ -146,6 +146,14 @@ pub enum Resend {
     Release { packet_id: PacketId },
 }
 
+impl Resend {
+    pub fn packet_id(&self) -> PacketId {
+        match self {
+            Resend::Publish { packet_id, .. } | Resend::Release { packet_id } => *packet_id,
+        }
+    }
+}
+
 /// An answer of the client that does not fit what it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -556,6 +564,10 @@ impl Session {
         let mut state = self.state.lock();
         *state = State { is_over: true, changes: state.changes + 1, ..State::default() };
         self.room.notify_waiters();
+    }
+
+    pub fn is_in_flight(&self, packet_id: PacketId) -> bool {
+        self.state.lock().flights.contains_key(&packet_id)
     }
 
     /// Shared messages that were [taken](Session::take) are nobody else's from the next record on. False: they are not there any more.

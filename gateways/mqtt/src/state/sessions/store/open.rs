@@ -250,13 +250,15 @@ impl Shared {
             // Somebody has come while it was opened.
             self.announce(vec![kept.clone()]);
         }
-        let opened = Opened { session: kept.session.clone(), session_present, resends };
+        let mut opened = Opened { session: kept.session.clone(), session_present, resends };
         if is_persistent || is_recorded {
             // What a session of the past left in the log must not come back either.
             if let Err(error) = self.queue.write(vec![Job::Record(kept.clone())]).await {
                 self.close(&kept.session, connection, Closing { expiry_s: None, send_will: false }).await;
                 return Err(error.into());
             }
+            // What was in doubt until then, and is others' after all.
+            opened.resends.retain(|resend| kept.session.is_in_flight(resend.packet_id()));
         } else if request.will.is_some() {
             self.queue.post(vec![Job::Record(kept.clone())]);
         }

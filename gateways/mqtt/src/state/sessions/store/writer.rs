@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use codec_mqtt::PacketId;
+use codec_record::Producer;
 use codec_record::mqtt_message::{MessageParts, Writer as BatchWriter};
 use core_rpc::{
     Append, AppendRequest, Core, Durability, LeaseError, PartitionId, SettleRequest, TransferError, TransferRequest,
@@ -20,6 +21,7 @@ use super::Shared;
 use super::kept::{Kept, Written};
 use super::keys::Key;
 use crate::state::PublishError;
+use crate::state::sessions::attempts::new_producer_id;
 use crate::state::shares::claim::{Claim, settles};
 
 /// Bytes of one append, but for a record that is larger.
@@ -55,6 +57,9 @@ pub(super) type Ends = Arc<Vec<(PartitionId, u64)>>;
 pub(super) struct Queue {
     asks: Mutex<VecDeque<Ask>>,
     more: Notify,
+    /// Who appends what claims are kept with, and the next sequence: what was asked and not answered is asked again just so, and the
+    /// core knows whether it was done.
+    producers: Mutex<HashMap<PartitionId, Producer>>,
 }
 
 impl Queue {
@@ -72,6 +77,36 @@ impl Queue {
     pub fn post(&self, jobs: Vec<Job>) {
         if !jobs.is_empty() {
             self.push(Ask { jobs, done: None });
+        }
+    }
+
+    /// The batches with their producers. Nothing else of these may be under way.
+    fn number(&self, appends: Vec<Append>) -> Vec<Append> {
+        let mut producers = self.producers.lock();
+        let numbered = appends.into_iter().map(|Append { partition, mut batch }| {
+            let new = || Producer { id: new_producer_id(), epoch: 0, sequence: 0 };
+            let producer = producers.entry(partition).or_insert_with(new);
+            if producer.sequence.checked_add_unsigned(batch.header.count).is_none() {
+                *producer = new();
+            }
+            batch.header.producer = Some(*producer);
+            Append { partition, batch }
+        });
+        numbered.collect()
+    }
+
+    /// They were kept, or (false) nobody knows.
+    fn numbered(&self, appends: &[Append], are_kept: bool) {
+        let mut producers = self.producers.lock();
+        for Append { partition, batch } in appends {
+            let next = producers.get(partition).and_then(|last| {
+                let sequence = last.sequence.checked_add_unsigned(batch.header.count)?;
+                Some(Producer { sequence, ..*last }).filter(|_| are_kept)
+            });
+            match next {
+                Some(next) => drop(producers.insert(*partition, next)),
+                None => drop(producers.remove(partition)),
+            }
         }
     }
 
@@ -213,6 +248,9 @@ impl Shared {
                 if error == PublishError::NotHeld {
                     return self.refuse_claims(group);
                 }
+                if error == PublishError::DiskFull {
+                    self.disown_claims(&group.claims);
+                }
                 Err(error)
             }
         };
@@ -237,12 +275,50 @@ impl Shared {
     }
 
     /// Where each batch begins. [`PublishError::NotHeld`]: some claim is void, and nothing was kept.
+    ///
+    /// Claims are tried until it is known what became of them: a session that takes for its own what others may get, or gives up what
+    /// was settled for it, is what claims are there against. Whoever waits behind them would not get anywhere either.
     async fn keep(
         &self,
         appends: Vec<Append>,
         claims: &[(Arc<Kept>, Vec<PacketId>, Claim)],
     ) -> Result<Vec<u64>, PublishError> {
-        let Some((.., first)) = claims.first() else { return self.append_all(appends).await };
+        if claims.is_empty() {
+            return self.append_all(appends).await;
+        }
+        let mut appends = self.queue.number(appends);
+        let kept = loop {
+            match self.keep_claims(appends.clone(), claims).await {
+                // A disk that was not synced: the core has lost what they had appended.
+                Err(PublishError::ProducerLost) => {
+                    self.queue.numbered(&appends, false);
+                    appends = self.queue.number(appends);
+                }
+                Err(PublishError::Unavailable) => {
+                    tracing::warn!("it is not known yet what became of shared messages that were about to be sent");
+                    tokio::select! {
+                        () = self.stop.cancelled() => break Err(PublishError::Unavailable),
+                        () = tokio::time::sleep(RETRY_AFTER) => {}
+                    }
+                }
+                kept => break kept,
+            }
+        };
+        match &kept {
+            Ok(_) => self.queue.numbered(&appends, true),
+            Err(PublishError::NotHeld | PublishError::DiskFull) => {}
+            Err(_) => self.queue.numbered(&appends, false),
+        }
+        kept
+    }
+
+    /// [`PublishError::Unavailable`]: to be tried again with the same.
+    async fn keep_claims(
+        &self,
+        appends: Vec<Append>,
+        claims: &[(Arc<Kept>, Vec<PacketId>, Claim)],
+    ) -> Result<Vec<u64>, PublishError> {
+        let Some((.., first)) = claims.first() else { return Ok(Vec::new()) };
         let settles = settles(claims.iter().map(|(.., claim)| claim));
         let (group, holder) = (first.group().clone(), first.holder.clone());
         if !appends.is_empty() {
@@ -267,7 +343,8 @@ impl Shared {
             None => Ok(bases),
             Some(LeaseError::DiskFull) => Err(PublishError::DiskFull),
             Some(LeaseError::StorageFailed | LeaseError::Corrupt) => Err(PublishError::StorageFailed),
-            Some(LeaseError::Unavailable) => Err(PublishError::Unavailable),
+            // Asked again it would say that they are not held, whichever it was. The log says that they are the session's.
+            Some(LeaseError::Unavailable) => Ok(bases),
             Some(_) => Err(PublishError::NotHeld),
         }
     }
@@ -283,9 +360,7 @@ impl Shared {
     /// Somebody else has a message that a session was to have for itself. Which, nobody says: all claims are given up (others get the
     /// messages, perhaps the same sessions), and everything else is written again.
     fn refuse_claims(&self, group: Group) -> Result<(), Vec<Ask>> {
-        for (kept, packet_ids, _) in &group.claims {
-            self.shares.release(&kept.session.disown(packet_ids));
-        }
+        self.disown_claims(&group.claims);
         let mut again = Vec::new();
         for ask in group.asks {
             match ask.done {
@@ -296,5 +371,12 @@ impl Shared {
             }
         }
         if again.is_empty() { Ok(()) } else { Err(again) }
+    }
+
+    /// Nothing was settled of these: they are others'.
+    fn disown_claims(&self, claims: &[(Arc<Kept>, Vec<PacketId>, Claim)]) {
+        for (kept, packet_ids, _) in claims {
+            self.shares.release(&kept.session.disown(packet_ids));
+        }
     }
 }
