@@ -31,10 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Xorshift: the same for the same seed.
 #[derive(Clone)]
-struct Chance(u64);
+pub struct Chance(pub u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -312,7 +312,7 @@ async fn quality_2_comes_once_through_a_topic_of_others() {
 }
 
 /// POLYMQ_SEEDS=1,2,3 for others.
-fn seeds() -> Vec<u64> {
+pub fn seeds() -> Vec<u64> {
     let seeds = std::env::var("POLYMQ_SEEDS").unwrap_or_else(|_| "1,2".into());
     seeds.split(',').filter_map(|seed| seed.parse().ok()).collect()
 }

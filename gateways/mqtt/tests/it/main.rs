@@ -6,6 +6,7 @@ mod common;
 mod connect;
 mod delayed;
 mod deliver;
+mod hop;
 mod import;
 mod publish;
 mod retained;

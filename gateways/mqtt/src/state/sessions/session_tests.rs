@@ -81,6 +81,21 @@ fn a_window_holds_back_what_is_to_be_acknowledged() {
     assert_eq!((offsets(&taken), ids(&taken)), (vec![2], vec![3]));
 }
 
+/// What was published while nobody was there is not for who comes then, though it is read only now.
+#[test]
+fn of_quality_0_only_what_is_new_is_for_who_is_back() {
+    let session = session();
+    session.attach(CONNECTION, 9, true);
+    session.detach(CONNECTION);
+    session.begin_anew([(partition(), 3)]);
+    session.attach(ConnectionId(2), 9, true);
+    for offset in 1..5 {
+        session.push(&message(offset, QoS::ExactlyOnce), &[wish(QoS::AtMostOnce)]);
+    }
+    let taken = session.take(ConnectionId(2), Waker::noop(), 10, 0);
+    assert_eq!(offsets(&taken), [3, 4]);
+}
+
 #[test]
 fn exactly_once_ends_with_pubcomp() {
     let session = session();

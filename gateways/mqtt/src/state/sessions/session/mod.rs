@@ -94,6 +94,8 @@ struct State {
     routed: BTreeMap<PartitionId, u64>,
     /// Topics of which it gets nothing before what it missed was read again.
     held: Vec<TopicId>,
+    /// What lies before these offsets was published while nobody was there: none of QoS 0 is for who has come since.
+    new_from: BTreeMap<PartitionId, u64>,
     dropped: u64,
     /// What the log has been told at length.
     base: Option<Base>,
@@ -214,6 +216,9 @@ impl Session {
                 return false;
             }
         }
+        if state.is_over_for(&delivery) {
+            return false;
+        }
         self.queue(&mut state, delivery)
     }
 
@@ -222,7 +227,7 @@ impl Session {
         let is_own = message.publisher != 0 && message.publisher == self.publisher;
         let Some(delivery) = Delivery::merge(message, wishes, is_own) else { return false };
         let mut state = self.state.lock();
-        if message.place.is_some_and(|place| !state.is_routed(place)) {
+        if message.place.is_some_and(|place| !state.is_routed(place)) || state.is_over_for(&delivery) {
             return false;
         }
         self.queue(&mut state, delivery)
@@ -265,6 +270,11 @@ impl Session {
             }
             roomier.await;
         }
+    }
+
+    /// Its client is about to be back: where what is new for it begins, in all partitions that its filters may match.
+    pub fn begin_anew(&self, from: impl IntoIterator<Item = (PartitionId, u64)>) {
+        self.state.lock().new_from = from.into_iter().collect();
     }
 
     /// From now on messages of this topic come as they are published.
@@ -641,6 +651,18 @@ impl State {
         }
         *position = place.offset + 1;
         true
+    }
+
+    /// Whether it is of QoS 0, and was published while the client was away.
+    fn is_over_for(&mut self, delivery: &Delivery) -> bool {
+        let Some(place) = delivery.message.place.filter(|_| delivery.qos == QoS::AtMostOnce) else { return false };
+        let Some(from) = self.new_from.get(&place.partition) else { return false };
+        if place.offset < *from {
+            return true;
+        }
+        // What comes behind it is new, too.
+        self.new_from.remove(&place.partition);
+        false
     }
 
     fn reference(&mut self, places: &Places, waiting: &Waiting) -> Option<Reference> {

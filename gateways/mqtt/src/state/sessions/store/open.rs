@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec_mqtt::{PacketId, Text};
+use core_rpc::{Core, FetchError, OffsetAt, OffsetsRequest, PartitionId};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -19,6 +20,9 @@ use crate::state::sessions::attempts::Attempt;
 
 /// How long an older connection may take to end. It finishes its rounds; a disk that syncs slowly takes its time.
 const DETACH_MAX: Duration = Duration::from_secs(6);
+
+/// How long to wait to know of all topics that there are.
+const TOPICS_MAX: Duration = Duration::from_secs(2);
 
 impl Sessions {
     /// Takes over a client: its older connection ends, here or elsewhere, and its session goes on or is discarded (3.1.2.4). A
@@ -76,6 +80,9 @@ impl Shared {
             Some(kept) => self.reopen(&request, kept).await?,
             None => self.obtain(&request).await?,
         };
+        if session_present {
+            self.begin_anew(&kept).await?;
+        }
         self.attach(&request, &kept, session_present).await
     }
 
@@ -85,9 +92,6 @@ impl Shared {
         if !request.clean_start && !is_expired {
             self.resolve(&kept).await?;
             self.publish_due_will(&kept).await;
-            // What was published while nobody was there is not for who comes now, but for what waits.
-            let subscriptions = kept.session.subscriptions();
-            self.router.settled(subscriptions.iter().map(|(filter, _)| filter.as_str())).await;
             return Ok((kept, true));
         }
         let (epoch, is_in_log, has_delta, is_claimed) = {
@@ -102,6 +106,34 @@ impl Shared {
             (state.is_in_log, state.has_delta, state.is_claimed) = (is_in_log, has_delta, is_claimed);
         }
         Ok((fresh, false))
+    }
+
+    /// What was published while nobody was there is not for who comes now, but for what waits: wherever it was published, and whether
+    /// this gateway has routed it yet, or has still to read what the session has missed.
+    async fn begin_anew(&self, kept: &Kept) -> Result<(), OpenError> {
+        let subscriptions = kept.session.subscriptions();
+        if subscriptions.is_empty() {
+            return Ok(());
+        }
+        if timeout(TOPICS_MAX, self.topics.caught_up()).await.is_err() {
+            tracing::debug!("topics that were made a moment ago may not be known");
+        }
+        let topics = self.router.topics_matching(subscriptions.iter().map(|(filter, _)| filter.as_str()));
+        let known = topics.into_iter().filter_map(|topic| self.topics.by_id(topic));
+        let partitions: Vec<PartitionId> = known
+            .flat_map(|known| {
+                (0..known.topic.partitions).map(move |index| PartitionId { topic: known.topic.id, index })
+            })
+            .collect();
+        let queries = partitions.iter().map(|partition| (*partition, OffsetAt::Stable)).collect();
+        let found = self.core.offsets(OffsetsRequest { queries }).await;
+        if found.iter().any(|found| matches!(found, Err(FetchError::Unavailable))) {
+            return Err(OpenError::Store(PublishError::Unavailable));
+        }
+        // A topic that is gone brings nothing.
+        let ends = partitions.into_iter().zip(found);
+        kept.session.begin_anew(ends.filter_map(|(partition, found)| Some((partition, found.ok()?.offset?))));
+        Ok(())
     }
 
     /// Learns from the log what was kept of messages of QoS 2 whose round broke off: both the message and its identifier, or
