@@ -2,7 +2,8 @@
 //!
 //! First what was sent to an earlier connection and not acknowledged [MQTT-4.4.0-1], then what waits. A message of QoS 2 to a
 //! session that survives its connection is written when the session's record tells of it, a shared one when nobody else can get
-//! it any more; messages that wait as references are loaded first. Nothing overtakes either.
+//! it any more; messages that wait as references are loaded first. Nothing overtakes either, but for what is of QoS 0 where the client
+//! has to acknowledge something before the others [MQTT-3.3.4-10].
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -74,7 +75,7 @@ impl Connection {
                 }
                 progress = true;
             } else if !self.outbound.resends.is_empty() {
-                if !self.resend() {
+                if !self.resend() && !self.take_free(context) {
                     break;
                 }
                 progress = true;
@@ -139,6 +140,15 @@ impl Connection {
         }
         self.write_taken(taken.deliveries);
         true
+    }
+
+    /// The same while others have to be sent again first, and the client's window is full of those: what is of QoS 0.
+    fn take_free(&mut self, context: &mut Context<'_>) -> bool {
+        let taken = self.session.take_free(self.id, context.waker(), TAKE_MAX, crate::now_ms());
+        taken.expired.iter().for_each(|share| self.settle(share));
+        let are_any = !taken.deliveries.is_empty();
+        self.write_taken(taken.deliveries);
+        are_any
     }
 
     /// Sees to it that the log tells of messages before they are written.

@@ -81,6 +81,29 @@ fn a_window_holds_back_what_is_to_be_acknowledged() {
     assert_eq!((offsets(&taken), ids(&taken)), (vec![2], vec![3]));
 }
 
+/// [MQTT-3.3.4-10]; among themselves, and where there is room, they come in turn.
+#[test]
+fn a_full_window_holds_back_nothing_of_quality_0() {
+    let session = session();
+    session.attach(CONNECTION, 2, true);
+    let qualities = [QoS::AtLeastOnce, QoS::AtMostOnce, QoS::AtLeastOnce, QoS::AtLeastOnce];
+    for (offset, qos) in qualities.into_iter().enumerate() {
+        session.push(&message(offset as u64, qos), &[wish(QoS::AtLeastOnce)]);
+    }
+    assert_eq!(offsets(&take(&session)), [0, 1, 2]);
+    session.push(&message(4, QoS::AtMostOnce), &[wish(QoS::AtLeastOnce)]);
+    assert_eq!(offsets(&take(&session)), [4]);
+    // What is to be sent again first is not held back either.
+    for (offset, qos) in [(5, QoS::AtMostOnce), (6, QoS::AtLeastOnce), (7, QoS::AtMostOnce)] {
+        session.push(&message(offset, qos), &[wish(QoS::AtLeastOnce)]);
+    }
+    assert_eq!(offsets(&session.take_free(CONNECTION, Waker::noop(), 1, 0)), [5]);
+    assert_eq!(session.acknowledged(id(1), QoS::AtLeastOnce), Ok(None));
+    assert_eq!(offsets(&take(&session)), [3, 7]);
+    assert_eq!(session.acknowledged(id(2), QoS::AtLeastOnce), Ok(None));
+    assert_eq!(offsets(&take(&session)), [6]);
+}
+
 /// What was published while nobody was there is not for who comes then, though it is read only now.
 #[test]
 fn of_quality_0_only_what_is_new_is_for_who_is_back() {

@@ -79,6 +79,13 @@ struct State {
     is_persistent: bool,
     subscriptions: BTreeMap<Text, Subscribed>,
     here: VecDeque<Delivery>,
+    /// Of QoS 0, each with how many came `here` before it: they are in turn with those, and pass them where a full window holds them
+    /// back (only messages of one quality have an order [MQTT-4.6.0-5]).
+    free: VecDeque<(u64, Delivery)>,
+    /// How many ever came here, and went on.
+    came: u64,
+    went: u64,
+    /// Of both.
     here_bytes: usize,
     there: Backlog,
     ids: IdTable,
@@ -262,7 +269,7 @@ impl Session {
                 if state.attached.is_none() || state.is_over {
                     return false;
                 }
-                let fits = state.here.len() < self.limits.here_messages_max.div_ceil(2)
+                let fits = state.here.len() + state.free.len() < self.limits.here_messages_max.div_ceil(2)
                     && state.here_bytes < self.limits.here_bytes_max.div_ceil(2);
                 if fits && state.there.is_empty() {
                     return true;
@@ -330,6 +337,8 @@ impl Session {
         state.changes += 1;
         let mut shares = Vec::new();
         let here = std::mem::take(&mut state.here);
+        let free = std::mem::take(&mut state.free);
+        state.went = state.came;
         state.here_bytes = 0;
         for delivery in here.into_iter().rev() {
             if let Some(waiting) = waits(&delivery).filter(|_| is_kept(&delivery)) {
@@ -341,6 +350,7 @@ impl Session {
             shares.extend(delivery.share);
         }
         shares.reverse();
+        shares.extend(free.into_iter().filter_map(|(_, delivery)| delivery.share));
         state.flights.retain(|_, flight| {
             let Held::Here(delivery) = &mut flight.what else { return true };
             match delivery.share.take() {
@@ -373,9 +383,26 @@ impl Session {
 
     /// What to send next; `waker` is woken when there is something again. `messages_max`: at most so many.
     pub fn take(&self, connection: ConnectionId, waker: &Waker, messages_max: usize, now_ms: i64) -> Taken {
+        self.take_some(connection, waker, messages_max, now_ms, true)
+    }
+
+    /// The same, but only what is of QoS 0: the client has to acknowledge something before the rest.
+    pub fn take_free(&self, connection: ConnectionId, waker: &Waker, messages_max: usize, now_ms: i64) -> Taken {
+        self.take_some(connection, waker, messages_max, now_ms, false)
+    }
+
+    fn take_some(
+        &self,
+        connection: ConnectionId,
+        waker: &Waker,
+        messages_max: usize,
+        now_ms: i64,
+        may_fly: bool,
+    ) -> Taken {
         let mut taken = Taken::default();
         let mut state = self.state.lock();
-        let State { attached, here, here_bytes, there, ids, flights, is_persistent, base, .. } = &mut *state;
+        let State { attached, here, free, went, here_bytes, there, ids, flights, is_persistent, base, .. } =
+            &mut *state;
         let Some(attached) = attached.as_mut().filter(|attached| attached.connection == connection) else {
             return taken;
         };
@@ -386,10 +413,20 @@ impl Session {
         let mut flights_new = 0;
         let mut claimed = None;
         while taken.deliveries.len() < messages_max {
-            let Some(next) = here.front() else { break };
-            if next.qos > QoS::AtMostOnce && flying >= window && !next.message.is_expired(now_ms) {
-                break;
+            let may_go = |next: &&Delivery| may_fly && (flying < window || next.message.is_expired(now_ms));
+            let next = here.front().filter(may_go);
+            if let Some((after, _)) = free.front()
+                && (next.is_none() || *after <= *went)
+            {
+                let Some((_, delivery)) = free.pop_front() else { break };
+                *here_bytes -= delivery_bytes(&delivery).min(*here_bytes);
+                match delivery.message.is_expired(now_ms) {
+                    true => taken.expired.extend(delivery.share),
+                    false => taken.deliveries.push((None, delivery)),
+                }
+                continue;
             }
+            let Some(next) = next else { break };
             // What is to be settled before it is sent is of one share at a time.
             let claims = next.share.as_ref().filter(|_| next.qos == QoS::ExactlyOnce).map(|lease| lease.share);
             if claims.is_some() && claimed.is_some_and(|claimed| Some(claimed) != claims) {
@@ -397,6 +434,7 @@ impl Session {
             }
             claimed = claimed.or(claims);
             let Some(delivery) = here.pop_front() else { break };
+            *went += 1;
             *here_bytes -= delivery_bytes(&delivery).min(*here_bytes);
             if let Some(base) = base.as_mut().filter(|_| is_kept(&delivery)) {
                 base.left = base.left.saturating_sub(1);
@@ -405,15 +443,13 @@ impl Session {
                 taken.expired.extend(delivery.share);
                 continue;
             }
-            if delivery.qos > QoS::AtMostOnce {
-                flying += 1;
-                flights_new += 1;
-                taken.must_record |= (*is_persistent || delivery.share.is_some()) && delivery.qos == QoS::ExactlyOnce;
-            }
+            flying += 1;
+            flights_new += 1;
+            taken.must_record |= (*is_persistent || delivery.share.is_some()) && delivery.qos == QoS::ExactlyOnce;
             taken.deliveries.push((None, delivery));
         }
         self.room.notify_waiters();
-        if here.is_empty() && taken.deliveries.is_empty() && !there.is_empty() && !attached.is_loading {
+        if may_fly && here.is_empty() && taken.deliveries.is_empty() && !there.is_empty() && !attached.is_loading {
             attached.is_loading = true;
             let runs = there.iter().map(|reference| run(reference, &self.places, ids));
             taken.load = runs.flat_map(Run::into_each).take(LOAD_MAX).collect();
@@ -448,7 +484,7 @@ impl Session {
         self.room.notify_waiters();
         for delivery in loaded.into_iter().flatten() {
             state.here_bytes += delivery_bytes(&delivery);
-            state.here.push_back(delivery);
+            state.come(delivery);
         }
     }
 
@@ -629,7 +665,7 @@ impl Session {
         let shared_subscriptions = shared.count() as u64;
         Tally {
             sessions: 1,
-            messages: (state.here.len() + state.there.len() + state.flights.len()) as u64,
+            messages: (state.here.len() + state.free.len() + state.there.len() + state.flights.len()) as u64,
             bytes: (state.here_bytes + state.there.bytes()) as u64,
             shared_subscriptions,
             dropped: std::mem::take(&mut state.dropped),
@@ -682,12 +718,14 @@ impl State {
             return false;
         }
         let is_attached = self.attached.is_some();
-        let fits = self.here.len() < limits.here_messages_max && self.here_bytes < limits.here_bytes_max;
-        // What is shared is bounded by whoever shares it.
-        if is_attached && (delivery.share.is_some() || fits && self.there.is_empty()) {
+        let waits = self.here.len() + self.free.len();
+        let fits = waits < limits.here_messages_max && self.here_bytes < limits.here_bytes_max;
+        // What waits there holds up nothing of QoS 0. What is shared is bounded by whoever shares it.
+        let fits = fits && (delivery.qos == QoS::AtMostOnce || self.there.is_empty());
+        if is_attached && (delivery.share.is_some() || fits) {
             self.changes += u64::from(delivery.qos > QoS::AtMostOnce);
             self.here_bytes += delivery_bytes(&delivery);
-            self.here.push_back(delivery);
+            self.come(delivery);
             return self.is_to_be_woken();
         }
         let Some(place) = delivery.message.place.filter(|_| delivery.qos > QoS::AtMostOnce) else {
@@ -702,6 +740,16 @@ impl State {
         }
         self.changes += 1;
         self.is_to_be_woken()
+    }
+
+    /// Behind what is here.
+    fn come(&mut self, delivery: Delivery) {
+        if delivery.qos == QoS::AtMostOnce {
+            self.free.push_back((self.came, delivery));
+        } else {
+            self.came += 1;
+            self.here.push_back(delivery);
+        }
     }
 
     /// Once, until it was woken: whoever pushes many messages wakes it once.
