@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::session::Peer;
 use crate::session::websocket::WebSocket;
-use crate::state::access::{Access, AccessConfig};
+use crate::state::access::{Access, AccessConfig, Who};
 use crate::state::auto_subscribe::AutoSubscribe;
 use crate::state::delayed::Mover;
 use crate::state::rewrite::{Rewrite, RewriteRule};
@@ -177,7 +177,7 @@ pub struct Gateway {
     pub sessions: Sessions,
     pub retained: Arc<RetainedStore>,
     pub shares: Arc<Shares>,
-    pub access: Access<AnyCore>,
+    pub access: Arc<Access<AnyCore>>,
     pub rewrite: Rewrite,
     pub counts: Arc<Counts>,
     pub sys: Sys,
@@ -309,7 +309,8 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         expiry: config.share_expiry,
         stop: stop.clone(),
     });
-    let access = Access::start(core.clone(), config.access.clone(), stop.clone()).await?;
+    let access = Arc::new(Access::start(core.clone(), config.access.clone(), stop.clone()).await?);
+    let asked = access.clone();
     let rewrite = Rewrite::new(&config.rewrite).context("cannot read the rewrite rules")?;
     let counts = Arc::new(Counts::default());
     let sys = Sys::default();
@@ -334,6 +335,9 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         membership: membership.clone(),
         places: places.clone(),
         sys: sys.clone(),
+        may_publish: Arc::new(move |client_id: &str, user: Option<&str>, topic: &str| {
+            asked.may_publish(&Who::new(client_id, user.map(Into::into)), topic)
+        }),
         settings: Settings {
             limits: config.limits,
             session_timeout: config.session_timeout,

@@ -212,7 +212,7 @@ async fn open(
         version,
         connection: id,
         kick,
-        will: connect.will.as_ref().and_then(StoredWill::of),
+        will: connect.will.as_ref().and_then(|will| StoredWill::of(will, who.user.as_deref())),
         window,
     };
     let opened = gateway.sessions.open(request).await.map_err(Refusal::from)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use codec_mqtt::{
     Auth, Binary, Connect, Delivery, Packet, Property, Publish, QoS, Reason, Suback, Unsubscribe, Version,
 };
+use core_rpc::{Core, MetaCondition, MetaPut};
 use gateway_runtime::users::{User, Users};
 use mqtt_gateway::state::access::AccessConfig;
 use mqtt_gateway::{Config, WebSocketListen};
@@ -108,6 +109,46 @@ async fn an_acl_file_says_who_publishes_and_who_reads() {
     let mut client = broker.raw(Version::Mqtt5).await;
     let connack = client.connect(Connect { will, ..connect(Version::Mqtt5, "c") }).await;
     assert_eq!(connack.reason, Reason::NotAuthorized);
+    broker.stop().await;
+}
+
+/// As mosquitto, which asks when the will is published; CONNECT asks, too.
+#[tokio::test]
+async fn a_will_goes_only_where_its_client_may_publish_when_it_is_published() {
+    let broker = Broker::start().await;
+    let users = Users::new(broker.core.clone(), &[]).unwrap();
+    let ann = User::of_password("right").unwrap();
+    users.change("ann", |user| *user = ann.clone()).await.unwrap();
+    let mut watcher = broker.client(Version::Mqtt5, "watcher").await;
+    watcher.subscribe("wills/#", QOS1).await;
+    let mut clients = Vec::new();
+    for (client_id, topic) in [("one", "wills/ann"), ("two", "wills/nobody")] {
+        let will = Some(will(topic, client_id.as_bytes(), QOS1));
+        let mut client = broker.raw(Version::Mqtt5).await;
+        assert_eq!(
+            client.connect(Connect { will, ..with_password(client_id, "ann", "right") }).await.reason,
+            Reason::Success
+        );
+        clients.push(client);
+    }
+    let rules = r##"{"rules": [{"action": "subscribe", "permission": "allow", "topic": "#"},
+        {"user": "ann", "action": "publish", "permission": "allow", "topic": "wills/ann"}], "no_match": "deny"}"##;
+    let condition = MetaCondition::Always;
+    let put = MetaPut { key: "mqtt/acl".into(), value: rules.into(), condition, session: None };
+    broker.core.meta_put(put).await.expect("rules");
+    let mut prober = broker.client(Version::Mqtt5, "prober").await;
+    while published(&mut prober, "wills/x").await != Reason::NotAuthorized {}
+    clients.reverse();
+    drop(clients);
+    loop {
+        let (topic, payload) = watcher.message().await;
+        // What was let through before the rules were known.
+        if topic != "wills/x" {
+            assert_eq!((&*topic, &*payload), ("wills/ann", "one"));
+            break;
+        }
+    }
+    watcher.silence().await;
     broker.stop().await;
 }
 

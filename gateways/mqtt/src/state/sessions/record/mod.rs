@@ -16,7 +16,7 @@ pub mod delta;
 
 use std::collections::HashMap;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use codec_mqtt::{
     Delivery, PACKET_BYTES_MAX, Packet, PacketId, Properties, Property, Publish, QoS, Sender, SubscriptionId, Text,
     Version, Will,
@@ -71,8 +71,18 @@ pub struct Record {
 /// A will as it waits: a PUBLISH of version 5, whole, so that it holds no more memory than that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredWill {
+    /// PUBLISH, and behind it who has logged in: 1 and the name, or 0.
     packet: Bytes,
     pub delay_s: u32,
+}
+
+/// Who has set a will.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The record is of a time when that was not told.
+    Unknown,
+    /// None: somebody who has not logged in.
+    User(Option<String>),
 }
 
 /// A record that cannot be read.
@@ -230,8 +240,8 @@ fn take_body(body: &[u8]) -> Result<(Option<StoredWill>, Snapshot), Unreadable> 
 }
 
 impl StoredWill {
-    /// A will as CONNECT has it. None: it is larger than any packet.
-    pub fn of(will: &Will) -> Option<StoredWill> {
+    /// A will as CONNECT has it, and of whom it is. None: it is larger than any packet.
+    pub fn of(will: &Will, user: Option<&str>) -> Option<StoredWill> {
         let delay_s = will.properties.will_delay_interval_s().unwrap_or(0);
         let stays = |property: &Property| !matches!(property, Property::WillDelayInterval(_));
         let packet_id = PacketId::MIN;
@@ -249,16 +259,23 @@ impl StoredWill {
         };
         let mut packet = BytesMut::new();
         Packet::Publish(publish).encode(Version::Mqtt5, &mut packet).ok()?;
+        packet.put_u8(user.is_some().into());
+        packet.put_slice(user.unwrap_or_default().as_bytes());
         // Its own memory, and no more than it takes.
         Some(StoredWill { packet: Bytes::copy_from_slice(&packet), delay_s })
     }
 
-    /// What is published. None: it was damaged.
-    pub fn publish(&self) -> Option<Publish> {
+    /// What is published, and whose it is. None: it was damaged.
+    pub fn publish(&self) -> Option<(Publish, Whose)> {
         let mut packet = BytesMut::from(&*self.packet);
         let frame = codec_mqtt::split(&mut packet, PACKET_BYTES_MAX).ok()??;
+        let user = match packet.split_first() {
+            None => Whose::Unknown,
+            Some((0, _)) => Whose::User(None),
+            Some((_, name)) => Whose::User(Some(std::str::from_utf8(name).ok()?.to_owned())),
+        };
         match Packet::decode(frame, Version::Mqtt5, Sender::Client).ok()? {
-            Packet::Publish(publish) => Some(publish),
+            Packet::Publish(publish) => Some((publish, user)),
             _ => None,
         }
     }
@@ -577,7 +594,7 @@ mod tests {
         fn a_record_is_read_as_it_was_written(snapshot in snapshot(), keeper: bool, will_delay_s: Option<u32>) {
             let mut head = head();
             head.keeper = head.keeper.filter(|_| keeper);
-            let record = Record { head, will: StoredWill::of(&will(will_delay_s)), snapshot };
+            let record = Record { head, will: StoredWill::of(&will(will_delay_s), Some("ann")), snapshot };
             let bytes = record.encode().unwrap();
             prop_assert_eq!(Head::decode(&bytes).unwrap(), (7, record.head.clone()));
             prop_assert_eq!(Record::decode(&bytes).unwrap(), record);
@@ -627,7 +644,8 @@ mod tests {
     /// As they were written before they had numbers.
     #[test]
     fn records_of_version_1_are_read() {
-        let record = Record { head: head(), will: StoredWill::of(&will(Some(3))), snapshot: Snapshot::default() };
+        let will = StoredWill::of(&will(Some(3)), None);
+        let record = Record { head: head(), will, snapshot: Snapshot::default() };
         let mut bytes = record.encode().unwrap().to_vec();
         assert_eq!(bytes.remove(1), 0);
         bytes[0] = VERSION_1;
@@ -636,13 +654,18 @@ mod tests {
 
     #[test]
     fn a_will_is_what_connect_says_without_its_delay() {
-        let stored = StoredWill::of(&will(Some(30))).unwrap();
+        let stored = StoredWill::of(&will(Some(30)), Some("ann")).unwrap();
         assert_eq!(stored.delay_s, 30);
-        let publish = stored.publish().unwrap();
+        let (publish, user) = stored.publish().unwrap();
+        assert_eq!(user, Whose::User(Some("ann".into())));
         assert_eq!((&*publish.topic, &*publish.payload, publish.retain), ("a/b", &b"gone"[..], true));
         assert_eq!(publish.delivery.qos(), QoS::ExactlyOnce);
         assert_eq!(publish.properties.message_expiry_interval_s(), Some(9));
         assert_eq!(publish.properties.will_delay_interval_s(), None);
-        assert_eq!(StoredWill::of(&will(None)).unwrap().delay_s, 0);
+        let stored = StoredWill::of(&will(None), None).unwrap();
+        assert_eq!((stored.delay_s, stored.publish().unwrap().1), (0, Whose::User(None)));
+        // As it was written when nobody asked.
+        let packet = stored.packet.slice(..stored.packet.len() - 1);
+        assert_eq!(StoredWill { packet, delay_s: 0 }.publish().unwrap().1, Whose::Unknown);
     }
 }

@@ -9,6 +9,7 @@ use super::writer::Job;
 use super::{Closing, Sessions, Shared};
 use crate::state::exclusive;
 use crate::state::sessions::delivery::ShareLease;
+use crate::state::sessions::record::Whose;
 use crate::state::sessions::session::{ConnectionId, Session, Subscribed};
 use crate::translate::Storable;
 
@@ -126,10 +127,19 @@ impl Shared {
     }
 
     async fn publish(&self, client_id: &Text, will: &super::StoredWill) {
-        let Some(publish) = will.publish() else {
+        let Some((publish, user)) = will.publish() else {
             tracing::error!(client = %client_id, "a will cannot be read");
             return;
         };
+        // CONNECT was let in with it; rules change.
+        let is_allowed = match user {
+            Whose::Unknown => true,
+            Whose::User(user) => (self.may_publish)(client_id.as_str(), user.as_deref(), publish.topic.as_str()),
+        };
+        if !is_allowed {
+            tracing::info!(client = %client_id, topic = %publish.topic, "a will is not published: its client may not any more");
+            return;
+        }
         let topic = publish.topic.clone();
         if self.sys.tell_state(&self.router, &topic, &publish.payload) {
             return;

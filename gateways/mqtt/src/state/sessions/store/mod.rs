@@ -91,6 +91,9 @@ use crate::translate;
 pub use self::kept::Kicked;
 pub use super::record::StoredWill;
 
+/// Whether a client that has logged in so may publish to a topic, as the rules are now.
+pub type MayPublish = Arc<dyn Fn(&str, Option<&str>, &str) -> bool + Send + Sync>;
+
 /// What the store needs of the gateway.
 #[derive(Clone)]
 pub struct Parts {
@@ -102,6 +105,7 @@ pub struct Parts {
     pub membership: Membership,
     pub places: Arc<Places>,
     pub sys: Sys,
+    pub may_publish: MayPublish,
     pub settings: Settings,
     pub stop: CancellationToken,
 }
@@ -188,6 +192,7 @@ struct Shared {
     membership: Membership,
     places: Arc<Places>,
     sys: Sys,
+    may_publish: MayPublish,
     settings: Settings,
     stop: CancellationToken,
     own: Incarnation,
@@ -216,7 +221,8 @@ struct Lives {
 impl Sessions {
     /// Reads all records, takes on what is nobody's, and keeps going in tasks that end with `stop`. Waits until the core answers.
     pub async fn start(parts: Parts) -> Sessions {
-        let Parts { core, topics, router, shares, publishing, membership, places, sys, settings, stop } = parts;
+        let Parts { core, topics, router, shares, publishing, membership, places, sys, may_publish, settings, stop } =
+            parts;
         let own = Incarnation(membership.own().incarnation);
         let partitions = topics.own(Own::Sessions).partitions;
         let shared = Arc::new(Shared {
@@ -228,6 +234,7 @@ impl Sessions {
             membership,
             places,
             sys,
+            may_publish,
             settings,
             stop,
             own,

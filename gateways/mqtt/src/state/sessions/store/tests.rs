@@ -109,6 +109,7 @@ impl World {
             membership: Membership::fixed(own.clone(), self.live.subscribe()),
             places: Arc::default(),
             sys: Default::default(),
+            may_publish: Arc::new(|_: &str, _: Option<&str>, _: &str| true),
             settings: Settings {
                 limits,
                 session_timeout: Duration::from_millis(500),
@@ -153,7 +154,7 @@ impl Node {
             version: Version::Mqtt5,
             connection,
             kick: kick.clone(),
-            will: will.and_then(|will| StoredWill::of(&will)),
+            will: will.and_then(|will| StoredWill::of(&will, None)),
             window: 10,
         };
         let opened = within(self.sessions.open(request)).await?;
