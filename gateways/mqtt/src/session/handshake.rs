@@ -73,6 +73,7 @@ pub(super) async fn run(
         }
         () = draining.cancelled() => return Err(HandshakeError::Draining),
     };
+    gateway.counts.packets_received.add(1);
     let connect = match read_connect(wire, frame) {
         Ok(connect) => connect,
         Err(error) => {
@@ -284,6 +285,7 @@ async fn authenticate(
                     return Err(Refusal::new(Reason::PacketTooLarge, "an AUTH is larger than the client takes").into());
                 }
                 data = next_data(wire, &method).await?;
+                gateway.counts.packets_received.add(1);
             }
         }
     }

@@ -28,6 +28,15 @@ async fn until(watcher: &mut Client, name: &str, wanted: impl Fn(u64) -> bool) {
     .await;
 }
 
+/// As in mosquitto, CONNECT is among them.
+#[tokio::test]
+async fn every_packet_is_a_message_that_was_received() {
+    let broker = Broker::with(Config { sys_interval: Some(Duration::from_millis(50)), ..config() }).await;
+    let mut watcher = broker.client(Version::Mqtt311, "watcher").await;
+    until(&mut watcher, "messages/received", |value| value == 2).await;
+    broker.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_counted_is_told() {
     let broker = Broker::with(Config { sys_interval: Some(Duration::from_millis(50)), ..config() }).await;
