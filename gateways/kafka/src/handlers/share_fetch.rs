@@ -114,12 +114,11 @@ async fn fetch<C: Core>(
 fn brought(acquired: &AcquireAnswer) -> Brought {
     let batches = acquired.iter().flatten().flat_map(|acquired| &acquired.batches);
     let bytes = batches.map(|batch| batch.payload.len() as u64).sum();
-    let is_told = |acquired: &Result<Acquired, LeaseError>| acquired.as_ref().map_or(true, |one| !one.ranges.is_empty());
+    let is_told = |answer: &Result<Acquired, LeaseError>| !matches!(answer, Ok(acquired) if acquired.ranges.is_empty());
     Brought { bytes, is_final: acquired.iter().any(is_told) }
 }
 
 /// What to acquire, but for the limits of one read.
-
 fn acquire_request<C: Core>(
     gateway: &Gateway<C>,
     key: &SessionKey,
