@@ -129,7 +129,7 @@ impl Router {
             self.tail(known, self.begin_of(known.topic.id)).await;
         }
         let caught_up = async {
-            let ends = self.ends(topics.iter().flat_map(|known| partitions(known)).collect()).await;
+            let ends = self.ends(topics.iter().flat_map(partitions).collect()).await;
             let mut ends = ends.as_slice();
             for known in &topics {
                 let (of_topic, others) = ends.split_at(known.topic.partitions as usize);
