@@ -281,6 +281,21 @@ def tx_not_committed_is_nothing(kit):
 
 
 @case
+def tx_acknowledgements_not_committed_come_back(kit):
+    """With their channel, while the connection goes on."""
+    channel, watcher = kit.channel(), kit.channel()
+    queue = kit.queue(watcher)
+    publish(watcher, queue, "a", "b")
+    channel.tx_select()
+    method, _, _ = get_soon(channel, queue, auto_ack=False)
+    channel.basic_ack(method.delivery_tag)
+    get_soon(channel, queue, auto_ack=False)
+    channel.close()
+    arrives(watcher, queue, "a", "b")
+    same(True, channel.connection.is_open, "the connection is open")
+
+
+@case
 def tx_returns_mandatory_at_commit(kit):
     channel = kit.channel()
     returned = []

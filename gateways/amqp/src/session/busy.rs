@@ -249,7 +249,7 @@ fn leave<C: Core>(
     fault: Option<Fault>,
 ) -> Working {
     Box::pin(async move {
-        queues::channel_closed(&gateway, &mut channel.consuming).await;
+        queues::channel_closed(&gateway, &mut channel).await;
         connection.remove_channel(channel.number);
         Done::Left { number: channel.number, fault }
     })
@@ -263,7 +263,7 @@ pub(super) async fn finish_behind<C: Core>(
 ) {
     for working in under_way {
         if let Done::Handled { mut channel, .. } = working.await {
-            queues::channel_closed(&gateway, &mut channel.consuming).await;
+            queues::channel_closed(&gateway, &mut channel).await;
             connection.remove_channel(channel.number);
         }
     }

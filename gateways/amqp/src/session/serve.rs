@@ -360,7 +360,7 @@ impl<C: Core> Session<C> {
     /// Gives back what a channel holds.
     pub(super) async fn leave_channel(&mut self, mut channel: Box<Channel>) {
         self.forget_half_sent(&channel);
-        queues::channel_closed(&self.gateway, &mut channel.consuming).await;
+        queues::channel_closed(&self.gateway, &mut channel).await;
         self.connection.remove_channel(channel.number);
     }
 

@@ -65,6 +65,16 @@ impl Channel {
         self.info.unacknowledged.store(self.consuming.unacked() as u64, Ordering::Relaxed);
     }
 
+    /// Forgets what a transaction holds: what was acknowledged in it is unacknowledged again. False: the channel is not transactional.
+    pub fn roll_back(&mut self) -> bool {
+        let Some(transaction) = &mut self.transaction else { return false };
+        let Transaction { settles, .. } = std::mem::take(transaction);
+        for (taken, _) in settles.into_iter().rev() {
+            self.consuming.restore(taken);
+        }
+        true
+    }
+
     /// The queue that a request means: the one it names, or the one that this channel declared last.
     pub fn queue_name(&self, named: &ShortStr) -> Result<ShortStr, Refusal> {
         if !named.is_empty() {

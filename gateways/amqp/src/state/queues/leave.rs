@@ -8,7 +8,7 @@ use super::consumer::Consumer;
 use super::dead::send_dead;
 use super::outbox::Unasked;
 use crate::Gateway;
-use crate::state::channel::Consuming;
+use crate::state::channel::Channel;
 use crate::state::registry::Connection;
 
 /// A consumer leaves its queue, which may go with it.
@@ -18,8 +18,11 @@ pub async fn consumer_leaves<C: Core>(gateway: &Arc<Gateway<C>>, consumer: &Cons
     }
 }
 
-/// A channel ends, for whatever reason. When this returns, others can have its messages.
-pub async fn channel_closed<C: Core>(gateway: &Arc<Gateway<C>>, consuming: &mut Consuming) {
+/// A channel ends, for whatever reason. When this returns, others can have its messages, also those that were acknowledged in a
+/// transaction that is not committed.
+pub async fn channel_closed<C: Core>(gateway: &Arc<Gateway<C>>, channel: &mut Channel) {
+    channel.roll_back();
+    let consuming = &mut channel.consuming;
     // All leave before anything is given back: none is to get what it had, or another of them.
     let consumers = consuming.leave();
     let last: Vec<_> = consumers.iter().filter(|consumer| gateway.queues.cancel(consumer)).collect();
