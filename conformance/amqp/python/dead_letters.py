@@ -1,6 +1,6 @@
 """pika: dead-lettering, x-death, and its circles."""
 
-from amqp_kit import JOBS, ORACLE, Consumer, case, depth, empty, get_soon, main, no_oracle, publish, same, wait_for
+from amqp_kit import JOBS, ORACLE, Consumer, arrives, case, depth, empty, get_soon, main, no_oracle, publish, same, wait_for
 
 
 def death(properties, at=0):
@@ -166,6 +166,22 @@ def quorum_at_least_once(kit):
     got = [get_soon(channel, dead) for _ in range(3)]
     same([("a", "rejected"), ("b", "rejected"), ("c", "rejected")], [(body.decode(), properties.headers["x-death"][0]["reason"]) for _, properties, body in got], "dead letters")
     wait_for(channel, "gone from where they died", lambda: depth(channel, queue) == 0)
+
+
+@case
+@no_oracle("RabbitMQ tries again after three minutes")
+def at_least_once_waits_for_a_way(kit):
+    channel = kit.channel(confirm=True)
+    dead = kit.unique("dead")
+    queue = kit.queue(channel, durable=True, arguments={"x-queue-type": "quorum", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead, "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"})
+    publish(channel, queue, "a", delivery_mode=2)
+    method, _, _ = get_soon(channel, queue, auto_ack=False)
+    channel.basic_reject(method.delivery_tag, requeue=False)
+    wait_for(channel, "it is dead", lambda: depth(channel, queue) == 0)
+    channel.connection.sleep(0.5)
+    channel.queue_declare(dead, durable=True, arguments={"x-queue-type": "quorum"})
+    kit.undo.append(lambda: kit.channel().queue_delete(dead))
+    arrives(channel, dead, "a")
 
 
 @case

@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 import pika
-from amqp_kit import (JOBS, MANAGEMENT, ORACLE, Consumer, Refusal, api, arrives, case, main, publish, quoted, same, until, with_policy, with_user, with_vhost)
+from amqp_kit import (JOBS, MANAGEMENT, ORACLE, Consumer, Refusal, api, arrives, breaks, case, main, publish, quoted, same, until, with_policy, with_user, with_vhost)
 from pika.exceptions import ConnectionClosedByBroker
 
 
@@ -36,6 +36,17 @@ def overview(kit):
     assert any(listener["protocol"] == "amqp" for listener in found["listeners"]), found["listeners"]
     same("guest", api("GET", "whoami")["name"], "whoami")
     assert api("GET", "cluster-name")["name"], "cluster name"
+
+
+@case
+def rates(kit):
+    channel = kit.channel()
+    queue = kit.queue(channel)
+
+    def rate():
+        publish(channel, queue, "x")
+        return api("GET", "overview")["message_stats"].get("publish_details", {}).get("rate", 0)
+    until("the rate of publishes is told", lambda: rate() > 0, 30)
 
 
 @case
@@ -262,14 +273,23 @@ def definitions_go_out_and_come_in(kit):
     api("PUT", f"exchanges/{quoted(vhost)}/x", {"type": "topic", "durable": True})
     api("POST", f"bindings/{quoted(vhost)}/e/x/q/q", {"routing_key": "a.#", "arguments": {}})
     api("PUT", f"policies/{quoted(vhost)}/p", {"pattern": "^q", "definition": {"message-ttl": 60000}, "apply-to": "queues"})
+    api("PUT", f"topic-permissions/{quoted(vhost)}/{user}", {"exchange": "x", "write": "^w", "read": "^r"})
+    api("PUT", f"vhost-limits/{quoted(vhost)}/max-queues", {"value": 50})
+    parameter = kit.unique("parameter")
+    api("PUT", f"global-parameters/{parameter}", {"value": {"a": [1, "b"]}})
+    kit.undo.append(lambda: api("DELETE", f"global-parameters/{parameter}"))
     everything = api("GET", "definitions")
-    for word in ("users", "vhosts", "permissions", "policies", "queues", "exchanges", "bindings", "rabbit_version"):
-        assert word in everything, f"no {word}"
+    assert "rabbit_version" in everything, "no rabbit_version"
     same(["q"], [entry["name"] for entry in everything["queues"] if entry["vhost"] == vhost], "queues")
     assert any(entry["name"] == user and entry["password_hash"] for entry in everything["users"]), "users"
     of_vhost = api("GET", f"definitions/{quoted(vhost)}")
     same(["q"], [entry["name"] for entry in of_vhost["queues"]], "queues of one vhost")
-    mine = {word: [entry for entry in everything[word] if entry.get("vhost", entry["name"] if word == "vhosts" else None) == vhost or word == "users" and entry["name"] == user] for word in ("users", "vhosts", "permissions", "policies", "queues", "exchanges", "bindings")}
+    named = {"vhosts": vhost, "users": user, "global_parameters": parameter}
+    mine = {word: [entry for entry in everything[word] if (entry["name"] == named[word] if word in named else entry["vhost"] == vhost)]
+            for word in (*named, "permissions", "topic_permissions", "parameters", "policies", "queues", "exchanges", "bindings")}
+    for word, entries in mine.items():
+        assert entries, f"no {word}"
+    api("DELETE", f"global-parameters/{parameter}")
     api("DELETE", f"vhosts/{quoted(vhost)}")
     api("DELETE", f"users/{user}")
     api("POST", "definitions", mine)
@@ -354,12 +374,34 @@ def vhost_limits(kit):
 
 
 @case
+def user_limits(kit):
+    vhost = with_vhost(kit)
+    user = with_user(kit)
+    api("PUT", f"permissions/{quoted(vhost)}/{user}", {"configure": ".*", "write": ".*", "read": ".*"})
+    api("PUT", f"user-limits/{user}/max-channels", {"value": 2})
+    same([{"user": user, "value": {"max-channels": 2}}], api("GET", f"user-limits/{user}"), "limits")
+    connection = kit.connection(vhost=vhost, user=user, password="secret")
+    for _ in range(2):
+        connection.channel()
+    connection.sleep(0.5)  # RabbitMQ counts them a moment later
+    breaks(connection, 530, f"number of channels opened for user '{user}' has reached the maximum allowed user limit of (2)", lambda _: None)
+    api("PUT", f"user-limits/{user}/max-connections", {"value": 0})
+    try:
+        kit.connection(vhost=vhost, user=user, password="secret")
+        raise AssertionError("a connection beyond the limit")
+    except pika.exceptions.AMQPError as error:
+        assert "530" in str(error) or "limit" in str(error), error
+
+
+@case
 def columns_pages_and_sorting(kit):
     vhost = with_vhost(kit)
     for name in "cab":
         api("PUT", f"queues/{quoted(vhost)}/{name}", {"durable": True})
     page = api("GET", f"queues/{quoted(vhost)}?page=1&page_size=2&sort=name&columns=name")
     same(([{"name": "a"}, {"name": "b"}], 3, 2, 1, 2), (page["items"], page["total_count"], page["page_count"], page["page"], page["page_size"]), "first page")
+    page = api("GET", f"queues/{quoted(vhost)}?page=1&page_size=10&sort=name&sort_reverse=true")
+    same(["c", "b", "a"], [entry["name"] for entry in page["items"]], "from the last")
     page = api("GET", f"queues/{quoted(vhost)}?page=1&page_size=10&name=^c&use_regex=true")
     same(["c"], [entry["name"] for entry in page["items"]], "filtered")
 

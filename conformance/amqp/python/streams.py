@@ -175,6 +175,19 @@ def holds_a_lot(kit):
 
 
 @case
+@no_oracle("RabbitMQ looks when a segment is full, and keeps the last")
+def what_is_too_old_goes(kit):
+    channel = kit.channel(confirm=True)
+    queue = stream(kit, channel, x_max_age="1s")
+    publish(channel, queue, "0", "1", "2")
+    wait_for(channel, "the old ones go", lambda: depth(channel, queue) == 0, 40)
+    consumer = reader(kit, queue, "first")
+    publish(channel, queue, "3")
+    consumer.wait(1)
+    same([3], offsets(consumer), "what is left")
+
+
+@case
 @no_oracle("filters came with 3.13")
 def filters(kit):
     channel = kit.channel(confirm=True)
