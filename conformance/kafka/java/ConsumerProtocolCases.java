@@ -46,6 +46,7 @@ final class ConsumerProtocolCases {
         cases.put("consumer_resume", ConsumerProtocolCases::resume);
         cases.put("consumer_auto_commit", ConsumerProtocolCases::autoCommit);
         cases.put("consumer_range", ConsumerProtocolCases::range);
+        cases.put("consumer_uniform", ConsumerProtocolCases::uniform);
         cases.put("consumer_static", ConsumerProtocolCases::staticMember);
         cases.put("consumer_admin", ConsumerProtocolCases::admin);
         cases.put("consumer_migration", ConsumerProtocolCases::migration);
@@ -187,6 +188,25 @@ final class ConsumerProtocolCases {
         until("the new partitions are shared out", () -> polled(first).size() == 5 & polled(second).size() == 5);
     }
 
+    /** The uniform assignor balances over all topics, of which the range assignor would give all to one, and moves little. */
+    private static void uniform(Kit kit) throws Exception {
+        List<String> topics = List.of(kit.topic(1), kit.topic(1), kit.topic(1), kit.topic(1));
+        Object[] settings = with(CONSUMER, "group.id", kit.unique("group"));
+        List<KafkaConsumer<byte[], byte[]>> members = new ArrayList<>();
+        for (int i = 0; i < 2; i++) members.add(kit.consumer(settings));
+        members.forEach(member -> member.subscribe(topics));
+        until("each has two partitions", () -> polled(members.get(0)).size() == 2 & polled(members.get(1)).size() == 2);
+        List<Set<TopicPartition>> before = members.stream().map(KafkaConsumer::assignment).collect(Collectors.toList());
+        KafkaConsumer<byte[], byte[]> third = kit.consumer(settings);
+        third.subscribe(topics);
+        until("a third has one of them", () -> {
+            int total = polled(members.get(0)).size() + polled(members.get(1)).size();
+            return polled(third).size() == 1 & total == 3;
+        });
+        for (int i = 0; i < 2; i++)
+            check(before.get(i).containsAll(members.get(i).assignment()), "a partition moved between those that were there");
+    }
+
     private static void staticMember(Kit kit) throws Exception {
         String topic = kit.topic(4);
         String group = kit.unique("group");
@@ -260,6 +280,9 @@ final class ConsumerProtocolCases {
         modern.close();
         GroupCases.Member last = cooperative;
         awaitShared(partitions, last);
+        ListConsumerGroupsOptions classics = new ListConsumerGroupsOptions().withTypes(Set.of(GroupType.CLASSIC));
+        until("the group is classic again", () ->
+            get(kit.admin().listConsumerGroups(classics).all()).stream().anyMatch(found -> found.groupId().equals(group)));
         load.close();
         until("all " + load.total() + " records are read", () -> { last.check(); return seen.size() == load.total(); });
         last.close();

@@ -46,6 +46,10 @@ final class GroupCases {
         final Set<Integer> owned = ConcurrentHashMap.newKeySet();
         final AtomicInteger assignments = new AtomicInteger();
         volatile Throwable failure;
+        /** What was given to this member while another still had it. */
+        volatile TopicPartition doubled;
+        /** Who has a partition of a group: nobody else may be given it before it was taken away. */
+        private static final ConcurrentMap<String, Member> OWNERS = new ConcurrentHashMap<>();
         private volatile boolean leaving;
         private final Thread thread;
 
@@ -56,11 +60,18 @@ final class GroupCases {
                 try (KafkaConsumer<byte[], byte[]> consumer = kit.looseConsumer(all.toArray())) {
                     consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
                         @Override public void onPartitionsRevoked(Collection<TopicPartition> gone) {
-                            gone.forEach(partition -> owned.remove(partition.partition()));
+                            gone.forEach(partition -> {
+                                owned.remove(partition.partition());
+                                OWNERS.remove(group + " " + partition, Member.this);
+                            });
                         }
                         @Override public void onPartitionsAssigned(Collection<TopicPartition> come) {
                             assignments.incrementAndGet();
-                            come.forEach(partition -> owned.add(partition.partition()));
+                            come.forEach(partition -> {
+                                owned.add(partition.partition());
+                                Member before = OWNERS.put(group + " " + partition, Member.this);
+                                if (before != null && before != Member.this) doubled = partition;
+                            });
                         }
                     });
                     while (!leaving) {
@@ -78,6 +89,8 @@ final class GroupCases {
                     failure = error;
                 } finally {
                     owned.clear();
+                    // A static member of the classic protocol is not told at its end.
+                    OWNERS.values().removeIf(owner -> owner == Member.this);
                 }
             });
             thread.start();
@@ -100,6 +113,7 @@ final class GroupCases {
             Set<Integer> all = new HashSet<>();
             for (Member member : members) {
                 member.check();
+                check(member.doubled == null, member.doubled + " was given away while its owner still had it");
                 if (member.owned.isEmpty()) return false;
                 total += member.owned.size();
                 all.addAll(member.owned);

@@ -163,6 +163,9 @@ final class TopicCases {
             return everything(kit, other).stream().filter(record -> !text(record.key()).equals("tick")).count() == 2
                 && everything(kit, young).stream().filter(record -> text(record.key()).equals("old")).count() == 1;
         });
+        // Looked at again: it is compacted by now.
+        long left = everything(kit, young).stream().filter(record -> text(record.key()).equals("young")).count();
+        same(5L, left, "young records left after the compaction");
     }
 
     private static long beginning(Kit kit, String topic) throws Exception {

@@ -95,6 +95,12 @@ final class TransactionCases {
         same(numbered("a", 50), texts(kit.readAll(topic, 1, 50)), "read_uncommitted, before the commit");
         same(0, committed.poll(Duration.ofMillis(500)).count(), "records read_committed sees before the commit");
         same(0L, stableOffset(kit, partition), "stable offset of an open transaction");
+        // Fetches tell it too: by that the client computes how far it is behind.
+        until("a fetch was answered", () -> {
+            same(0, committed.poll(Duration.ofMillis(100)).count(), "records read_committed sees before the commit");
+            return committed.currentLag(partition).isPresent();
+        });
+        same(0L, committed.currentLag(partition).getAsLong(), "records up to the stable offset");
         producer.commitTransaction();
         same(numbered("a", 50), texts(kit.read(committed, 50)), "read_committed, after the commit");
 
@@ -467,5 +473,15 @@ final class TransactionCases {
         mustBeFenced("the commit", producer::commitTransaction);
         kit.send(kit.producer(), topic, 0, "plain", 1);
         same(List.of("plain0"), texts(kit.readAll(topic, 1, 1, COMMITTED)), "read_committed");
+
+        // One without an open transaction, too.
+        String idle = kit.unique("tx");
+        KafkaProducer<byte[], byte[]> quiet = transactional(kit, idle);
+        get(kit.admin().fenceProducers(List.of(idle)).all());
+        quiet.beginTransaction();
+        mustBeFenced("the send", () -> {
+            quiet.send(new ProducerRecord<>(topic, 0, null, bytes("late"))).get();
+            quiet.commitTransaction();
+        });
     }
 }

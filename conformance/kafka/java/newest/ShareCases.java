@@ -136,7 +136,11 @@ final class ShareCases {
             read(first, 10);
         }
         try (KafkaShareConsumer<byte[], byte[]> second = consumer(kit, group, topic)) {
+            long start = System.nanoTime();
             same(10, read(second, 10).size(), "records that the first gave back by closing");
+            // Else they would come when their lock of 30 seconds is over.
+            double seconds = (System.nanoTime() - start) / 1e9;
+            check(seconds < 15, "the records were given back after " + seconds + " s");
         }
     }
 
