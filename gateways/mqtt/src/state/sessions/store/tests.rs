@@ -651,3 +651,32 @@ async fn a_session_ends_when_its_time_is_over() {
     assert!(!second.open("d", 100, false).await.present);
     world.kill(&second);
 }
+
+/// Whoever was told that a record is kept relies on what it says, also if another record of the session was being gathered when it
+/// changed: a session that was given up was nobody's for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_while_records_are_gathered_is_kept() {
+    let world = World::new();
+    let node = world.node(1).await;
+    let client = node.open("changing", 3600, true).await;
+    let shared = &node.sessions.shared;
+    let kept = shared.kept_of(&client.session).unwrap();
+    let key = Key::Received(PacketId::new(1).unwrap(), &text("others")).to_string();
+    for expiry_s in 1..=20 {
+        // So many that the writer is busy with them.
+        let others = (0..20_000).map(|_| Job::Entry(key.clone(), Bytes::new()));
+        shared.queue.post([Job::Record(kept.clone())].into_iter().chain(others).collect());
+        while !shared.queue.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        {
+            let mut state = kept.state.lock();
+            state.expiry_s = expiry_s;
+            state.changes += 1;
+        }
+        let ends = within(shared.queue.write(vec![Job::Record(kept.clone())])).await.unwrap();
+        within(shared.passed(&ends)).await;
+        let told = shared.image.lock().record(&client.session.client_id).map(|known| known.head.expiry_s);
+        assert_eq!(told, Some(expiry_s));
+    }
+}

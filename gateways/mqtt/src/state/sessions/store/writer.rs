@@ -80,6 +80,11 @@ impl Queue {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.asks.lock().is_empty()
+    }
+
     /// The batches with their producers. Nothing else of these may be under way.
     fn number(&self, appends: Vec<Append>) -> Vec<Append> {
         let mut producers = self.producers.lock();
@@ -162,8 +167,12 @@ impl Shared {
 
     fn gather(&self) -> Group {
         let mut group = Group::default();
+        // Those that a session's record was written for. It tells what changed before it was asked for, so only what was asked
+        // before this began can share it: what comes meanwhile tells of changes that may have missed it.
         let mut seen: HashSet<*const Kept> = HashSet::new();
-        while group.bytes < APPEND_BYTES_MAX {
+        let mut left = self.queue.asks.lock().len();
+        while left > 0 && group.bytes < APPEND_BYTES_MAX {
+            left -= 1;
             let ask = {
                 let mut asks = self.queue.asks.lock();
                 asks.front().is_some_and(|ask| group.takes(ask)).then(|| asks.pop_front()).flatten()
