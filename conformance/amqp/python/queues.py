@@ -269,6 +269,23 @@ def queue_expires(kit):
 
 
 @case
+def queue_that_is_asked_for_does_not_expire(kit):
+    channel = kit.channel()
+    actions = {"passive": lambda name: depth(channel, name), "get": lambda name: get(channel, name), "declare": lambda name: channel.queue_declare(name, arguments={"x-expires": 2000})}
+    queues = {kit.queue(channel, arguments={"x-expires": 2000}): action for action in actions.values()}
+    unused = kit.queue(channel, arguments={"x-expires": 2000})
+    for _ in range(8):
+        channel.connection.sleep(0.5)
+        for queue, action in queues.items():
+            action(queue)
+    assert not kit.exists(unused), "the one that nobody asked for is there"
+    watcher = kit.channel()
+    watcher.connection.sleep(2.5)
+    for queue in queues:
+        wait_for(watcher, "not asked for any more, it expires", lambda queue=queue: (watcher.connection.sleep(2.5) if kit.exists(queue) else None, not kit.exists(queue))[1])
+
+
+@case
 def queue_with_a_consumer_does_not_expire(kit):
     channel = kit.channel()
     queue = kit.queue(channel, arguments={"x-expires": 500})

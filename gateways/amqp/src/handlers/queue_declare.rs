@@ -79,6 +79,8 @@ async fn passive<C: Core>(request: &mut Request<'_, C>, name: &str, no_wait: boo
     gateway.access.check_any(&connection, resource)?;
     gateway.topology.look_for(resource).await?;
     let queue = gateway.topology.usable_queue(&connection.vhost, &name, &connection.holder_prefix)?;
+    // Who asks for a queue uses it, as in RabbitMQ.
+    gateway.lifecycle.used(&queue).await;
     let messages = gateway.topology.counts(&queue).await?.ready;
     let consumers = gateway.queues.consumers(queue.topic);
     answer(request, no_wait, &name, messages, consumers)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! amqp-use/<vhost>/<queue>/<node id> → {}   ─ session of a gateway that has consumers of it
-//! amqp-use/<vhost>/<queue>/last      → ms   when it was last used otherwise: declared, asked with basic.get, its consumers left
+//! amqp-use/<vhost>/<queue>/last      → ms   when it was last used otherwise: declared (passively, too), asked with basic.get, its consumers left
 //! ```
 //! (Not under `amqp/`: they change often, and nobody routes by them.) Only such queues have these keys. The queue's owner (rendezvous hashing) keeps the deadlines; a gateway that dies takes its keys
 //! along, which is as if its consumers had left at that moment. As in RabbitMQ a start begins the time anew.
@@ -36,11 +36,19 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 pub(super) struct Uses {
     /// Whether our key is there; locked while it is changed.
     marked: dashmap::DashMap<TopicId, Arc<tokio::sync::Mutex<bool>>>,
-    /// When the last use was written, ms.
-    written_ms: dashmap::DashMap<TopicId, i64>,
+    /// What was noted of the last use.
+    noted: dashmap::DashMap<TopicId, Noted>,
     /// The queues that can go.
     mortal: Mutex<HashMap<TopicId, Arc<Queue>>>,
     changed: Notify,
+}
+
+/// The last use of a queue that is no consumer.
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    last_ms: i64,
+    /// When it was written. What lies ahead is when it will be: somebody waits to do it.
+    written_ms: i64,
 }
 
 /// What the keys say of one queue.
@@ -111,16 +119,37 @@ impl<C: Core> Lifecycle<C> {
         }
     }
 
-    /// The queue was declared, or asked with basic.get.
+    /// The queue was declared, passively or not, or asked with basic.get.
     pub async fn used(&self, queue: &Arc<Queue>) {
         let Some(expires_ms) = queue.config().expires_ms else { return };
         let now_ms = now_ms();
         let every_ms = (expires_ms / LAST_EVERY).clamp(*LAST_EVERY_MS.start(), *LAST_EVERY_MS.end()) as i64;
-        let written = self.shared.uses.written_ms.get(&queue.topic()).map(|written_ms| *written_ms);
-        if written.is_none_or(|written_ms| now_ms - written_ms >= every_ms) {
-            self.shared.uses.written_ms.insert(queue.topic(), now_ms);
-            self.note_use(queue, now_ms).await;
+        let fresh = Noted { last_ms: now_ms, written_ms: i64::MIN };
+        let later_ms = {
+            let mut noted = self.shared.uses.noted.entry(queue.topic()).or_insert(fresh);
+            noted.last_ms = now_ms;
+            let next_ms = noted.written_ms.saturating_add(every_ms);
+            if noted.written_ms > now_ms {
+                return;
+            }
+            noted.written_ms = next_ms.max(now_ms);
+            (next_ms > now_ms).then(|| next_ms - now_ms)
+        };
+        match later_ms {
+            None => self.note_use(queue, now_ms).await,
+            Some(later_ms) => drop(tokio::spawn(self.clone().note_later(queue.clone(), later_ms as u64))),
         }
+    }
+
+    /// Writes the last use of those that came too soon after each other: in time, as it is sooner than the queue could expire.
+    async fn note_later(self, queue: Arc<Queue>, later_ms: u64) {
+        tokio::select! {
+            () = self.shared.stop.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_millis(later_ms)) => {}
+        }
+        // It was deleted: nothing is noted of it any more.
+        let Some(noted) = self.shared.uses.noted.get(&queue.topic()).map(|noted| *noted) else { return };
+        self.note_use(&queue, noted.last_ms).await;
     }
 
     async fn note_use(&self, queue: &Queue, now_ms: i64) {
@@ -159,7 +188,7 @@ impl<C: Core> Lifecycle<C> {
             QueueEvent::Put(queue) => uses.mortal.lock().remove(&queue.topic()).is_some(),
             QueueEvent::Removed(queue) => {
                 uses.marked.remove(&queue.topic());
-                uses.written_ms.remove(&queue.topic());
+                uses.noted.remove(&queue.topic());
                 let was_mortal = uses.mortal.lock().remove(&queue.topic()).is_some();
                 if was_mortal && self.owns(queue) {
                     let (lifecycle, queue) = (self.clone(), queue.clone());

@@ -126,11 +126,12 @@ impl Client {
         self.channel.queue_declare(name.into(), options, table(arguments)).await.unwrap();
     }
 
-    /// Whether there is a queue of this name; asked on a channel of its own, which a no would close.
+    /// Whether there is a queue of this name; asked on a channel of its own, which a no would close, and by a binding: a passive
+    /// declare would be use.
     pub async fn exists(&self, queue: &str) -> bool {
         let channel = self.connection.create_channel().await.unwrap();
-        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-        channel.queue_declare(queue.into(), passive, FieldTable::default()).await.is_ok()
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        channel.queue_bind(queue.into(), "amq.direct".into(), "exists".into(), options, arguments).await.is_ok()
     }
 
     pub async fn exchange(&self, name: &str, kind: &str, arguments: &[(&str, AMQPValue)]) {

@@ -1,6 +1,6 @@
 //! Queues and exchanges that go by themselves: unused, without their last consumer, with their connection, or with the broker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lapin::ExchangeKind;
 use lapin::options::*;
@@ -42,6 +42,23 @@ async fn asking_for_messages_is_use() {
         tokio::time::sleep(Duration::from_millis(80)).await;
         client.get("q").await;
     }
+    eventually("q is gone", async || !client.exists("q").await).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_use_soon_after_another_counts() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("q", &[("x-expires", int(3000))]).await;
+    let declared = Instant::now();
+    tokio::time::sleep_until((declared + Duration::from_millis(600)).into()).await;
+    let asked = Instant::now();
+    client.ready("q").await;
+    tokio::time::sleep_until((declared + Duration::from_millis(3200)).into()).await;
+    let exists = client.exists("q").await;
+    // Nothing is said where the machine was too slow to look in time.
+    assert!(exists || asked.elapsed() > Duration::from_millis(2950));
     eventually("q is gone", async || !client.exists("q").await).await;
     broker.stop().await;
 }
