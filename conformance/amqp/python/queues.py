@@ -223,6 +223,32 @@ def message_ttl_zero(kit):
 
 
 @case
+def message_ttl_zero_is_delivered_once(kit):
+    channel = kit.channel(confirm=True)
+    dead = kit.queue(channel)
+    to_dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    ways = [({"x-message-ttl": 0}, {}), ({}, {"expiration": "0"}), ({**to_dead, "x-message-ttl": 0}, {}), (to_dead, {"expiration": "0"})]
+    for arguments, properties in ways:
+        queue = kit.queue(channel, arguments=arguments)
+        taker = kit.channel()
+        consumer = Consumer(taker, queue)
+        for attempt in range(20):  # it is for who waits, if that is quick enough
+            publish(channel, queue, f"attempt {attempt}", **properties)
+            taker.connection.sleep(0.3)
+            if consumer.messages:
+                break
+        consumer.wait(1)
+        drain(channel, dead)
+        taker.basic_reject(consumer.tags()[0], requeue=True)
+        consumer.none_more(1)
+        if to_dead.items() <= arguments.items():
+            method, properties, body = get_soon(channel, dead)
+            same((consumer.bodies()[0], "expired"), (body.decode(), properties.headers["x-death"][0]["reason"]), "body, reason of death")
+        taker.connection.close()
+        empty(channel, queue)
+
+
+@case
 def lower_ttl_wins(kit):
     channel = kit.channel(confirm=True)
     queue = kit.queue(channel, arguments={"x-message-ttl": 400})

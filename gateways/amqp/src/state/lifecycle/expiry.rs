@@ -21,7 +21,8 @@ pub fn is_over(deadline_ms: Option<i64>, arrived_ms: i64, now_ms: i64) -> bool {
     })
 }
 
-/// Whether a message may no longer be given to somebody who asks for it now, having not waited for it.
+/// Whether a message may no longer be given to somebody who asks for it now, having not waited for it; or that was handed out before,
+/// and was given back.
 pub fn is_past(deadline_ms: Option<i64>, now_ms: i64) -> bool {
     deadline_ms.is_some_and(|at_ms| at_ms <= now_ms)
 }

@@ -217,7 +217,12 @@ impl<C: Core> Dispatcher<C> {
                     }
                 };
                 let deadline_ms = expiry::deadline_ms(next.time_ms, next.expires_ms, config.message_ttl_ms);
-                if expiry::is_over(deadline_ms, next.time_ms, now_ms) {
+                // What somebody gave back is not on its way any more.
+                let is_over = match next.failures {
+                    0 => expiry::is_over(deadline_ms, next.time_ms, now_ms),
+                    _ => expiry::is_past(deadline_ms, now_ms),
+                };
+                if is_over {
                     aside.expired.push((batch.partition, next.offset));
                 } else if config.delivery_limit.is_some_and(|limit| next.failures > limit) {
                     aside.failed.push((batch.partition, next.offset));
