@@ -296,6 +296,21 @@ def tx_acknowledgements_not_committed_come_back(kit):
 
 
 @case
+def tx_time_to_live_begins_with_the_commit(kit):
+    channel, watcher = kit.channel(), kit.channel()
+    channel.tx_select()
+    for arguments, properties in (({"x-message-ttl": 1500}, {}), ({}, {"expiration": "1500"})):
+        queue = kit.queue(watcher, arguments=arguments)
+        publish(channel, queue, "early", **properties)
+        channel.connection.sleep(2)
+        publish(channel, queue, "late", **properties)
+        channel.tx_commit()
+        same(2, depth(watcher, queue), "after the commit")
+        same("early", get(watcher, queue)[2].decode(), "first")
+        wait_for(watcher, "the other expires", lambda queue=queue: depth(watcher, queue) == 0)
+
+
+@case
 def tx_returns_mandatory_at_commit(kit):
     channel = kit.channel()
     returned = []

@@ -15,7 +15,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{InvalidExpiration, Properties, ShortStr, SyntaxError};
+use super::{InvalidExpiration, Properties, ShortStr, SyntaxError, walk};
 use crate::batch::Batch;
 use crate::format::{FormatError, FormatId};
 
@@ -24,6 +24,10 @@ pub(super) const HEAD_BYTES: usize = 29;
 
 /// Bytes that the length does not count: itself.
 pub(super) const LENGTH_BYTES: usize = 4;
+
+/// Where its time stands in a message, and when it expires.
+const TIME_AT: usize = 8;
+const EXPIRES_AT: usize = 16;
 
 const NEVER: i64 = 0;
 
@@ -160,6 +164,26 @@ impl Writer {
         self.out.put_slice(body);
         self.count += 1;
         self.max_time_ms = self.max_time_ms.max(Some(message.time_ms));
+    }
+
+    /// Has all messages arrive at `time_ms` instead, and expire as long after that as they would have. Returns when the first of
+    /// them does, if one does.
+    pub fn arrive_at(&mut self, time_ms: i64) -> Option<i64> {
+        let (mut at, mut first_ms) = (0, None);
+        // The bytes are the writer's own: they can be read.
+        while let Ok(Some(head)) = walk::head_at(&self.out, at) {
+            if !head.is_gone {
+                self.out[at + TIME_AT..at + EXPIRES_AT].copy_from_slice(&time_ms.to_le_bytes());
+                self.max_time_ms = Some(time_ms);
+            }
+            if head.expires_ms != NEVER {
+                let expires_ms = head.expires_ms.saturating_sub(head.time_ms).saturating_add(time_ms).max(1);
+                self.out[at + EXPIRES_AT..at + EXPIRES_AT + 8].copy_from_slice(&expires_ms.to_le_bytes());
+                first_ms = first_ms.into_iter().chain([expires_ms]).min();
+            }
+            at = head.next_at;
+        }
+        first_ms
     }
 
     /// Adds the place of a message that is gone.

@@ -129,6 +129,27 @@ mod tests {
         }
 
         #[test]
+        fn what_arrives_later_expires_later(
+            written in prop::collection::vec((1i64..1000, prop::option::of(0i64..1000), prop::collection::vec(any::<u8>(), 0..9)), 1..9),
+            later_ms in -500i64..5000,
+        ) {
+            let mut writer = Writer::new();
+            for (time_ms, after_ms, body) in &written {
+                let expires_ms = after_ms.map(|after_ms| time_ms + after_ms);
+                writer.append(&MessageView { time_ms: *time_ms, ..message(body, "key", expires_ms) });
+            }
+            let arrive_ms = 1000 + later_ms;
+            let first_ms = writer.arrive_at(arrive_ms);
+            prop_assert_eq!(first_ms, written.iter().filter_map(|(_, after_ms, _)| *after_ms).min().map(|ms| ms + arrive_ms));
+            let batch = writer.take().unwrap();
+            prop_assert_eq!(batch.header.max_time_ms, arrive_ms);
+            for (view, (_, after_ms, body)) in messages(&batch.payload).map(Result::unwrap).zip(&written) {
+                prop_assert_eq!((view.time_ms, view.expires_ms), (arrive_ms, after_ms.map(|after_ms| arrive_ms + after_ms)));
+                prop_assert_eq!((&*view.routing_key, &view.body[..]), ("key", &body[..]));
+            }
+        }
+
+        #[test]
         fn no_bytes_are_overrun(bytes: Vec<u8>, at in 0usize..40) {
             if let Ok(Some(head)) = head_at(&bytes, at) {
                 prop_assert!(head.next_at > at && head.next_at <= bytes.len());

@@ -14,6 +14,7 @@ use core_rpc::{
 
 use super::Request;
 use crate::errors::Refusal;
+use crate::now_ms;
 use crate::session::take_turns;
 use crate::state::channel::{Delivered, Outcome, Transaction};
 use crate::state::queues::Held;
@@ -99,7 +100,10 @@ async fn commit<C: Core>(request: &mut Request<'_, C>, slots: &mut [Slot], settl
         return Err(Refusal::precondition_failed("a queue of the transaction is full; nothing of it was done"));
     }
     let mut appends = Vec::with_capacity(slots.len());
+    // Their time to live begins when they come into their queues, as in RabbitMQ.
+    let now_ms = now_ms();
     for slot in slots.iter_mut() {
+        slot.arrive_at(now_ms);
         let Some(batch) = slot.take_batch() else { continue };
         appends.extend(slot.targets.iter().map(|target| Append { partition: target.partition, batch: batch.clone() }));
     }

@@ -70,6 +70,11 @@ impl Slot {
         Slot { targets, writer: Writer::new(), expires_ms: None, bodies: Vec::new(), held: None }
     }
 
+    /// Its messages arrive now, whenever they were published.
+    pub fn arrive_at(&mut self, time_ms: i64) {
+        self.expires_ms = self.writer.arrive_at(time_ms);
+    }
+
     /// The batch, if there is one.
     pub fn take_batch(&mut self) -> Option<Batch> {
         self.writer.take()
