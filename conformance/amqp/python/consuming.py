@@ -214,6 +214,24 @@ def prefetch_does_not_bind_who_does_not_ack(kit):
 
 
 @case
+def prefetch_of_the_channel_holds_up_who_does_not_ack(kit):
+    channel = kit.channel()
+    held, taken = kit.queue(channel), kit.queue(channel)
+    taker = kit.channel()
+    taker.basic_qos(prefetch_count=2, global_qos=True)
+    holder, other = Consumer(taker, held), Consumer(taker, taken, auto_ack=True)
+    publish(channel, taken, *map(str, range(50)))
+    other.wait(50)  # takes no places
+    publish(channel, held, "a", "b")
+    holder.wait(2)
+    publish(channel, taken, *map(str, range(50, 100)))
+    other.none_more(50)
+    taker.basic_ack(holder.tags()[0])
+    other.wait(100)
+    same(list(map(str, range(100))), other.bodies(), "in order")
+
+
+@case
 def prefetch_size_is_not_implemented(kit):
     connection = kit.connection()
     try:

@@ -1,5 +1,6 @@
 //! basic.qos (60, 10): how many messages may be at a client. For consumers made from now on, or (`global`) for all of the
-//! channel together, at once. RabbitMQ knows no limit in bytes.
+//! channel together, at once: who does not acknowledge takes no place of it, but gets nothing while there is none. RabbitMQ knows
+//! no limit in bytes.
 
 use codec_amqp::basic;
 use core_rpc::Core;

@@ -48,6 +48,11 @@ impl Window {
         self.places()
     }
 
+    /// Whether there is no place now.
+    pub fn is_full(&self) -> bool {
+        self.places() == 0
+    }
+
     /// Takes a place, if there is one.
     pub fn take(&self) -> bool {
         let limit = self.limit.load(Ordering::SeqCst);
@@ -89,10 +94,11 @@ mod tests {
     #[test]
     fn no_more_are_taken_than_allowed() {
         let window = Window::new(2);
-        assert!(window.take() && window.take() && !window.take());
+        assert!(window.take() && !window.is_full() && window.take() && !window.take());
+        assert!(window.is_full());
         assert_eq!(window.free(), 0);
         assert!(window.give(1));
-        assert_eq!(window.free(), 1);
+        assert_eq!((window.free(), window.is_full()), (1, false));
         assert!(!window.give(1), "nobody waits any more");
     }
 

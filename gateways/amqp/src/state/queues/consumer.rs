@@ -71,6 +71,8 @@ impl Consumer {
             return 0;
         }
         match self.no_ack {
+            // It takes no place, but waits while all of the channel's are taken.
+            true if self.channel_window.window.free() == 0 => 0,
             true => u32::MAX,
             // Both are asked, so that both know that somebody waits.
             false => self.channel_window.window.free().min(self.window.free()),
@@ -80,7 +82,7 @@ impl Consumer {
     /// Takes a message of so many bytes, if it can.
     pub fn takes(&self, bytes: usize) -> bool {
         if self.no_ack {
-            return self.outbox.take_room(bytes);
+            return !self.channel_window.window.is_full() && self.outbox.take_room(bytes);
         }
         if !self.channel_window.window.take() {
             return false;
