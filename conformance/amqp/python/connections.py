@@ -5,7 +5,7 @@ import time
 
 import amqp
 import pika
-from amqp_kit import JOBS, ConnectionClosedByBroker, Consumer, api, breaks, case, depth, drain, main, publish, quoted, refuses, same, wait_for, with_user, with_vhost
+from amqp_kit import JOBS, ConnectionClosedByBroker, Consumer, api, breaks, case, depth, drain, main, no_oracle, publish, quoted, refuses, same, wait_for, with_user, with_vhost
 from pika.exceptions import AMQPConnectionError, AuthenticationError, ChannelClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
 
 
@@ -75,6 +75,23 @@ def plain_and_amqplain(kit):
         pass
     else:
         raise AssertionError("let in with a wrong password by AMQPLAIN")
+
+
+@case
+@no_oracle("RabbitMQ has this mechanism since 4.0")
+def anonymous(kit):
+    class Anonymous(amqp.sasl.SASL):
+        mechanism = b"ANONYMOUS"
+
+        def start(self, connection):
+            return b""
+
+    anybody = amqp.Connection(kit.addresses[0], authentication=(Anonymous(),), connect_timeout=20)
+    anybody.connect()
+    queue = anybody.channel().queue_declare(exclusive=True).queue
+    same("guest", next(row["user"] for row in api("GET", "connections") if row["auth_mechanism"] == "ANONYMOUS"), "who it is")
+    assert queue.startswith("amq.gen-"), queue
+    anybody.close()
 
 
 @case

@@ -13,7 +13,7 @@ use gateway_runtime::address::host_and_port;
 use gateway_runtime::tls::TlsFiles;
 use gateway_runtime::{NodeId, OptionalAddress, admin, health, ready, signals};
 
-use crate::{Config, FirstUser, TlsConfig, check, start};
+use crate::{Anonymous, Config, FirstUser, TlsConfig, check, start};
 
 /// The AMQP 0-9-1 gateway of PolyMQ. Each flag is also a key of the TOML file (--config) and an environment variable.
 #[derive(Debug, Parser)]
@@ -74,6 +74,12 @@ pub struct Flags {
     /// Users who may come from this machine only, if they are made while it is so: A,B; none: everybody may come from anywhere.
     #[arg(long, env = "POLYMQ_AMQP_LOOPBACK_USERS", default_value = "guest", value_delimiter = ',')]
     loopback_users: Vec<String>,
+    /// Who clients are that log in without a name (SASL ANONYMOUS); none: nobody may.
+    #[arg(long, env = "POLYMQ_AMQP_ANONYMOUS_LOGIN_USER", default_value = "guest", value_parser = NonEmptyStringValueParser::new())]
+    anonymous_login_user: String,
+    /// The password of that user; if it is another's, they are refused.
+    #[arg(long, env = "POLYMQ_AMQP_ANONYMOUS_LOGIN_PASS", default_value = "guest", hide_env_values = true)]
+    anonymous_login_pass: String,
     /// Where to listen with TLS; port 0 is picked. Needs --tls-certificate and --tls-key.
     #[arg(long, env = "POLYMQ_AMQP_LISTEN_TLS", requires = "tls_certificate", requires = "tls_key")]
     listen_tls: Option<SocketAddr>,
@@ -127,6 +133,10 @@ impl Flags {
                 [none] if none == "none" => Vec::new(),
                 users => users.to_vec(),
             },
+            anonymous: (self.anonymous_login_user != "none").then(|| Anonymous {
+                name: self.anonymous_login_user.clone(),
+                password: self.anonymous_login_pass.clone(),
+            }),
         }
     }
 
@@ -178,6 +188,11 @@ mod tests {
         let flags = ["polymq-amqp", "--default-user", "ann", "--default-pass", "x", "--loopback-users", "none"];
         let config = Flags::parse_from(flags).to_config();
         assert_eq!((&*config.first_user.name, config.loopback_users.len()), ("ann", 0));
+        assert!(
+            config.anonymous.is_some_and(|anonymous| (&*anonymous.name, &*anonymous.password) == ("guest", "guest"))
+        );
+        let config = Flags::parse_from(["polymq-amqp", "--anonymous-login-user", "none"]).to_config();
+        assert!(config.anonymous.is_none());
         assert!(Flags::try_parse_from(["polymq-amqp", "--default-user", ""]).is_err());
     }
 }

@@ -72,6 +72,28 @@ pub struct Config {
     pub first_user: FirstUser,
     /// Users of these names may come from this machine only, if they are made while it is so.
     pub loopback_users: Vec<String>,
+    /// Who clients are that log in without saying who they are (SASL ANONYMOUS). None: nobody may.
+    pub anonymous: Option<Anonymous>,
+}
+
+/// As whom anonymous clients log in; the password is asked for as any other.
+#[derive(Clone)]
+pub struct Anonymous {
+    pub name: String,
+    pub password: String,
+}
+
+/// Not its password.
+impl std::fmt::Debug for Anonymous {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Anonymous").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Default for Anonymous {
+    fn default() -> Self {
+        Anonymous { name: "guest".into(), password: "guest".into() }
+    }
 }
 
 /// The first user.
@@ -121,6 +143,7 @@ impl Default for Config {
             tls: None,
             first_user: FirstUser::default(),
             loopback_users: vec!["guest".into()],
+            anonymous: Some(Anonymous::default()),
         }
     }
 }

@@ -90,7 +90,9 @@ fn node<C: Core>(call: &Call<C>, member: &Member) -> Value {
     }
     say("db_dir", "".into());
     say("exchange_types", exchange_types.into());
-    say("auth_mechanisms", json!([{"name": "PLAIN", "enabled": true}, {"name": "AMQPLAIN", "enabled": true}]));
+    let mechanism = |name, enabled| json!({"name": name, "enabled": enabled});
+    let anonymous = mechanism("ANONYMOUS", gateway.config.anonymous.is_some());
+    say("auth_mechanisms", json!([mechanism("PLAIN", true), mechanism("AMQPLAIN", true), anonymous]));
     say(
         "enabled_plugins",
         json!(["rabbitmq_management", "rabbitmq_consistent_hash_exchange", "rabbitmq_delayed_message_exchange"]),

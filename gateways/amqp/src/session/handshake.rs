@@ -21,7 +21,7 @@ use super::{Peer, SessionError, goodbye, server_properties};
 use crate::errors::{Refusal, ReplyCode};
 use crate::state::access::User;
 use crate::state::registry::{Capabilities, Connection, ConnectionParts, Negotiated, OverLimit};
-use crate::{Gateway, now_ms};
+use crate::{Anonymous, Gateway, now_ms};
 
 /// The largest frame before one is agreed. The specification has 4096; RabbitMQ 4.1 takes 8192, for long tokens.
 const FRAME_BYTES_MAX: usize = 8192;
@@ -41,11 +41,12 @@ pub(super) async fn run<C: Core>(
     if !greet(wire).await? {
         return Ok(None);
     }
+    let mechanisms = Mechanism::offered(peer.subject.is_some(), gateway.config.anonymous.is_some());
     let start = connection::Start {
         version_major: 0,
         version_minor: 9,
         server_properties: server_properties(gateway.cluster_name()),
-        mechanisms: Bytes::from_static(Mechanism::offered(peer.subject.is_some()).as_bytes()),
+        mechanisms: Bytes::from_static(mechanisms.as_bytes()),
         locales: Bytes::from_static(b"en_US"),
     };
     wire.out.put_method(0, &start.into());
@@ -210,20 +211,24 @@ async fn authenticate<C: Core>(
             start_ok.mechanism
         ))
     };
-    let mechanism = Mechanism::of(&start_ok.mechanism)
-        .filter(|mechanism| *mechanism != Mechanism::External || peer.subject.is_some())
-        .ok_or_else(|| {
-            Refusal::command_invalid(format!("unknown authentication mechanism '{}'", start_ok.mechanism))
-        })?;
-    let credentials = match (mechanism, &peer.subject) {
-        (Mechanism::External, Some(subject)) => {
+    let mechanism = Mechanism::of(&start_ok.mechanism).ok_or_else(|| {
+        Refusal::command_invalid(format!("unknown authentication mechanism '{}'", start_ok.mechanism))
+    })?;
+    let not_offered = || Refusal::command_invalid(format!("invalid authentication mechanism '{}'", mechanism.name()));
+    let credentials = match mechanism {
+        Mechanism::External => {
+            let subject = peer.subject.as_ref().ok_or_else(not_offered)?;
             let known = gateway.access.of_certificate(&mechanisms::external(subject)).await;
             return known.map(|user| (user, mechanism)).map_err(|_| refused());
         }
-        (Mechanism::AmqPlain, _) => {
+        Mechanism::Anonymous => {
+            let Anonymous { name, password } = gateway.config.anonymous.clone().ok_or_else(not_offered)?;
+            Some(Credentials { name, password: password.into() })
+        }
+        Mechanism::AmqPlain => {
             mechanisms::amqplain(&start_ok.response).map_err(|error| Refusal::syntax_error(error.to_string()))?
         }
-        _ => mechanisms::plain(&start_ok.response),
+        Mechanism::Plain => mechanisms::plain(&start_ok.response),
     };
     let Credentials { name, password } = credentials.ok_or_else(refused)?;
     let known = gateway.access.authenticate(&name, &password, peer.address.ip()).await;

@@ -11,6 +11,8 @@ pub enum Mechanism {
     AmqPlain,
     /// Who the client's certificate says it is. Offered over TLS to clients that showed one.
     External,
+    /// RFC 4505: the client says nothing, and is who the gateway's settings say. Offered where they say somebody.
+    Anonymous,
 }
 
 impl Mechanism {
@@ -19,16 +21,23 @@ impl Mechanism {
             Mechanism::Plain => "PLAIN",
             Mechanism::AmqPlain => "AMQPLAIN",
             Mechanism::External => "EXTERNAL",
+            Mechanism::Anonymous => "ANONYMOUS",
         }
     }
 
     pub fn of(name: &str) -> Option<Mechanism> {
-        [Mechanism::Plain, Mechanism::AmqPlain, Mechanism::External].into_iter().find(|known| known.name() == name)
+        let all = [Mechanism::Plain, Mechanism::AmqPlain, Mechanism::External, Mechanism::Anonymous];
+        all.into_iter().find(|known| known.name() == name)
     }
 
     /// What is offered to a client, as `connection.start` lists it.
-    pub fn offered(has_certificate: bool) -> &'static str {
-        if has_certificate { "EXTERNAL AMQPLAIN PLAIN" } else { "AMQPLAIN PLAIN" }
+    pub fn offered(has_certificate: bool, has_anonymous: bool) -> &'static str {
+        match (has_certificate, has_anonymous) {
+            (false, false) => "AMQPLAIN PLAIN",
+            (false, true) => "AMQPLAIN PLAIN ANONYMOUS",
+            (true, false) => "EXTERNAL AMQPLAIN PLAIN",
+            (true, true) => "EXTERNAL AMQPLAIN PLAIN ANONYMOUS",
+        }
     }
 }
 
