@@ -332,6 +332,37 @@ def max_length_drops_the_head(kit):
 
 
 @case
+def max_length_holds_for_what_is_requeued(kit):
+    channel = kit.channel(confirm=True)
+    dead = kit.queue(channel)
+    for limit in ({"x-max-length": 2}, {"x-max-length-bytes": 2}):
+        for to_dead in ({}, {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}):
+            queue = kit.queue(channel, arguments={**limit, **to_dead})
+            publish(channel, queue, "a", "b")
+            tags = [get(channel, queue, auto_ack=False)[0].delivery_tag for _ in range(2)]
+            publish(channel, queue, "c", "d")
+            channel.basic_nack(tags[0], requeue=True)
+            same(2, depth(channel, queue), "after one is given back")
+            channel.basic_nack(tags[1], requeue=True)
+            arrives(channel, queue, "c", "d")
+            if to_dead:
+                for body in "ab":
+                    method, properties, got = get_soon(channel, dead)
+                    same((body, "maxlen"), (got.decode(), properties.headers["x-death"][0]["reason"]), "body, reason of death")
+            # The same with what a channel leaves behind.
+            publish(channel, queue, "a", "b")
+            leaving = channel.connection.channel()
+            for _ in range(2):
+                get(leaving, queue, auto_ack=False)
+            publish(channel, queue, "c", "d")
+            leaving.close()
+            wait_for(channel, "two are left", lambda queue=queue: depth(channel, queue) == 2)
+            arrives(channel, queue, "c", "d")
+            if to_dead:
+                arrives(channel, dead, "a", "b")
+
+
+@case
 def max_length_zero(kit):
     channel = kit.channel(confirm=True)
     queue = kit.queue(channel, arguments={"x-max-length": 0})

@@ -305,9 +305,8 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
     let lifecycle = Lifecycle::start(core.clone(), sessions, membership.clone(), topology.clone(), stop.clone())
         .await
         .context("cannot look after the queues")?;
-    let (returns, returned) = tokio::sync::mpsc::unbounded_channel();
-    let queues = Queues::start(core.clone(), lease_session.clone(), membership.own().node_id, returns, stop.clone());
-    tokio::spawn(lifecycle.clone().follow_returns(returned));
+    let (node_id, returns) = (membership.own().node_id, lifecycle.returns());
+    let queues = Queues::start(core.clone(), lease_session.clone(), node_id, returns, stop.clone());
     let reply_inboxes =
         ReplyInboxes::start(core.clone(), membership.clone(), queues.replies.clone(), stop.clone()).await?;
     lifecycle.set_consumers(Arc::new(queues.clone()));

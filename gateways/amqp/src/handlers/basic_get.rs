@@ -19,6 +19,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: basic::Get) -
     let counters = request.channel.info.clone();
     let counters = &counters.counters;
     request.gateway.lifecycle.used(&queue).await;
+    request.gateway.lifecycle.relieved(&queue).await;
     let Some(got) = Queues::get(request.gateway, &queue).await? else {
         counters.get_empty.add(1);
         request.reply(basic::GetEmpty {});

@@ -63,6 +63,7 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: queue::Declar
     };
     let (queue, is_new) = gateway.topology.declare_queue(declare).await?;
     gateway.lifecycle.used(&queue).await;
+    gateway.lifecycle.relieved(&queue).await;
     // A queue that was just made has nothing; a client that makes thousands needs not wait for counts.
     let (messages, consumers) = match is_new || method.no_wait {
         true => (0, 0),
@@ -81,6 +82,7 @@ async fn passive<C: Core>(request: &mut Request<'_, C>, name: &str, no_wait: boo
     let queue = gateway.topology.usable_queue(&connection.vhost, &name, &connection.holder_prefix)?;
     // Who asks for a queue uses it, as in RabbitMQ.
     gateway.lifecycle.used(&queue).await;
+    gateway.lifecycle.relieved(&queue).await;
     let messages = gateway.topology.counts(&queue).await?.ready;
     let consumers = gateway.queues.consumers(queue.topic);
     answer(request, no_wait, &name, messages, consumers)

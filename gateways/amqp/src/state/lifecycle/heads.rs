@@ -17,7 +17,7 @@ use std::time::Duration;
 use core_rpc::{Core, PartitionId, PeekRequest, Settlement, TopicId};
 use gateway_runtime::Deadlines;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore};
 
 use super::post::Sent;
 use super::{Lifecycle, Reason, dead_letter::ranges, expiry, owner, read, rooms};
@@ -160,27 +160,15 @@ impl<C: Core> Lifecycle<C> {
             QueueEvent::Removed(queue) => {
                 self.shared.heads.forget(queue.topic());
                 self.shared.rooms.remove(&queue.topic());
+                self.shared.crowded.forget(queue.topic());
             }
         }
     }
 
     /// Messages were given back to a queue that may have been over while they were out.
-    pub fn returned(&self, queue: &Arc<Queue>) {
+    pub(super) fn look_at_head(&self, queue: &Arc<Queue>) {
         if !queue.is_stream() {
             self.shared.heads.expect(queue, now_ms());
-        }
-    }
-
-    /// Looks at queues into which messages were given back, until the gateway stops.
-    pub async fn follow_returns(self, mut returned: mpsc::UnboundedReceiver<Arc<Queue>>) {
-        loop {
-            tokio::select! {
-                () = self.shared.stop.cancelled() => return,
-                queue = returned.recv() => match queue {
-                    Some(queue) => self.returned(&queue),
-                    None => return,
-                },
-            }
         }
     }
 

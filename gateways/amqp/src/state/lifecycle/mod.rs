@@ -6,7 +6,8 @@
 //! | publish | [`Lifecycle::admit`], [`Lifecycle::appended`], [`Lifecycle::refused`] for limited queues; [`Lifecycle::published`] for all; [`Lifecycle::due_ms`], [`Lifecycle::hold_back`] for delayed exchanges |
 //! | dispatcher, basic.get | [`expiry`] for what they are about to hand out; [`Lifecycle::expired`], [`Lifecycle::dead_letter`] for what is over, rejected or given up |
 //! | consume, cancel, a connection's end | [`Lifecycle::consumers_changed`], [`Lifecycle::connection_closed`] |
-//! | declare, basic.get | [`Lifecycle::used`] |
+//! | declare, basic.get | [`Lifecycle::used`], [`Lifecycle::relieved`] |
+//! | settling | [`Returns`], for what is given back |
 //!
 //! What is nobody's call (heads that expire, queues that nobody uses, messages that are due) is done by tasks of this room. For each queue one
 //! gateway does it, by rendezvous hashing among those that live ([`owner`]); nothing here must survive a gateway: deadlines follow from
@@ -27,6 +28,7 @@ mod post;
 mod read;
 mod ready;
 mod retention;
+mod returns;
 mod room;
 mod rooms;
 mod uses;
@@ -44,6 +46,7 @@ use crate::state::{CoreSession, Topology};
 pub use dead_letter::Dead;
 pub use deaths::Reason;
 pub use delayed::Piece;
+pub use returns::{Returns, drops_oldest};
 pub use rooms::Admission;
 
 /// What this room asks of the one that has the consumers.
@@ -78,6 +81,8 @@ struct Shared<C> {
     heads: heads::Heads,
     /// Of limited queues.
     rooms: DashMap<TopicId, Arc<tokio::sync::Mutex<rooms::Room>>>,
+    /// Limited queues to which messages were given back.
+    crowded: Arc<returns::Crowded>,
     /// Where messages of a vhost wait.
     waiting: DashMap<String, PartitionId>,
     uses: uses::Uses,
@@ -117,6 +122,7 @@ impl<C: Core> Lifecycle<C> {
             consumers: RwLock::default(),
             heads: heads::Heads::default(),
             rooms: DashMap::new(),
+            crowded: Arc::default(),
             waiting: DashMap::new(),
             uses: uses::Uses::default(),
             stop,

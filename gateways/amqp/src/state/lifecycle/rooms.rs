@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::post::Post;
 use super::ready::Sizes;
 use super::room::{Limits, Ready};
-use super::{Lifecycle, Reason, read};
+use super::{Lifecycle, Reason, drops_oldest, read};
 use crate::state::topology::{Overflow, Queue};
 
 /// So many ranges of a lease map are looked at: all that there can be.
@@ -124,9 +124,21 @@ impl<C: Core> Lifecycle<C> {
 
     /// Something was put into a queue by other ways than a publish: what is too much is dropped.
     pub(super) async fn make_room(&self, queue: &Arc<Queue>) {
-        if limits(queue).is_some() && queue.config().overflow == Overflow::DropHead {
-            let mut room = self.room(queue).lock_owned().await;
-            self.drop_oldest(queue, &mut room).await;
+        if drops_oldest(queue) {
+            let turn = self.turn(queue).await;
+            self.make_room_in(queue, turn).await;
+        }
+    }
+
+    /// Waits for a turn at a limited queue.
+    pub(super) async fn turn(&self, queue: &Queue) -> OwnedMutexGuard<Room> {
+        self.room(queue).lock_owned().await
+    }
+
+    /// Drops what is too much.
+    pub(super) async fn make_room_in(&self, queue: &Arc<Queue>, mut turn: OwnedMutexGuard<Room>) {
+        if drops_oldest(queue) {
+            self.drop_oldest(queue, &mut turn).await;
         }
     }
 

@@ -42,7 +42,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::state::CoreSession;
-use crate::state::lifecycle::Consumers;
+use crate::state::lifecycle::{Consumers, Returns};
 use crate::state::topology::{Queue, QueueEvent};
 pub use consume::ConsumeRequest;
 pub use consumer::{ChannelWindow, Consumer};
@@ -56,7 +56,7 @@ pub use outbox::{OUTBOX_BYTES_MAX, Outbox, Unasked};
 pub use parcel::{DELIVERY_BYTES, Parcel, Parceled};
 pub use reply::{DirectReply, PSEUDO_QUEUE, Replies, ReplyConsumer};
 pub use reply_inbox::ReplyInboxes;
-pub use settler::{Returns, Settler};
+pub use settler::Settler;
 
 /// The live queues of this gateway. Cheap to clone; every clone is the same.
 #[derive(Clone)]

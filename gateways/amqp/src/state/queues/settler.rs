@@ -16,11 +16,11 @@ use core_rpc::{Core, GroupName, PartitionId, SessionId, SettleRange, SettleReque
 use gateway_runtime::Marks;
 use gateway_runtime::settling::{self, Rounds};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Held;
 use crate::state::CoreSession;
+use crate::state::lifecycle::{Returns, drops_oldest};
 use crate::state::topology::Queue;
 
 /// The queues with something to settle, and how far settling has come. Cheap to clone; every clone is the same.
@@ -34,9 +34,6 @@ struct Shared {
     rounds: Rounds<Arc<Pending>>,
     returns: Returns,
 }
-
-/// Queues into which messages were given back that may be over meanwhile: nobody else looks at them.
-pub type Returns = mpsc::UnboundedSender<Arc<Queue>>;
 
 /// What is to be settled in one queue.
 #[derive(Debug)]
@@ -54,8 +51,20 @@ struct PendingMarks {
     partitions: Vec<(PartitionId, Marks)>,
     /// Whether it is among the dirty ones.
     listed: bool,
-    /// Something is given back that may be over.
-    returned: bool,
+    returned: Returned,
+}
+
+/// What is given back, and is to be looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Returned {
+    may_be_over: bool,
+    may_be_too_many: bool,
+}
+
+impl Returned {
+    fn is_any(self) -> bool {
+        self.may_be_over || self.may_be_too_many
+    }
 }
 
 impl Pending {
@@ -69,10 +78,15 @@ impl Pending {
         self.has_mortal.store(true, Ordering::Relaxed);
     }
 
-    /// Whether giving these back may give back what is over.
-    fn may_expire(&self, ranges: &[SettleRange]) -> bool {
-        ranges.iter().any(|range| matches!(range.settlement, Settlement::Release | Settlement::Fail))
-            && (self.has_mortal.load(Ordering::Relaxed) || self.queue.config().message_ttl_ms.is_some())
+    /// What giving these back may give back.
+    fn returned(&self, ranges: &[SettleRange]) -> Returned {
+        if !ranges.iter().any(|range| matches!(range.settlement, Settlement::Release | Settlement::Fail)) {
+            return Returned::default();
+        }
+        Returned {
+            may_be_over: self.has_mortal.load(Ordering::Relaxed) || self.queue.config().message_ttl_ms.is_some(),
+            may_be_too_many: drops_oldest(&self.queue),
+        }
     }
 }
 
@@ -89,10 +103,11 @@ impl Settler {
         if ranges.is_empty() {
             return;
         }
-        let returned = pending.may_expire(&ranges);
+        let returned = pending.returned(&ranges);
         let listed = {
             let mut marks = pending.marks.lock();
-            marks.returned |= returned;
+            marks.returned.may_be_over |= returned.may_be_over;
+            marks.returned.may_be_too_many |= returned.may_be_too_many;
             match marks.partitions.iter_mut().find(|(other, _)| *other == partition) {
                 Some((_, marks)) => marks.append(ranges),
                 None => {
@@ -127,9 +142,8 @@ impl Settler {
 async fn run<C: Core>(core: C, session: CoreSession, shared: Arc<Shared>, stop: CancellationToken) {
     while let Some(round) = shared.rounds.next(&stop).await {
         let returned = settle(&core, &session, round.gathered).await;
-        for queue in returned {
-            // Nobody listens when the gateway ends.
-            let _ = shared.returns.send(queue);
+        for (queue, returned) in returned {
+            shared.returns.note(&queue, returned.may_be_over, returned.may_be_too_many);
         }
         shared.rounds.finish(round.number);
     }
@@ -138,15 +152,16 @@ async fn run<C: Core>(core: C, session: CoreSession, shared: Arc<Shared>, stop: 
 /// Of one partition.
 type Ranges = (PartitionId, Vec<SettleRange>);
 
-/// Returns the queues into which something was given back that may be over.
-async fn settle<C: Core>(core: &C, session: &CoreSession, dirty: Vec<Arc<Pending>>) -> Vec<Arc<Queue>> {
+/// Returns the queues into which something was given back that is to be looked at.
+async fn settle<C: Core>(core: &C, session: &CoreSession, dirty: Vec<Arc<Pending>>) -> Vec<(Arc<Queue>, Returned)> {
     let mut calls: HashMap<(GroupName, SessionId), (Arc<str>, Vec<Ranges>)> = HashMap::new();
     let mut returned = Vec::new();
     for pending in dirty {
         let mut marks = pending.marks.lock();
         marks.listed = false;
-        if std::mem::take(&mut marks.returned) {
-            returned.push(pending.queue.clone());
+        let given_back = std::mem::take(&mut marks.returned);
+        if given_back.is_any() {
+            returned.push((pending.queue.clone(), given_back));
         }
         let partitions = marks.partitions.iter_mut().filter(|(_, marks)| !marks.is_empty());
         let partitions = partitions.map(|(partition, marks)| (*partition, marks.take()));
