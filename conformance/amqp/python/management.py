@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 import pika
-from amqp_kit import (JOBS, MANAGEMENT, ORACLE, Consumer, Refusal, api, arrives, breaks, case, main, publish, quoted, same, until, with_policy, with_user, with_vhost)
+from amqp_kit import (JOBS, MANAGEMENT, ORACLE, Consumer, Refusal, api, arrives, breaks, case, depth, main, publish, quoted, same, until, wait_for, with_policy, with_user, with_vhost)
 from pika.exceptions import ConnectionClosedByBroker
 
 
@@ -207,6 +207,27 @@ def publish_and_get(kit):
     found = api("POST", f"queues/%2F/{quoted(queue)}/get", {"count": 1, "ackmode": "ack_requeue_false", "encoding": "auto"})
     same(("text", True), (found[0]["payload"], found[0]["redelivered"]), "taken")
     same(1, len(drain_bytes(channel, queue)), "left")
+
+
+@case
+def what_expires_is_not_got(kit):
+    channel = kit.channel()
+    dead = kit.queue(channel)
+    queue = kit.queue(channel, arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+
+    def put(payload, **properties):
+        api("POST", "exchanges/%2F/amq.default/publish", {"properties": properties, "routing_key": queue, "payload": payload, "payload_encoding": "string"})
+
+    put("over", expiration="300")
+    wait_for(channel, "it goes by itself", lambda: depth(channel, dead) == 1)
+    put("head")
+    put("over behind it", expiration="1")
+    put("last")
+    channel.connection.sleep(0.3)
+    for ackmode in ("ack_requeue_true", "ack_requeue_false"):
+        found = api("POST", f"queues/%2F/{quoted(queue)}/get", {"count": 2, "ackmode": ackmode, "encoding": "auto"})
+        same(["head", "last"], [message["payload"] for message in found], f"got with {ackmode}")
+    wait_for(channel, "both are dead letters", lambda: depth(channel, dead) == 2)
 
 
 def drain_bytes(channel, queue):

@@ -11,8 +11,8 @@ use codec_record::Batch;
 use codec_record::amqp_message::{MessageView, batch_of};
 use codec_record::translate::amqp_messages;
 use core_rpc::{
-    AcquireMode, AcquireRequest, Append, AppendRequest, Core, Isolation, Lease, OffsetAt, SeekTo, SettleRange,
-    SettleRequest, Settlement,
+    AcquireMode, AcquireRequest, Append, AppendRequest, Core, Isolation, Lease, OffsetAt, PartitionId, SeekTo,
+    SettleRange, SettleRequest, Settlement,
 };
 use serde_json::{Map, Value, json};
 
@@ -20,7 +20,7 @@ use super::call::{Call, Failure, Reply, integer, needed, text};
 use crate::errors::Refusal;
 use crate::now_ms;
 use crate::state::access::Permission;
-use crate::state::lifecycle::{Piece, Reason};
+use crate::state::lifecycle::{Piece, Reason, expiry};
 use crate::state::topology::{Argument, Arguments, Queue, Resource};
 
 /// The most messages that one request takes.
@@ -111,6 +111,7 @@ async fn append<C: Core>(call: &Call<C>, queues: &[Arc<Queue>], message: &Messag
         lifecycle.appended(admission).await;
         for appended in answers {
             appended.map_err(Refusal::from)?;
+            lifecycle.published(queue, message.expires_ms);
         }
     }
     match rejected {
@@ -168,58 +169,101 @@ async fn take<C: Core>(
     count: u32,
     settlement: Settlement,
 ) -> Result<Vec<(MessageView, bool)>, Failure> {
-    let core = &call.gateway().core;
-    let holder = format!("{}/management/{}", call.gateway().node_name(), call.gateway().registry.next_id());
+    let gateway = call.gateway();
+    let holder = format!("{}/management/{}", gateway.node_name(), gateway.registry.next_id());
+    // Who gets messages uses the queue, and waits for what was given back to it, as with basic.get.
+    gateway.lifecycle.used(queue).await;
+    gateway.lifecycle.relieved(queue).await;
     let mut taken = Vec::new();
     for partition in queue.partitions().into_iter().rev() {
-        let credit = count.saturating_sub(taken.len() as u32);
-        if credit == 0 {
-            break;
-        }
-        let acquire = AcquireRequest {
-            group: queue.group(),
-            partitions: vec![partition],
-            holder: holder.clone(),
-            lease: Lease::Timed(HELD),
-            mode: AcquireMode::Strict,
-            credit_messages: credit,
-            credit_bytes: GET_BYTES_MAX,
-            bytes_min: 0,
-            window_messages: u64::MAX,
-            acquisitions_max: None,
-            start: SeekTo::At(OffsetAt::Earliest),
-            isolation: Isolation::Committed,
-            wait: Duration::ZERO,
-        };
-        let Some(acquired) = core.acquire(acquire).await.pop() else { continue };
-        let acquired = acquired.map_err(Refusal::from)?;
-        for range in &acquired.ranges {
-            for offset in range.first..=range.last {
-                let holds = |batch: &&Batch| (batch.header.base_offset..batch.header.next_offset()).contains(&offset);
-                if let Some(batch) = acquired.batches.iter().find(holds) {
-                    let found = message_at(batch, queue, offset)?;
-                    let redelivered = range.acquisitions > 1 || offset < acquired.uncounted_before;
-                    taken.extend(found.map(|message| (message, redelivered)));
-                }
+        let mut held = Vec::new();
+        // Again where some that were acquired are over: others are in their places.
+        while (taken.len() as u32) < count {
+            let credit = count - taken.len() as u32;
+            let Taken { messages, offsets, over } = acquire(call, queue, partition, &holder, credit).await?;
+            taken.extend(messages);
+            held.extend(offsets);
+            if over.is_empty() {
+                break;
             }
+            gateway.lifecycle.expired(queue, &holder, vec![(partition, over)]).await;
+        }
+        if held.is_empty() {
+            continue;
         }
         if settlement == Settlement::Reject {
             // As a consumer's reject: to the dead letter exchange, where there is one.
-            let offsets = acquired.ranges.iter().flat_map(|range| range.first..=range.last).collect();
-            let dead = vec![(partition, offsets)];
-            call.gateway().lifecycle.dead_letter(queue, &holder, dead, Reason::Rejected).await;
+            gateway.lifecycle.dead_letter(queue, &holder, vec![(partition, held)], Reason::Rejected).await;
             continue;
         }
-        let ranges =
-            acquired.ranges.iter().map(|range| SettleRange::new(range.first, range.last, settlement)).collect();
+        let ranges = held.iter().map(|offset| SettleRange::new(*offset, *offset, settlement)).collect();
         let settle = SettleRequest {
             group: queue.group(),
             holder: holder.clone(),
             partitions: vec![(partition, ranges)],
             durable: true,
         };
-        for settled in core.settle(settle).await.into_iter().flatten() {
+        for settled in gateway.core.settle(settle).await.into_iter().flatten() {
             settled.map_err(Refusal::from)?;
+        }
+        if matches!(settlement, Settlement::Release | Settlement::Fail) {
+            gateway.lifecycle.returned(queue);
+        }
+    }
+    Ok(taken)
+}
+
+/// What was acquired of one partition.
+#[derive(Default)]
+struct Taken {
+    messages: Vec<(MessageView, bool)>,
+    /// All that is held, but for what is over.
+    offsets: Vec<u64>,
+    over: Vec<u64>,
+}
+
+async fn acquire<C: Core>(
+    call: &Call<C>,
+    queue: &Arc<Queue>,
+    partition: PartitionId,
+    holder: &str,
+    credit: u32,
+) -> Result<Taken, Failure> {
+    let acquire = AcquireRequest {
+        group: queue.group(),
+        partitions: vec![partition],
+        holder: holder.to_owned(),
+        lease: Lease::Timed(HELD),
+        mode: AcquireMode::Strict,
+        credit_messages: credit,
+        credit_bytes: GET_BYTES_MAX,
+        bytes_min: 0,
+        window_messages: u64::MAX,
+        acquisitions_max: None,
+        start: SeekTo::At(OffsetAt::Earliest),
+        isolation: Isolation::Committed,
+        wait: Duration::ZERO,
+    };
+    let mut taken = Taken::default();
+    let Some(acquired) = call.gateway().core.acquire(acquire).await.pop() else { return Ok(taken) };
+    let acquired = acquired.map_err(Refusal::from)?;
+    let (now_ms, ttl_ms) = (now_ms(), queue.config().message_ttl_ms);
+    for range in &acquired.ranges {
+        for offset in range.first..=range.last {
+            let holds = |batch: &&Batch| (batch.header.base_offset..batch.header.next_offset()).contains(&offset);
+            let found =
+                acquired.batches.iter().find(holds).map(|batch| message_at(batch, queue, offset)).transpose()?;
+            let deadline_ms = found
+                .iter()
+                .flatten()
+                .find_map(|message| expiry::deadline_ms(message.time_ms, message.expires_ms.unwrap_or(0), ttl_ms));
+            if expiry::is_past(deadline_ms, now_ms) {
+                taken.over.push(offset);
+                continue;
+            }
+            taken.offsets.push(offset);
+            let redelivered = range.acquisitions > 1 || offset < acquired.uncounted_before;
+            taken.messages.extend(found.flatten().map(|message| (message, redelivered)));
         }
     }
     Ok(taken)
