@@ -335,7 +335,7 @@ def max_length_drops_the_head(kit):
 def max_length_holds_for_what_is_requeued(kit):
     channel = kit.channel(confirm=True)
     dead = kit.queue(channel)
-    for limit in ({"x-max-length": 2}, {"x-max-length-bytes": 2}):
+    for limit in ({"x-max-length": 2}, {"x-max-length-bytes": 2}, {"x-max-length-bytes": 2, "x-max-priority": 3}):
         for to_dead in ({}, {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}):
             queue = kit.queue(channel, arguments={**limit, **to_dead})
             publish(channel, queue, "a", "b")

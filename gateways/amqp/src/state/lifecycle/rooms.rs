@@ -231,41 +231,42 @@ impl<C: Core> Lifecycle<C> {
     /// What waits in a queue, and where; less what consumers here are about to get. None: the core cannot say.
     async fn ready(&self, queue: &Queue, limits: &Limits, room: &mut Room) -> Option<(Ready, Oldest)> {
         let partitions = queue.partitions();
-        let ranges = self.ready_ranges(queue, &partitions).await?;
+        let waiting = self.waiting_in(queue, &partitions).await?;
         if limits.bytes.is_some() {
             room.sizes.resize_with(partitions.len(), Sizes::default);
-            for ((partition, ranges), sizes) in partitions.iter().zip(&ranges).zip(&mut room.sizes) {
-                self.learn(*partition, ranges, sizes).await?;
+            for ((partition, waiting), sizes) in partitions.iter().zip(&waiting).zip(&mut room.sizes) {
+                self.learn(*partition, waiting, sizes).await?;
             }
         }
+        let ranges = waiting.into_iter().map(|waiting| waiting.ready).collect();
         let mut oldest = Oldest { ranges, with_sizes: limits.bytes.is_some() };
         oldest.skip(self.shared.demand(queue.topic()));
         Some((oldest.ready(room), oldest))
     }
 
-    /// Of each partition the ready ranges (first, before end), rising.
-    async fn ready_ranges(&self, queue: &Queue, partitions: &[PartitionId]) -> Option<Vec<Vec<(u64, u64)>>> {
+    /// What waits in each partition.
+    async fn waiting_in(&self, queue: &Queue, partitions: &[PartitionId]) -> Option<Vec<Waiting>> {
         let ranges_max = RANGES_MAX;
         let request = PeekRequest { group: queue.group(), partitions: Some(partitions.to_vec()), ranges_max };
         let views = self.shared.core.peek(request).await.ok()?;
         let mut all = Vec::with_capacity(views.len());
         for (partition, view) in views {
             all.push(match view {
-                Some(view) => ready_of(&view),
+                Some(view) => Waiting { floor: view.floor, ready: ready_of(&view) },
                 // Nobody has asked for anything yet.
                 None => {
-                    let state = self.shared.core.inspect(vec![partition]).await.pop()?.ok()?;
-                    vec![(state.bounds.start_offset, state.bounds.end_offset)]
+                    let bounds = self.shared.core.inspect(vec![partition]).await.pop()?.ok()?.bounds;
+                    Waiting { floor: bounds.start_offset, ready: vec![(bounds.start_offset, bounds.end_offset)] }
                 }
             });
         }
         Some(all)
     }
 
-    /// Reads the sizes that are not known yet.
-    async fn learn(&self, partition: PartitionId, ranges: &[(u64, u64)], sizes: &mut Sizes) -> Option<()> {
-        let (first, end) = (ranges.first()?.0, ranges.last()?.1);
-        sizes.forget_before(first);
+    /// Reads the sizes that are not known yet. Those of what is handed out are kept: it may come back.
+    async fn learn(&self, partition: PartitionId, waiting: &Waiting, sizes: &mut Sizes) -> Option<()> {
+        let Some((_, end)) = waiting.ready.last().copied() else { return Some(()) };
+        sizes.forget_before(waiting.floor);
         while sizes.next() < end {
             let batches = read::from(&self.shared.core, partition, sizes.next()).await.ok()?;
             let Some(last) = batches.last() else { break };
@@ -294,6 +295,14 @@ pub(super) fn ready_of(view: &LeaseView) -> Vec<(u64, u64)> {
         ranges.push((view.next, view.end));
     }
     ranges
+}
+
+/// What waits in a partition.
+struct Waiting {
+    /// All before is settled.
+    floor: u64,
+    /// What is ready (first, before end), rising.
+    ready: Vec<(u64, u64)>,
 }
 
 /// Where the ready messages of a queue are, by partition.
