@@ -213,19 +213,27 @@ async fn shared(kit: Kit) -> Result<(), Fault> {
         members.push(member);
     }
     let giver = kit.client("giver").await?;
-    for text in numbers(150) {
-        giver.publish(&kit.below(text.len()), text, 1, false).await?;
-    }
-    giver.acknowledged(150).await?;
     let all = || -> Vec<String> { members.iter().flat_map(|member| member.seen.get(|state| state.texts())).collect() };
-    members[0].seen.until("its part", |state| !state.messages.is_empty()).await?;
-    for _ in 0..200 {
-        if all().len() >= 150 {
-            break;
+    let (texts, mut sent) = (numbers(1500), 0);
+    // With two gateways one may be done with a few messages before the other, on a busy machine, knows of their topic.
+    for some in texts.chunks(150) {
+        for text in some {
+            giver.publish(&kit.below(text.len()), text.clone(), 1, false).await?;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        sent += some.len();
+        giver.acknowledged(sent).await?;
+        for _ in 0..200 {
+            if all().len() >= sent {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        same(texts[..sent].to_vec(), sorted(all()), "what all of them got, each once")?;
+        if members.iter().all(|member| member.seen.get(|state| !state.messages.is_empty())) {
+            return Ok(());
+        }
     }
-    same(numbers(150), sorted(all()), "what all of them got, each once")
+    Err("a member gets nothing, however much comes".to_owned().into())
 }
 
 async fn unsubscribe(kit: Kit) -> Result<(), Fault> {
