@@ -13,7 +13,7 @@ use core_rpc::{
     TopicError, TopicId,
 };
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How long one watch stands; it is renewed at once.
@@ -48,6 +48,8 @@ pub struct TopicCache<C, V = ()> {
     watched: watch::Sender<u64>,
     /// Up to here there is nothing that the watch has not brought: spares the core looking through what concerns no topic.
     looked_through: AtomicU64,
+    /// Told when the watch is to list again: what stands in the core does not see that its changes are forgotten.
+    behind: Notify,
 }
 
 struct State<V> {
@@ -103,6 +105,7 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
             changed: watch::Sender::new(()),
             watched: watch::Sender::new(0),
             looked_through: AtomicU64::new(0),
+            behind: Notify::new(),
         });
         let revision = loop {
             match cache.list().await {
@@ -222,8 +225,8 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
                     self.looked_through.fetch_max(revision, Ordering::AcqRel);
                 }
             },
-            // The watch is told the same.
             MetaChanges::Relist => {
+                self.behind.notify_one();
                 let _ = watched.changed().await;
             }
         }
@@ -266,7 +269,11 @@ impl<C: Core, V: TopicView> TopicCache<C, V> {
     async fn watch(&self, mut revision: u64) {
         loop {
             let watch = MetaWatch { prefix: TOPIC_PREFIX.into(), after_revision: revision, wait: WATCH_WAIT };
-            let listed = match self.core.meta_watch(watch).await {
+            let changes = tokio::select! {
+                changes = self.core.meta_watch(watch) => changes,
+                () = self.behind.notified() => Ok(MetaChanges::Relist),
+            };
+            let listed = match changes {
                 Ok(MetaChanges::Events { events, revision }) => {
                     self.apply(events);
                     Ok(revision)

@@ -17,6 +17,7 @@ use core_rpc::{
 use gateway_runtime::{CachedTopic, TopicCache, TopicView};
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::filter;
 use super::publishing::PublishError;
@@ -93,6 +94,9 @@ impl Own {
 /// Who takes what is due from [`Own::Delayed`].
 pub const DELAYED_GROUP: &str = "mqtt";
 
+/// How long to wait to know of all topics that there are.
+const CAUGHT_UP_MAX: Duration = Duration::from_secs(2);
+
 /// What is known of a topic at a glance.
 #[derive(Debug)]
 pub struct Info {
@@ -159,10 +163,14 @@ impl Topics {
         self.cache.changes()
     }
 
-    /// Waits until all topics are known here that there are now, whoever made them.
+    /// Waits until all topics are known here that there are now, whoever made them; not for ever.
     pub async fn caught_up(&self) {
-        if let Err(error) = self.cache.caught_up().await {
-            tracing::warn!(%error, "topics that another gateway has made a moment ago may not be known");
+        match timeout(CAUGHT_UP_MAX, self.cache.caught_up()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "topics that another gateway has made a moment ago may not be known")
+            }
+            Err(_) => tracing::warn!("topics are read slowly: some that were made a moment ago may not be known"),
         }
     }
 
@@ -295,6 +303,12 @@ async fn create_or_find(cache: &TopicCache<AnyCore, Info>, create: TopicCreate) 
         Err(TopicError::Exists) => cache.by_name(&namespace, &name).ok_or(TopicError::Conflict),
         created => created,
     }
+}
+
+/// All partitions of a topic.
+pub fn partitions_of(topic: &Topic) -> impl Iterator<Item = PartitionId> + use<> {
+    let id = topic.id;
+    (0..topic.partitions).map(move |index| PartitionId { topic: id, index })
 }
 
 /// The partition of a name, as Kafka's producers choose it for a key.

@@ -1,6 +1,10 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 use codec_mqtt::{Packet, Property, QoS, Reason, Subscribe, Subscription, SubscriptionId, Unsubscribe, Version};
+use core_rpc::{Core, META_VALUE_BYTES_MAX, MetaCondition, MetaPut};
 
 use crate::common::{Broker, Client, config, connect, delivery, id, message, properties, text};
 
@@ -121,5 +125,23 @@ async fn what_another_gateway_has_acknowledged_is_not_new() {
         subscriber.disconnect().await;
     }
     other.stop().await;
+    broker.stop().await;
+}
+
+/// A subscription asks which topics there are. The core remembers so many changes only, and a watch that stands does not see that
+/// others than those of topics have filled its memory: nobody waits for it to come back.
+#[tokio::test]
+async fn many_changes_of_others_hold_nobody_up() {
+    let broker = Broker::start().await;
+    let mut client = broker.client(Version::Mqtt5, "client").await;
+    let value = Bytes::from(vec![0; META_VALUE_BYTES_MAX]);
+    for number in 0..20 {
+        let (key, condition) = (format!("others/{number}"), MetaCondition::Always);
+        broker.core.meta_put(MetaPut { key, value: value.clone(), condition, session: None }).await.expect("stored");
+    }
+    let begun = Instant::now();
+    client.subscribe("$share/group/a", QoS::AtLeastOnce).await;
+    client.subscribe("b", QoS::AtLeastOnce).await;
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
     broker.stop().await;
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::now_ms;
 use crate::state::publishing::{PublishError, Publishing, Round};
-use crate::state::topics::{DELAYED_GROUP, Own, Topics};
+use crate::state::topics::{DELAYED_GROUP, Own, Topics, partitions_of};
 
 /// How many messages are moved in one commit, and how many bytes are taken at a time.
 const MOVE_MESSAGES: u32 = 256;
@@ -106,8 +106,7 @@ impl Mover {
     }
 
     fn partitions(&self) -> Vec<PartitionId> {
-        let topic = self.topics.own(Own::Delayed);
-        (0..topic.partitions).map(|index| PartitionId { topic: topic.id, index }).collect()
+        partitions_of(self.topics.own(Own::Delayed)).collect()
     }
 
     async fn acquire(&self, holder: &str, session: SessionId) -> Result<Vec<(PartitionId, Acquired)>, LeaseError> {

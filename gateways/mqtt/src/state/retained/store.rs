@@ -24,7 +24,7 @@ use super::index::{Body, Cursor, Retained, RetainedIndex};
 use super::stale::Stale;
 use crate::now_ms;
 use crate::state::sessions::{Delivery, Place, Session, SubscriptionIds, Waiting, Wish, loader};
-use crate::state::topics::{Own, Topics};
+use crate::state::topics::{Own, Topics, partitions_of};
 use crate::translate;
 
 /// How long one fetch stands; it is renewed at once.
@@ -181,9 +181,7 @@ impl RetainedStore {
     }
 
     fn partitions(&self) -> impl Iterator<Item = PartitionId> {
-        let topic = self.topics.own(Own::Retained);
-        let id = topic.id;
-        (0..topic.partitions).map(move |index| PartitionId { topic: id, index })
+        partitions_of(self.topics.own(Own::Retained))
     }
 
     // The tail.

@@ -22,14 +22,13 @@ use codec_record::translate::names;
 use core_rpc::{AnyCore, Core, OffsetAt, OffsetsRequest, PartitionId, TopicId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::tail::{Missed, Tail};
 use self::targets::Subscriber;
 use super::EXCLUSIVE_PREFIX;
 use super::sessions::{Message, Session, SessionKey, Wish};
-use super::topics::{Known, Topics};
+use super::topics::{Known, Topics, partitions_of};
 use super::trie::{FirstLevels, Trie};
 
 /// How long a new subscription waits for tails that are behind.
@@ -122,14 +121,13 @@ impl Router {
 
     /// Waits until all was pushed that the log has now of some of all topics that there are now. Returns those.
     async fn all_caught_up(&self, of: impl FnOnce(&Topics) -> Vec<Known>) -> Vec<Known> {
-        let deadline = Instant::now() + BARRIER_MAX;
-        let is_late = timeout_at(deadline, self.shared.topics.caught_up()).await.is_err();
+        self.shared.topics.caught_up().await;
         let topics = of(&self.shared.topics);
         for known in &topics {
             self.tail(known, self.begin_of(known.topic.id)).await;
         }
         let caught_up = async {
-            let ends = self.ends(topics.iter().flat_map(partitions).collect()).await;
+            let ends = self.ends(topics.iter().flat_map(|known| partitions_of(&known.topic)).collect()).await;
             let mut ends = ends.as_slice();
             for known in &topics {
                 let (of_topic, others) = ends.split_at(known.topic.partitions as usize);
@@ -137,7 +135,7 @@ impl Router {
                 ends = others;
             }
         };
-        if timeout_at(deadline, caught_up).await.is_err() || is_late {
+        if tokio::time::timeout(BARRIER_MAX, caught_up).await.is_err() {
             tracing::debug!("the router is behind what was published");
         }
         topics
@@ -267,7 +265,7 @@ impl Router {
             let count = known.topic.partitions;
             let positions = match begin {
                 Begin::Start => vec![0; count as usize],
-                Begin::End => match self.ends(partitions(known).collect()).await.into_iter().collect() {
+                Begin::End => match self.ends(partitions_of(&known.topic).collect()).await.into_iter().collect() {
                     Some(positions) => positions,
                     None => {
                         if self.shared.stop.is_cancelled() || self.shared.topics.by_id(id).is_none() {
@@ -392,9 +390,4 @@ impl Router {
             handle.stop.cancel();
         }
     }
-}
-
-fn partitions(known: &Known) -> impl Iterator<Item = PartitionId> + use<> {
-    let topic = known.topic.id;
-    (0..known.topic.partitions).map(move |index| PartitionId { topic, index })
 }

@@ -37,7 +37,7 @@ use self::registry::{Begin, Name, Registry};
 use self::settler::{Settler, holder};
 use self::share::{Member, Share};
 use super::sessions::{Session, SessionKey, ShareLease, Wish};
-use super::topics::Topics;
+use super::topics::{Topics, partitions_of};
 
 /// A member has at most so many messages that are not settled, whatever its receive maximum.
 const WINDOW_MAX: usize = 512;
@@ -342,11 +342,7 @@ impl Shares {
     /// Where the filter may find messages.
     fn partitions(&self, filter: &str) -> Vec<PartitionId> {
         let topics = self.topics.matching(filter);
-        let of_topic = |topic: &core_rpc::Topic| {
-            let id = topic.id;
-            (0..topic.partitions).map(move |index| PartitionId { topic: id, index })
-        };
-        topics.iter().flat_map(|known| of_topic(&known.topic)).collect()
+        topics.iter().flat_map(|known| partitions_of(&known.topic)).collect()
     }
 }
 

@@ -17,12 +17,10 @@ use super::writer::Job;
 use super::{Closing, OpenError, OpenRequest, Opened, Sessions, Shared};
 use crate::state::PublishError;
 use crate::state::sessions::attempts::Attempt;
+use crate::state::topics::partitions_of;
 
 /// How long an older connection may take to end. It finishes its rounds; a disk that syncs slowly takes its time.
 const DETACH_MAX: Duration = Duration::from_secs(6);
-
-/// How long to wait to know of all topics that there are.
-const TOPICS_MAX: Duration = Duration::from_secs(2);
 
 impl Sessions {
     /// Takes over a client: its older connection ends, here or elsewhere, and its session goes on or is discarded (3.1.2.4). A
@@ -115,16 +113,10 @@ impl Shared {
         if subscriptions.is_empty() {
             return Ok(());
         }
-        if timeout(TOPICS_MAX, self.topics.caught_up()).await.is_err() {
-            tracing::debug!("topics that were made a moment ago may not be known");
-        }
+        self.topics.caught_up().await;
         let topics = self.router.topics_matching(subscriptions.iter().map(|(filter, _)| filter.as_str()));
         let known = topics.into_iter().filter_map(|topic| self.topics.by_id(topic));
-        let partitions: Vec<PartitionId> = known
-            .flat_map(|known| {
-                (0..known.topic.partitions).map(move |index| PartitionId { topic: known.topic.id, index })
-            })
-            .collect();
+        let partitions: Vec<PartitionId> = known.flat_map(|known| partitions_of(&known.topic)).collect();
         let queries = partitions.iter().map(|partition| (*partition, OffsetAt::Stable)).collect();
         let found = self.core.offsets(OffsetsRequest { queries }).await;
         if found.iter().any(|found| matches!(found, Err(FetchError::Unavailable))) {

@@ -12,7 +12,7 @@ use super::Shared;
 use super::image::Seen;
 use super::keys::Key;
 use crate::state::sessions::record::Incarnation;
-use crate::state::topics::Own;
+use crate::state::topics::{Own, partitions_of};
 
 /// How long one fetch stands; it is renewed at once.
 const WAIT: Duration = Duration::from_secs(30);
@@ -164,9 +164,7 @@ impl Shared {
 
     /// None: the core cannot say.
     pub(super) async fn ends(&self) -> Option<Vec<(PartitionId, u64)>> {
-        let topic = self.topics.own(Own::Sessions);
-        let partitions: Vec<PartitionId> =
-            (0..topic.partitions).map(|index| PartitionId { topic: topic.id, index }).collect();
+        let partitions: Vec<PartitionId> = partitions_of(self.topics.own(Own::Sessions)).collect();
         let queries = partitions.iter().map(|partition| (*partition, OffsetAt::Latest)).collect();
         let found = self.core.offsets(OffsetsRequest { queries }).await;
         partitions.into_iter().zip(found).map(|(partition, found)| Some((partition, found.ok()?.offset?))).collect()
