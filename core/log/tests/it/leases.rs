@@ -14,6 +14,7 @@ use core_rpc::*;
 
 use crate::common::*;
 use crate::model::Random;
+use crate::queues;
 
 const LEASE_MS: i64 = 100;
 const ACQUISITIONS_MAX: u32 = 3;
@@ -532,21 +533,7 @@ fn messages_are_settled_once_over_other_crashes() {
 
 /// Acquires so many messages under a lease that lasts.
 async fn take(engine: &Engine, credit_messages: u32) -> Acquired {
-    let request = AcquireRequest {
-        group: group("g"),
-        partitions: vec![partition(0)],
-        holder: "a".to_owned(),
-        lease: Lease::Timed(Duration::from_secs(3600)),
-        mode: AcquireMode::Strict,
-        credit_messages,
-        credit_bytes: 1 << 20,
-        bytes_min: 0,
-        window_messages: u64::MAX,
-        acquisitions_max: None,
-        start: SeekTo::At(OffsetAt::Earliest),
-        isolation: Isolation::All,
-        wait: Duration::ZERO,
-    };
+    let request = AcquireRequest { holder: "a".to_owned(), ..queues::request(partition(0), credit_messages) };
     engine.acquire(request).await.remove(0).expect("acquired")
 }
 
