@@ -21,6 +21,11 @@ import brokers  # noqa: E402
 BROKER = os.environ.get("BROKER", "external")
 TESTS = brokers.TOOLS / "go/paho.mqtt.golang.test"
 MINUTES_MAX = 4
+# These publish on another connection without waiting for SUBACK. A subscription here begins when the core has said where its topics
+# end, some milliseconds after SUBSCRIBE has come (docs/mqtt.md), so that on a busy machine the message may be first. They may have
+# another try, alone.
+RACES = {"Test_ResumeSubs", "Test_Ack_After_Disconnect"}
+TRIES = 3
 OUTCOME = re.compile(r"--- (PASS|FAIL|SKIP): ([^ /]+) \(([0-9.]+)s\)")
 
 
@@ -57,17 +62,34 @@ def main():
     failed = False
     try:
         broker.start()
-        command = [TESTS, "-test.v", f"-test.timeout={MINUTES_MAX}m"]
-        if sys.argv[2:]:
-            command.append(f"-test.run=^({'|'.join(map(re.escape, sys.argv[2:]))})$")
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                                 cwd=broker.folder, env={**os.environ, "TEST_FVT_ADDR": host})
-        for word, case, detail in outcomes(child.stdout):
+
+        def tests(cases):
+            """Runs these, or all; yields their outcomes, and what became of the program."""
+            command = [TESTS, "-test.v", f"-test.timeout={MINUTES_MAX}m"]
+            if cases:
+                command.append(f"-test.run=^({'|'.join(map(re.escape, cases))})$")
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                     errors="replace", cwd=broker.folder, env={**os.environ, "TEST_FVT_ADDR": host})
+            told = False
+            for word, case, detail in outcomes(child.stdout):
+                told |= word == "FAIL"
+                yield word, case, detail
+            if child.wait() != 0 and not told:
+                yield "FAIL", "whole_program", f"it ended with {child.returncode}"
+
+        again = []
+        for word, case, detail in tests(sys.argv[2:]):
+            if word == "FAIL" and case in RACES:
+                again.append((word, case, detail))
+                continue
             failed |= word == "FAIL"
             print(word, case, detail, flush=True)
-        if child.wait() != 0 and not failed:
-            print(f"FAIL whole_program it ended with {child.returncode}")
-            failed = True
+        for outcome in again:
+            for _ in range(TRIES - 1):
+                if outcome[0] == "FAIL":
+                    outcome = next(iter(list(tests([outcome[1]]))), outcome)
+            failed |= outcome[0] == "FAIL"
+            print(*outcome, flush=True)
         if reason := broker.ended():
             print(f"FAIL whole_program {reason}")
             failed = True

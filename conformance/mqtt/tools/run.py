@@ -10,7 +10,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "python")]
 
 import brokers  # noqa: E402
-from mqtt_kit import CASES, WEBSOCKET, main, same, until, unique  # noqa: E402, F401
+from mqtt_kit import CASES, WEBSOCKET, main, no_oracle, same, until, unique  # noqa: E402, F401
 
 VERSIONS = {"31": "mqttv31", "311": "mqttv311", "5": "mqttv5"}
 
@@ -144,6 +144,18 @@ def takeover(tools):
     old.child.wait()
     new.child.kill()
     new.child.wait()
+
+
+@case
+@no_oracle("it closes the connection without a DISCONNECT, and both connect again for ever")
+def takeover_ends_who_is_told(tools):
+    name = f"{tools.topic}-told"
+    old = tools.listener("-i", name, "-t", tools.topic)
+    new = tools.listener("-i", name, "-t", tools.topic, "-C", 1)
+    same(0, old.child.wait(20), "the status with which it ends")
+    assert "Received DISCONNECT (142)" in old.text(), old.text()
+    tools.publish("-t", tools.topic, "-q", "1", "-m", "x")
+    same(["x"], new.lines(), "for the other")
 
 
 @case

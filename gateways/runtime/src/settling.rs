@@ -8,6 +8,7 @@ use std::task::Poll;
 use core_rpc::{Core, LeaseError, SessionId, SettleRequest};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::core_session::CoreSession;
@@ -17,6 +18,8 @@ use crate::core_session::CoreSession;
 pub struct Rounds<T> {
     gathered: Mutex<Vec<T>>,
     wake: Notify,
+    /// Somebody waits for the next round.
+    hurry: Notify,
     /// Counts rounds; changed under the lock of `gathered`: what lies there belongs to the next.
     begun: AtomicU64,
     done: watch::Sender<u64>,
@@ -34,6 +37,7 @@ impl<T> Default for Rounds<T> {
         Rounds {
             gathered: Mutex::default(),
             wake: Notify::new(),
+            hurry: Notify::new(),
             begun: AtomicU64::new(0),
             done: watch::Sender::new(0),
         }
@@ -44,6 +48,11 @@ impl<T> Rounds<T> {
     pub fn push(&self, one: T) {
         self.gathered.lock().push(one);
         self.wake.notify_one();
+    }
+
+    /// Has the next round begin at once.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
     }
 
     /// The round with which all is settled that was pushed before.
@@ -58,6 +67,7 @@ impl<T> Rounds<T> {
         if *self.done.borrow() >= round {
             return;
         }
+        self.hurry();
         let mut done = self.done.subscribe();
         // It fails only if all this is gone.
         let _ = done.wait_for(|done| *done >= round).await;
@@ -70,11 +80,24 @@ impl<T> Rounds<T> {
 
     /// For the one task that settles: waits until there is something. None: `stop`, and all is settled that was pushed before.
     pub async fn next(&self, stop: &CancellationToken) -> Option<Round<T>> {
+        self.next_from(Instant::now(), stop).await
+    }
+
+    /// As [`Rounds::next`], and gathers until `not_before`, unless somebody waits for the round.
+    pub async fn next_from(&self, not_before: Instant, stop: &CancellationToken) -> Option<Round<T>> {
         let stopping = tokio::select! {
             biased;
             () = self.wake.notified() => false,
             () = stop.cancelled() => true,
         };
+        if !stopping && not_before > Instant::now() {
+            tokio::select! {
+                biased;
+                () = self.hurry.notified() => {}
+                () = stop.cancelled() => {}
+                () = sleep_until(not_before) => {}
+            }
+        }
         let mut gathered = self.gathered.lock();
         if stopping && gathered.is_empty() {
             return None;
@@ -121,6 +144,8 @@ pub async fn settle(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -142,5 +167,22 @@ mod tests {
         rounds.finish(second.number);
         rounds.settled().await;
         assert!(rounds.next(&stop).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_round_gathers_for_a_while_unless_somebody_waits_for_it() {
+        let (rounds, stop) = (Rounds::default(), CancellationToken::new());
+        let begun = Instant::now();
+        rounds.push("a");
+        let first = rounds.next_from(begun + Duration::from_millis(5), &stop).await.unwrap();
+        assert!(first.number == 1 && begun.elapsed() >= Duration::from_millis(5));
+        rounds.finish(first.number);
+        rounds.push("b");
+        let settling = async {
+            let second = rounds.next_from(begun + Duration::from_secs(3600), &stop).await.unwrap();
+            rounds.finish(second.number);
+        };
+        tokio::join!(settling, rounds.settled());
+        assert!(begun.elapsed() < Duration::from_secs(60));
     }
 }

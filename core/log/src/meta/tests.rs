@@ -507,6 +507,9 @@ fn a_watch_sees_each_change_under_its_prefix_once_and_in_order() {
     let now = run(world.meta.meta_list(String::new())).unwrap().revision;
     let nothing = MetaChanges::Events { events: vec![], revision: now };
     assert_eq!(run(world.meta.meta_watch(watch("a/", now, Duration::from_millis(1)))).unwrap(), nothing);
+    // Who only looks waits for no timer.
+    let looks = pin!(world.meta.meta_watch(watch("a/", now, Duration::ZERO)));
+    assert_eq!(looks.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(nothing)));
     assert_eq!(run(world.meta.meta_watch(watch("a/", now + 1, MINUTE))).unwrap(), MetaChanges::Relist);
 
     // A watch that waits learns of the end.

@@ -26,11 +26,11 @@ pub(crate) fn handle(connection: &mut Connection, subscribe: Subscribe) -> Resul
     let (packet_id, window) = (subscribe.packet_id, connection.client.window);
     let subscribing = async move {
         let mut reasons = Vec::with_capacity(asked.len());
-        let mut retained = Vec::new();
+        let (mut routed, mut retained) = (Vec::new(), Vec::new());
         for (filter, wish, handling) in asked {
             let admitted = admission::subscribe(&gateway, &who, &filter).await;
             let subscribed = match &admitted {
-                Ok(filter) => one(&gateway, &session, filter, wish, window).await,
+                Ok(filter) => one(&gateway, &session, filter, wish, window, &mut routed).await,
                 Err(reason) => Err(*reason),
             };
             let filter = admitted.unwrap_or(filter);
@@ -47,12 +47,14 @@ pub(crate) fn handle(connection: &mut Connection, subscribe: Subscribe) -> Resul
                 Err(reason) => reasons.push(reason),
             }
         }
+        gateway.router.subscribe(&session, &routed).await;
+        let ends = retained_ends(&gateway, &retained).await;
         // Returns at once where nothing has to survive.
         if let Err(error) = gateway.sessions.record(&session).await {
             return Done::Refused(Refusal::from(error));
         }
         let suback = Suback { packet_id, properties: Default::default(), reasons: reasons.into_iter().collect() };
-        Done::Subscribed(suback, Some(Box::pin(deliver_retained(gateway, session, who, retained))))
+        Done::Subscribed(suback, Some(Box::pin(deliver_retained(gateway, session, who, retained, ends))))
     };
     connection.step = Some(Step::Waits(Box::pin(subscribing)));
     Ok(())
@@ -60,7 +62,7 @@ pub(crate) fn handle(connection: &mut Connection, subscribe: Subscribe) -> Resul
 
 /// What every client is subscribed to, with what is retained of it.
 pub(crate) async fn automatically(gateway: &Arc<Gateway>, session: &Arc<Session>, who: &Arc<Who>, window: u16) {
-    let mut retained = Vec::new();
+    let (mut routed, mut retained) = (Vec::new(), Vec::new());
     for subscription in auto_subscribe::subscriptions(&gateway.config.auto_subscribe, who) {
         let wish = Wish {
             qos: subscription.qos,
@@ -69,7 +71,9 @@ pub(crate) async fn automatically(gateway: &Arc<Gateway>, session: &Arc<Session>
             subscription_id: None,
         };
         let subscribed = match admission::subscribe(gateway, who, &subscription.filter).await {
-            Ok(filter) => one(gateway, session, &filter, wish, window).await.map(|is_new| (filter, is_new)),
+            Ok(filter) => {
+                one(gateway, session, &filter, wish, window, &mut routed).await.map(|is_new| (filter, is_new))
+            }
             Err(reason) => Err(reason),
         };
         match subscribed {
@@ -83,20 +87,43 @@ pub(crate) async fn automatically(gateway: &Arc<Gateway>, session: &Arc<Session>
             }
         }
     }
+    gateway.router.subscribe(session, &routed).await;
+    let ends = retained_ends(gateway, &retained).await;
     if session.is_persistent()
         && let Err(error) = gateway.sessions.record(session).await
     {
         tracing::warn!(client = %who.client_id, %error, "subscriptions that all clients get were not recorded");
     }
-    tokio::spawn(deliver_retained(gateway.clone(), session.clone(), who.clone(), retained));
+    tokio::spawn(deliver_retained(gateway.clone(), session.clone(), who.clone(), retained, ends));
+}
+
+/// Where what is retained ends for subscriptions that the router knows: what is published from then on they get once.
+async fn retained_ends(gateway: &Gateway, retained: &[(String, Wish)]) -> Vec<u64> {
+    if retained.is_empty() {
+        return Vec::new();
+    }
+    gateway.retained.ends_now().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a new subscription may miss retained messages");
+        Vec::new()
+    })
 }
 
 /// What new subscriptions get of what was said before.
-async fn deliver_retained(gateway: Arc<Gateway>, session: Arc<Session>, who: Arc<Who>, retained: Vec<(String, Wish)>) {
+async fn deliver_retained(
+    gateway: Arc<Gateway>,
+    session: Arc<Session>,
+    who: Arc<Who>,
+    retained: Vec<(String, Wish)>,
+    ends: Vec<u64>,
+) {
     let may_read = |name: &str| gateway.access.may_read(&who, name);
+    // Known here: it waits for no log.
+    for (filter, wish) in &retained {
+        gateway.sys.deliver(&session, filter, *wish, may_read);
+    }
+    gateway.retained.ready(&ends).await;
     for (filter, wish) in retained {
-        gateway.sys.deliver(&session, &filter, wish, may_read);
-        gateway.retained.deliver(&session, &filter, wish, may_read).await;
+        gateway.retained.deliver(&session, &filter, wish, &ends, may_read).await;
     }
 }
 
@@ -119,19 +146,20 @@ fn wish(subscription: &Subscription, id: Option<codec_mqtt::SubscriptionId>, cli
     }
 }
 
-/// One filter. True: the session did not have it before.
+/// One filter; to `routed` come those that the router is still to be told. True: the session did not have it before.
 async fn one(
     gateway: &Gateway,
     session: &Arc<Session>,
     filter: &Text,
     wish: Wish,
     window: u16,
+    routed: &mut Vec<(Text, Wish)>,
 ) -> Result<bool, Reason> {
     // Only older versions get here with half a shared subscription, which has no code of its own there.
     let shared = topic::shared(filter).map_err(|_| Reason::TopicFilterInvalid)?;
     let old = session.subscribe(filter.clone(), Subscribed { wish });
     let Some((group, shared)) = shared else {
-        gateway.router.subscribe(session, filter, wish).await;
+        routed.push((filter.clone(), wish));
         return Ok(old.is_none());
     };
     if let Err(error) = gateway.shares.join(group, shared, session, wish, window).await {

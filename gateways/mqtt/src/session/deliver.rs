@@ -95,8 +95,8 @@ impl Connection {
                 if let Poll::Ready(kept) = record.as_mut().poll(context) {
                     let mut taken = std::mem::take(taken);
                     if kept == Err(PublishError::NotHeld) {
-                        // Others get those. What the session's record has to tell of the rest it does not tell yet.
-                        taken.retain(|(_, delivery)| !is_claimed(delivery));
+                        // Others get those, but for what could be had. What the record has to tell of the rest it does not tell yet.
+                        taken.retain(|(packet_id, delivery)| !is_claimed(delivery) || self.owns(*packet_id));
                         self.record(taken);
                         return Ok(true);
                     }
@@ -154,7 +154,7 @@ impl Connection {
     /// Sees to it that the log tells of messages before they are written.
     fn record(&mut self, taken: Taken) {
         let (sessions, session) = (self.gateway.sessions.clone(), self.session.clone());
-        let claimed = taken.iter().filter(|(_, delivery)| is_claimed(delivery));
+        let claimed = taken.iter().filter(|(packet_id, delivery)| is_claimed(delivery) && !self.owns(*packet_id));
         let claimed: Vec<(PacketId, ShareLease)> =
             claimed.filter_map(|(packet_id, delivery)| Some(((*packet_id)?, delivery.share.clone()?))).collect();
         let recording: Recording = match claimed.is_empty() {
@@ -162,6 +162,10 @@ impl Connection {
             false => Box::pin(async move { sessions.record_shared(&session, claimed).await }),
         };
         self.outbound.waiting = Some(Waiting::Recording(recording, taken));
+    }
+
+    fn owns(&self, packet_id: Option<PacketId>) -> bool {
+        packet_id.is_some_and(|packet_id| self.session.owns(packet_id))
     }
 
     fn write_taken(&mut self, taken: Taken) {

@@ -2,6 +2,7 @@
 
 mod access;
 mod chaos;
+mod claims;
 mod common;
 mod connect;
 mod delayed;

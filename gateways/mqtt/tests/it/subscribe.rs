@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codec_mqtt::{Packet, Property, QoS, Reason, Subscribe, Subscription, SubscriptionId, Unsubscribe, Version};
-use core_rpc::{Core, META_VALUE_BYTES_MAX, MetaCondition, MetaPut};
+use core_rpc::{AnyCore, Core, META_VALUE_BYTES_MAX, MetaCondition, MetaPut};
 
-use crate::common::{Broker, Client, config, connect, delivery, id, message, properties, text};
+use crate::common::faulty_core::FaultyCore;
+use crate::common::{Broker, Client, config, connect, delivery, id, message, open_core, properties, text};
 
 async fn unsubscribe<const N: usize>(client: &mut Client, filters: [&str; N]) -> Vec<Reason> {
     let packet_id = id(client.id());
@@ -45,6 +46,31 @@ async fn each_filter_has_its_answer() {
     let suback = client.subscribe("$share/half", QoS::AtMostOnce).await;
     assert_eq!(suback.reasons.iter().collect::<Vec<_>>(), [Reason::Unspecified]);
     broker.stop().await;
+}
+
+/// The core is not asked for each of many filters: a bridge that is back has thousands.
+#[tokio::test]
+async fn many_filters_cost_the_core_no_more_than_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let core = FaultyCore::new(open_core(&directory));
+    let gateway = mqtt_gateway::start(AnyCore::new(core.clone()), config()).await.unwrap();
+    let mut client = Client::raw(gateway.address(), Version::Mqtt5).await;
+    client.connect(connect(Version::Mqtt5, "bridge")).await;
+    for first in ["plant", "farm"] {
+        client.publish_to(&format!("{first}/7"), "0", QoS::AtLeastOnce).await;
+    }
+    let before = core.calls();
+    let filters = |at: usize| Subscription::new(text(&format!("{}/{at}", ["plant", "farm"][at % 2])), QoS::AtLeastOnce);
+    let suback = client.subscribe_with(std::array::from_fn::<_, 500, _>(filters), Default::default()).await;
+    assert_eq!(suback.reasons.iter().filter(|reason| *reason == Reason::GrantedQoS1).count(), 500);
+    let calls = core.calls() - before;
+    assert!(calls < 50, "{calls} calls");
+    for (name, payload) in [("plant/10", "1"), ("farm/499", "2")] {
+        client.publish_to(name, payload, QoS::AtLeastOnce).await;
+        assert_eq!(client.message().await, (name.to_owned(), payload.to_owned()));
+    }
+    gateway.stop().await;
+    core.here().await.stop();
 }
 
 /// A client that does not wait for SUBACK gets what it publishes behind SUBSCRIBE, and nothing behind UNSUBSCRIBE.

@@ -91,33 +91,55 @@ impl RetainedStore {
         (index.len(), index.bytes(), index.stored_bytes())
     }
 
-    /// Waits until all is in the index that the log holds now. An error if the core cannot say what that is.
-    pub async fn caught_up(&self) -> Result<(), FetchError> {
+    /// Where the log ends now, by partition: what lies before is retained for a subscription that was just made, and it gets what
+    /// comes behind as anybody does. An error: the core cannot say.
+    pub async fn ends_now(&self) -> Result<Vec<u64>, FetchError> {
         let queries = self.partitions().map(|partition| (partition, OffsetAt::Latest)).collect();
         let mut ends = Vec::new();
         for answer in self.core.offsets(OffsetsRequest { queries }).await {
             ends.push(answer?.offset.unwrap_or(0));
         }
-        let mut positions = self.positions.subscribe();
-        // An error would be the end of the store.
-        let _ = positions.wait_for(|positions| positions.iter().zip(&ends).all(|(at, end)| at >= end)).await;
+        Ok(ends)
+    }
+
+    /// Waits until all is in the index that the log holds now. An error if the core cannot say what that is.
+    pub async fn caught_up(&self) -> Result<(), FetchError> {
+        self.caught_up_to(&self.ends_now().await?).await;
         Ok(())
     }
 
-    /// Gives a subscription that was just made what is retained under the names that its filter matches (3.3.1.3), as fast as its
-    /// session takes it; until its connection is gone. `may_read`: of which names.
-    pub async fn deliver(&self, session: &Session, filter: &str, wish: Wish, may_read: impl Fn(&str) -> bool) {
-        match timeout(BEHIND_MAX, self.caught_up()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "a new subscription may miss retained messages"),
-            Err(_) => tracing::warn!("retained messages are read slowly: a new subscription may miss some"),
+    async fn caught_up_to(&self, ends: &[u64]) {
+        let mut positions = self.positions.subscribe();
+        // An error would be the end of the store.
+        let _ = positions.wait_for(|positions| positions.iter().zip(ends).all(|(at, end)| at >= end)).await;
+    }
+
+    /// Waits, but not for ever, until [`RetainedStore::deliver`] finds all that lies before these ends.
+    pub async fn ready(&self, ends: &[u64]) {
+        if timeout(BEHIND_MAX, self.caught_up_to(ends)).await.is_err() {
+            tracing::warn!("retained messages are read slowly: a new subscription may miss some");
         }
+    }
+
+    /// Gives a subscription that was just made what is retained under the names that its filter matches (3.3.1.3), as fast as its
+    /// session takes it; until its connection is gone. `may_read`: of which names. Not what lies behind `ends`: that it gets, or got,
+    /// when it was published.
+    pub async fn deliver(
+        &self,
+        session: &Session,
+        filter: &str,
+        wish: Wish,
+        ends: &[u64],
+        may_read: impl Fn(&str) -> bool,
+    ) {
+        let is_kept = |one: &Retained| ends.get(one.partition as usize).is_none_or(|end| one.offset < *end);
         let mut cursor: Option<Cursor> = None;
         loop {
             let chunk = self.index.read().matching_after(filter, cursor.as_ref(), CHUNK);
             let now_ms = now_ms();
             let found = chunk.found.into_iter();
-            let found = found.filter(|(name, retained)| !retained.is_over(now_ms) && may_read(name));
+            let found =
+                found.filter(|(name, retained)| is_kept(retained) && !retained.is_over(now_ms) && may_read(name));
             for delivery in self.deliveries(found.map(|(_, retained)| retained), wish).await {
                 let publisher = delivery.message.publisher;
                 if wish.no_local && publisher != 0 && publisher == session.publisher {

@@ -8,6 +8,7 @@
 //! later, and ends when no filter may match it any more. Sessions that come from the log (their gateway died, or was
 //! restarted) get what they missed from the tail too, before anything new ([`Router::adopt`]).
 
+mod missed;
 mod tail;
 mod targets;
 
@@ -24,7 +25,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::tail::{Missed, Tail};
+use self::missed::Missed;
+use self::tail::Tail;
 use self::targets::Subscriber;
 use super::EXCLUSIVE_PREFIX;
 use super::sessions::{Message, Session, SessionKey, Wish};
@@ -96,13 +98,20 @@ impl Router {
     }
 
     /// Subscribes a session. When this returns, it gets what is published from now on, and nothing that was acknowledged before,
-    /// by whichever gateway.
-    pub async fn subscribe(&self, session: &Arc<Session>, filter: &Text, wish: Wish) {
-        let Some(filter) = routed_filter(filter) else { return };
+    /// by whichever gateway. The core is asked once for all of the filters.
+    pub async fn subscribe(&self, session: &Arc<Session>, filters: &[(Text, Wish)]) {
+        let routed = || filters.iter().filter_map(|(filter, wish)| Some((routed_filter(filter)?, *wish)));
+        if routed().next().is_none() {
+            return;
+        }
         // What is under way was published before.
-        let topics = self.all_caught_up(|topics| topics.matching(filter)).await;
-        let subscriber = Subscriber { session: session.clone(), wish };
-        self.shared.trie.write().insert(filter, session.key, subscriber);
+        let topics = self.all_caught_up(routed().map(|(filter, _)| filter)).await;
+        {
+            let mut trie = self.shared.trie.write();
+            for (filter, wish) in routed() {
+                trie.insert(filter, session.key, Subscriber { session: session.clone(), wish });
+            }
+        }
         // Until now nobody may have wanted them, and they may have been ended: there nothing waits for anybody.
         for known in &topics {
             self.tail(known, Begin::End).await;
@@ -112,17 +121,15 @@ impl Router {
     /// Returns when what was acknowledged was pushed to whoever has these filters: who connects then finds it among what waits, and
     /// what is only for who is there (QoS 0) not at all.
     pub async fn settled<'a>(&self, filters: impl IntoIterator<Item = &'a str>) {
-        self.all_caught_up(|topics| {
-            let matching = self.topics_matching(filters).into_iter();
-            matching.filter_map(|topic| topics.by_id(topic)).collect()
-        })
-        .await;
+        self.all_caught_up(filters).await;
     }
 
-    /// Waits until all was pushed that the log has now of some of all topics that there are now. Returns those.
-    async fn all_caught_up(&self, of: impl FnOnce(&Topics) -> Vec<Known>) -> Vec<Known> {
+    /// Waits until all was pushed that the log has now of the topics that there are now and in which these filters may find
+    /// messages. Returns those.
+    async fn all_caught_up<'a>(&self, filters: impl IntoIterator<Item = &'a str>) -> Vec<Known> {
         self.shared.topics.caught_up().await;
-        let topics = of(&self.shared.topics);
+        let matching = self.topics_matching(filters).into_iter();
+        let topics: Vec<Known> = matching.filter_map(|topic| self.shared.topics.by_id(topic)).collect();
         for known in &topics {
             self.tail(known, self.begin_of(known.topic.id)).await;
         }

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use codec_record::Batch;
-use codec_record::translate::mqtt_messages_where;
+use codec_record::translate::{mqtt_messages_where, names};
 use core_rpc::{Core, FetchError, FetchPartition, FetchRequest, Fetched, Isolation, PartitionId};
 use tokio::sync::{mpsc, watch};
 
+use super::missed::{Missed, Reading};
 use super::targets::{self, Target};
-use super::{Adopted, RETRY_AFTER, Shared, routed_filter};
-use crate::state::sessions::{Session, SessionKey, Wish};
+use super::{RETRY_AFTER, Shared};
+use crate::state::sessions::Session;
 use crate::state::topics::Known;
-use crate::state::trie::Trie;
 use crate::translate;
 
 /// Read at once: some milliseconds of work, so that connections get their turn between.
@@ -26,11 +26,6 @@ const WAIT: Duration = Duration::from_secs(30);
 
 /// Names whose targets are remembered.
 const REMEMBERED_MAX: usize = 10_000;
-
-/// Sessions that get what they missed, each from these offsets on.
-pub struct Missed {
-    pub sessions: Vec<Adopted>,
-}
 
 pub struct Tail {
     shared: Arc<Shared>,
@@ -180,24 +175,10 @@ impl Tail {
     /// Reads again what sessions have missed, up to where the tail is. Meanwhile nothing else is pushed of this topic: what they
     /// are to get next comes behind it.
     async fn catch_up(&mut self, missed: Missed) -> Result<(), Gone> {
-        let mut trie: Trie<SessionKey, (Arc<Session>, Wish)> = Trie::default();
-        let mut begins: HashMap<(SessionKey, u32), u64> = HashMap::new();
-        let mut from = vec![u64::MAX; self.positions.len()];
-        for (session, positions) in &missed.sessions {
-            for (filter, subscribed) in session.subscriptions() {
-                if let Some(filter) = routed_filter(&filter) {
-                    trie.insert(filter, session.key, (session.clone(), subscribed.wish));
-                }
-            }
-            for (index, from) in from.iter_mut().enumerate() {
-                let known = positions.iter().find(|(partition, _)| partition.index as usize == index);
-                let begin = known.map_or(0, |(_, offset)| *offset);
-                begins.insert((session.key, index as u32), begin);
-                *from = begin.min(*from);
-            }
-        }
-        let to: Vec<u64> = self.positions.iter().map(|position| position.load(Ordering::Relaxed)).collect();
+        let to = self.positions.iter().map(|position| position.load(Ordering::Relaxed)).collect();
+        let mut reading = Reading::new(&missed.sessions, to, |filter| self.may_match(filter));
         loop {
+            let Reading { from, to, .. } = &reading;
             let behind: Vec<usize> = (0..to.len()).filter(|index| from[*index] < to[*index]).collect();
             if behind.is_empty() {
                 break;
@@ -210,17 +191,19 @@ impl Tail {
                     Ok(fetched) => {
                         for batch in &fetched.batches {
                             if !is_aborted(&fetched, batch) {
-                                self.push_missed(index, batch, (from[index], to[index]), &trie, &begins);
+                                self.push_missed(index, batch, &reading);
                             }
-                            from[index] = batch.header.next_offset();
+                            reading.from[index] = batch.header.next_offset();
                         }
-                        if fetched.batches.is_empty() && from[index] >= fetched.bounds.stable_offset {
-                            from[index] = to[index];
+                        if fetched.batches.is_empty() && reading.from[index] >= fetched.bounds.stable_offset {
+                            reading.from[index] = reading.to[index];
                         }
                     }
                     Err(FetchError::UnknownPartition) => return Err(Gone),
-                    Err(FetchError::OutOfRange(bounds)) => from[index] = bounds.start_offset.max(from[index] + 1),
-                    Err(FetchError::Corrupt) => from[index] += 1,
+                    Err(FetchError::OutOfRange(bounds)) => {
+                        reading.from[index] = bounds.start_offset.max(reading.from[index] + 1);
+                    }
+                    Err(FetchError::Corrupt) => reading.from[index] += 1,
                     Err(FetchError::StorageFailed | FetchError::Unavailable) => tokio::time::sleep(RETRY_AFTER).await,
                 }
             }
@@ -232,34 +215,31 @@ impl Tail {
         Ok(())
     }
 
-    fn push_missed(
-        &self,
-        index: usize,
-        batch: &Batch,
-        (from, to): (u64, u64),
-        trie: &Trie<SessionKey, (Arc<Session>, Wish)>,
-        begins: &HashMap<(SessionKey, u32), u64>,
-    ) {
+    /// Whether messages that a filter matches may lie in the topic, as its first level says.
+    fn may_match(&self, filter: &str) -> bool {
+        let (first, topic) = (names::first_level(filter), self.known.topic.name.as_str());
+        let of_others = || names::first_level(&names::name_of(topic)) == first;
+        matches!(first, "+" | "#")
+            || names::unescape(topic).as_deref() == Some(first)
+            || of_others()
+            || self.shared.topics.gathers(&self.known)
+    }
+
+    fn push_missed(&self, index: usize, batch: &Batch, reading: &Reading) {
         let belongs = |name: &str| self.shared.topics.belongs(name, &self.known);
         let views = mqtt_messages_where(batch, &self.known.topic.name, &belongs);
         for view in views.into_iter().flatten().map_while(Result::ok) {
             let offset = batch.header.base_offset + u64::from(view.position);
-            if !(from..to).contains(&offset) {
+            if !(reading.from[index]..reading.to[index]).contains(&offset) {
                 continue;
             }
-            let mut wishes: HashMap<SessionKey, (Arc<Session>, Vec<Wish>)> = HashMap::new();
-            let name = String::from_utf8_lossy(&view.topic).into_owned();
-            trie.matches(&name, &mut |key, (session, wish): &(Arc<Session>, Wish)| {
-                if begins.get(&(*key, index as u32)).is_some_and(|begin| *begin <= offset) {
-                    wishes.entry(*key).or_insert_with(|| (session.clone(), Vec::new())).1.push(*wish);
-                }
-            });
+            let wishes = reading.wishes(&String::from_utf8_lossy(&view.topic), index as u32, offset);
             if wishes.is_empty() {
                 continue;
             }
             let Some(message) = translate::message(&batch.header, view, self.partition(index)) else { continue };
             let message = Arc::new(message);
-            for (session, wishes) in wishes.values() {
+            for (session, wishes) in &wishes {
                 session.push_missed(&message, wishes);
             }
         }

@@ -3,18 +3,20 @@
 //!
 //! So it is settled in the commit that records the member's session, which says under which identifier it is sent
 //! ([`sessions::store`](crate::state::sessions::store)). Where the topic is one that other protocols' clients made, and does not lie
-//! with the sessions, the record goes first: if the gateway dies between the two, another member may get the message too.
+//! with the sessions, the record goes first, and what was not settled behind it is taken back ([`is_settled`]). Two members may get a
+//! message only if the gateway dies between the two, or if the core does and another member is done with the message before the
+//! gateway has asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use core_rpc::{GroupName, PartitionId, SettleRange, Settlement};
+use core_rpc::{GroupName, LeaseView, PartitionId, RangeState, SettleRange, Settlement};
 use gateway_runtime::Marks;
 
 use super::Shares;
 use super::settler::holder;
 use super::share::Share;
-use crate::state::sessions::ShareLease;
+use crate::state::sessions::{Place, ShareLease};
 
 /// Messages of one share that are about to be their member's own.
 #[derive(Clone, Debug)]
@@ -45,9 +47,15 @@ impl Claim {
         Arc::ptr_eq(&self.share, &other.share) && self.holder == other.holder
     }
 
-    /// It is done.
-    pub fn kept(&self) {
-        self.share.keep(&self.leases);
+    /// It is done, but for these.
+    pub fn kept(&self, others: &HashSet<Place>) {
+        let own = self.leases.iter().filter(|lease| !others.contains(&lease.place));
+        self.share.keep(&own.cloned().collect::<Vec<_>>());
+    }
+
+    /// Where the messages lie, in the order in which they were claimed.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.leases.iter().map(|lease| lease.place)
     }
 }
 
@@ -64,4 +72,31 @@ pub fn settles<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Vec<(Partitio
         (partition, marks.take())
     };
     offsets.into_iter().map(ranges).collect()
+}
+
+/// Whether all of a range is settled, as far as the view goes. What it does not show counts as settled.
+pub fn is_settled(view: &LeaseView, range: &SettleRange) -> bool {
+    let open = |first: u64, last: u64| first <= range.last && range.first <= last;
+    let is_new = range.last >= view.next;
+    !is_new && !view.ranges.iter().any(|shown| shown.state != RangeState::Settled && open(shown.first, shown.last))
+}
+
+#[cfg(test)]
+mod tests {
+    use core_rpc::RangeView;
+
+    use super::*;
+
+    #[test]
+    fn what_is_settled_is_so_in_whole() {
+        let shown = |first, last, state| RangeView { first, last, state, acquisitions: 1, failures: 0 };
+        let leased = RangeState::Leased { holder: "somebody".into() };
+        let ranges =
+            vec![shown(10, 12, leased), shown(13, 15, RangeState::Settled), shown(16, 17, RangeState::Available)];
+        let view = LeaseView { floor: 10, next: 18, ranges, ..LeaseView::default() };
+        let is_settled = |first, last| is_settled(&view, &SettleRange::new(first, last, Settlement::Accept));
+        assert!(is_settled(3, 9) && is_settled(13, 15) && is_settled(14, 14));
+        assert!(!is_settled(9, 10) && !is_settled(12, 13) && !is_settled(15, 16) && !is_settled(17, 17));
+        assert!(!is_settled(18, 18) && !is_settled(13, 18));
+    }
 }

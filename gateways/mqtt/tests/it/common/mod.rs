@@ -1,6 +1,8 @@
 //! A whole gateway on a real core in a temporary directory, and a client that says what it is told to.
 #![allow(dead_code)]
 
+pub mod faulty_core;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -72,17 +74,7 @@ impl Broker {
         gateway.stop().await;
         core.stop();
         drop(core);
-        let core = within(async {
-            loop {
-                let formats = codec_record::Formats::all();
-                match LocalCore::open_directory(core_log::Config::default(), directory.path(), formats) {
-                    Ok(core) => break core,
-                    // Tasks that end have it still.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-                }
-            }
-        })
-        .await;
+        let core = reopen_core(&directory).await;
         let gateway = mqtt_gateway::start(core.clone(), config).await.expect("a gateway");
         Broker { directory, core, gateway }
     }
@@ -96,6 +88,21 @@ impl Broker {
 pub fn open_core(directory: &TempDir) -> LocalCore {
     let formats = codec_record::Formats::all();
     LocalCore::open_directory(core_log::Config::default(), directory.path(), formats).expect("a core")
+}
+
+/// A core on what one that was stopped has left.
+pub async fn reopen_core(directory: &TempDir) -> LocalCore {
+    within(async {
+        loop {
+            let formats = codec_record::Formats::all();
+            match LocalCore::open_directory(core_log::Config::default(), directory.path(), formats) {
+                Ok(core) => break core,
+                // Tasks that end have it still.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })
+    .await
 }
 
 pub async fn within<F: Future>(future: F) -> F::Output {

@@ -628,6 +628,11 @@ impl Session {
         true
     }
 
+    /// Whether a shared message in flight is nobody else's ([`Session::own`]).
+    pub fn owns(&self, packet_id: PacketId) -> bool {
+        self.state.lock().flights.get(&packet_id).is_some_and(|flight| flight.is_own)
+    }
+
     /// They are others' after all, and were not sent. Returns their leases.
     pub fn disown(&self, packet_ids: &[PacketId]) -> Vec<ShareLease> {
         let mut state = self.state.lock();

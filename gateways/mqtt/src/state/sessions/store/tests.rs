@@ -181,7 +181,7 @@ impl Node {
     async fn subscribe(&self, client: &Client, filter: &str, qos: QoS) {
         let wish = Wish { qos, no_local: false, retain_as_published: false, subscription_id: None };
         client.session.subscribe(text(filter), Subscribed { wish });
-        within(self.router.subscribe(&client.session, &text(filter), wish)).await;
+        within(self.router.subscribe(&client.session, &[(text(filter), wish)])).await;
         within(self.sessions.record(&client.session)).await.unwrap();
     }
 

@@ -12,7 +12,8 @@ use codec_mqtt::PacketId;
 use codec_record::Producer;
 use codec_record::mqtt_message::{MessageParts, Writer as BatchWriter};
 use core_rpc::{
-    Append, AppendRequest, Core, Durability, LeaseError, PartitionId, SettleRequest, TransferError, TransferRequest,
+    Append, AppendRequest, Core, Durability, GroupName, LeaseError, PartitionId, PeekRequest, SettleRange,
+    SettleRequest, TransferError, TransferRequest,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -21,14 +22,21 @@ use super::Shared;
 use super::kept::{Kept, Written};
 use super::keys::Key;
 use crate::state::PublishError;
+use crate::state::sessions::Place;
 use crate::state::sessions::attempts::new_producer_id;
-use crate::state::shares::claim::{Claim, settles};
+use crate::state::shares::claim::{Claim, is_settled, settles};
 
 /// Bytes of one append, but for a record that is larger.
 const APPEND_BYTES_MAX: usize = 4 << 20;
 
 /// How long to wait before trying again what must be written.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Of a lease map, how many ranges are looked at to see what of it is settled.
+const RANGES_MAX: u32 = 1 << 16;
+
+/// What was kept: where each batch begins, and which of the messages that were claimed are others' after all.
+type KeptClaims = (Vec<u64>, HashSet<Place>);
 
 /// Something to write.
 #[derive(Debug)]
@@ -248,8 +256,10 @@ impl Shared {
             places.push((partition, count));
             appends.push(Append { partition, batch });
         }
+        let mut others = HashSet::new();
         let result: Result<Vec<(PartitionId, u64)>, PublishError> = match self.keep(appends, &group.claims).await {
-            Ok(bases) => {
+            Ok((bases, lost)) => {
+                others = lost;
                 Ok(places.into_iter().zip(bases).map(|((place, count), base)| (place, base + count)).collect())
             }
             Err(error) => {
@@ -258,7 +268,7 @@ impl Shared {
                     return self.refuse_claims(group);
                 }
                 if error == PublishError::DiskFull {
-                    self.disown_claims(&group.claims);
+                    self.disown_claims(&group.claims, |_| true);
                 }
                 Err(error)
             }
@@ -266,11 +276,17 @@ impl Shared {
         let result = result.map(Arc::new);
         if result.is_ok() {
             group.sessions.iter().for_each(|(kept, written)| kept.note(written));
-            group.claims.iter().for_each(|(.., claim)| claim.kept());
+            group.claims.iter().for_each(|(.., claim)| claim.kept(&others));
         }
+        if !others.is_empty() {
+            self.disown_claims(&group.claims, |place| others.contains(&place));
+        }
+        let is_lost =
+            |job: &Job| matches!(job, Job::Claim(.., claim) if claim.places().any(|place| others.contains(&place)));
         let mut again = Vec::new();
         for ask in group.asks {
             match (ask.done, &result) {
+                (Some(done), Ok(_)) if ask.jobs.iter().any(is_lost) => drop(done.send(Err(PublishError::NotHeld))),
                 // Whoever does not wait any more does not need it.
                 (Some(done), result) => drop(done.send(result.clone())),
                 (None, Ok(_)) => {}
@@ -283,7 +299,7 @@ impl Shared {
         if again.is_empty() { Ok(()) } else { Err(again) }
     }
 
-    /// Where each batch begins. [`PublishError::NotHeld`]: some claim is void, and nothing was kept.
+    /// [`PublishError::NotHeld`]: some claim is void, and nothing was kept.
     ///
     /// Claims are tried until it is known what became of them: a session that takes for its own what others may get, or gives up what
     /// was settled for it, is what claims are there against. Whoever waits behind them would not get anywhere either.
@@ -291,9 +307,9 @@ impl Shared {
         &self,
         appends: Vec<Append>,
         claims: &[(Arc<Kept>, Vec<PacketId>, Claim)],
-    ) -> Result<Vec<u64>, PublishError> {
+    ) -> Result<KeptClaims, PublishError> {
         if claims.is_empty() {
-            return self.append_all(appends).await;
+            return Ok((self.append_all(appends).await?, HashSet::new()));
         }
         let mut appends = self.queue.number(appends);
         let kept = loop {
@@ -326,15 +342,17 @@ impl Shared {
         &self,
         appends: Vec<Append>,
         claims: &[(Arc<Kept>, Vec<PacketId>, Claim)],
-    ) -> Result<Vec<u64>, PublishError> {
-        let Some((.., first)) = claims.first() else { return Ok(Vec::new()) };
+    ) -> Result<KeptClaims, PublishError> {
+        let Some((.., first)) = claims.first() else { return Ok(KeptClaims::default()) };
         let settles = settles(claims.iter().map(|(.., claim)| claim));
         let (group, holder) = (first.group().clone(), first.holder.clone());
         if !appends.is_empty() {
             let (group, holder, settles) = (group.clone(), holder.clone(), settles.clone());
             let request = TransferRequest { group, holder, settles, appends: appends.clone() };
             match self.core.transfer(request).await {
-                Ok(appended) => return Ok(appended.iter().map(|appended| appended.base_offset).collect()),
+                Ok(appended) => {
+                    return Ok((appended.iter().map(|appended| appended.base_offset).collect(), HashSet::new()));
+                }
                 // A topic that other protocols' clients have made.
                 Err(TransferError::NotTogether | TransferError::Invalid) => {}
                 Err(TransferError::Settle { .. }) => return Err(PublishError::NotHeld),
@@ -345,17 +363,84 @@ impl Shared {
             }
         }
         let bases = if appends.is_empty() { Vec::new() } else { self.append_all(appends).await? };
+        Ok((bases, self.settle_apart(group, holder, settles).await?))
+    }
+
+    /// Settles what sessions have for their own by records that are kept already. Returns what is others' after all.
+    ///
+    /// Whether it was done when the core was away is to be seen by the maps: nobody else settles all of such a range, unless whoever
+    /// was handed its messages when the core was back was done with them before this is asked.
+    async fn settle_apart(
+        &self,
+        group: GroupName,
+        holder: String,
+        mut open: Vec<(PartitionId, Vec<SettleRange>)>,
+    ) -> Result<HashSet<Place>, PublishError> {
         // As safe as the messages themselves.
         let durable = self.topics.durability() == Durability::Fsync;
-        let request = SettleRequest { group, holder, partitions: settles, durable };
-        match self.core.settle(request).await.into_iter().flatten().find_map(Result::err) {
-            None => Ok(bases),
-            Some(LeaseError::DiskFull) => Err(PublishError::DiskFull),
-            Some(LeaseError::StorageFailed | LeaseError::Corrupt) => Err(PublishError::StorageFailed),
-            // Asked again it would say that they are not held, whichever it was. The log says that they are the session's.
-            Some(LeaseError::Unavailable) => Ok(bases),
-            Some(_) => Err(PublishError::NotHeld),
+        let mut others = HashSet::new();
+        let mut is_doubted = false;
+        loop {
+            let (group, holder) = (group.clone(), holder.clone());
+            let request = SettleRequest { group: group.clone(), holder, partitions: open.clone(), durable };
+            let answers = self.core.settle(request).await;
+            let (mut again, mut doubted) = (Vec::new(), Vec::new());
+            for ((partition, ranges), answers) in open.into_iter().zip(answers) {
+                let (mut unanswered, mut unheld) = (Vec::new(), Vec::new());
+                for (range, answer) in ranges.into_iter().zip(answers) {
+                    match answer {
+                        Ok(()) => {}
+                        Err(LeaseError::Unavailable) => unanswered.push(range),
+                        Err(LeaseError::StorageFailed | LeaseError::Corrupt) => {
+                            return Err(PublishError::StorageFailed);
+                        }
+                        Err(LeaseError::NotHeld | LeaseError::Passed) if is_doubted => unheld.push(range),
+                        Err(_) => others.extend(places_of(partition, &range)),
+                    }
+                }
+                again.extend((!unanswered.is_empty()).then_some((partition, unanswered)));
+                doubted.extend((!unheld.is_empty()).then_some((partition, unheld)));
+            }
+            if !doubted.is_empty() {
+                others.extend(self.not_settled(group, &doubted).await);
+            }
+            if again.is_empty() {
+                return Ok(others);
+            }
+            tracing::warn!(
+                "it is not known yet whether shared messages that were about to be sent are their members' own"
+            );
+            tokio::select! {
+                // The log says that they are.
+                () = self.stop.cancelled() => return Ok(others),
+                () = tokio::time::sleep(RETRY_AFTER) => {}
+            }
+            (open, is_doubted) = (again, true);
         }
+    }
+
+    /// What lies in ranges of which not all is settled.
+    async fn not_settled(&self, group: GroupName, ranges: &[(PartitionId, Vec<SettleRange>)]) -> Vec<Place> {
+        let partitions = ranges.iter().map(|(partition, _)| *partition).collect();
+        let request = PeekRequest { group, partitions: Some(partitions), ranges_max: RANGES_MAX };
+        let views = loop {
+            match self.core.peek(request.clone()).await {
+                Ok(views) => break views,
+                Err(error) => tracing::debug!(%error, "cannot look at what is settled"),
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => break Vec::new(),
+                () = tokio::time::sleep(RETRY_AFTER) => {}
+            }
+        };
+        let mut places = Vec::new();
+        for ((partition, ranges), (_, view)) in ranges.iter().zip(views) {
+            // Of a share that is gone nobody else gets anything.
+            let Some(view) = view else { continue };
+            let open = ranges.iter().filter(|range| !is_settled(&view, range));
+            places.extend(open.flat_map(|range| places_of(*partition, range)));
+        }
+        places
     }
 
     async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<u64>, PublishError> {
@@ -369,7 +454,7 @@ impl Shared {
     /// Somebody else has a message that a session was to have for itself. Which, nobody says: all claims are given up (others get the
     /// messages, perhaps the same sessions), and everything else is written again.
     fn refuse_claims(&self, group: Group) -> Result<(), Vec<Ask>> {
-        self.disown_claims(&group.claims);
+        self.disown_claims(&group.claims, |_| true);
         let mut again = Vec::new();
         for ask in group.asks {
             match ask.done {
@@ -382,10 +467,16 @@ impl Shared {
         if again.is_empty() { Ok(()) } else { Err(again) }
     }
 
-    /// Nothing was settled of these: they are others'.
-    fn disown_claims(&self, claims: &[(Arc<Kept>, Vec<PacketId>, Claim)]) {
-        for (kept, packet_ids, _) in claims {
-            self.shares.release(&kept.session.disown(packet_ids));
+    /// Of these nothing was settled that lies there: it is others'.
+    fn disown_claims(&self, claims: &[(Arc<Kept>, Vec<PacketId>, Claim)], is_lost: impl Fn(Place) -> bool) {
+        for (kept, packet_ids, claim) in claims {
+            let lost = packet_ids.iter().zip(claim.places()).filter(|(_, place)| is_lost(*place));
+            let lost: Vec<PacketId> = lost.map(|(packet_id, _)| *packet_id).collect();
+            self.shares.release(&kept.session.disown(&lost));
         }
     }
+}
+
+fn places_of(partition: PartitionId, range: &SettleRange) -> impl Iterator<Item = Place> {
+    (range.first..=range.last).map(move |offset| Place { partition, offset })
 }
