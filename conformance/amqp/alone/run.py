@@ -4,17 +4,21 @@
 `run.py ADDRESS [CASE...]`; the address is not used, for others could not work beside this.
 """
 
+import os
 import pathlib
+import signal
 import socket
 import ssl
 import subprocess
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "python")]
 
 import brokers  # noqa: E402
 import pika  # noqa: E402
+import raw_frames  # noqa: E402
 from amqp_kit import BROKER, CASES, ORACLE, Consumer, Kit, Skip, arrives, get_soon, main, publish, refuses, same, until, wait_for  # noqa: E402
 from pika.exceptions import AMQPConnectionError, ProbableAuthenticationError  # noqa: E402
 
@@ -162,6 +166,67 @@ def an_orderly_stop_marks_only_what_was_out():
             again = Consumer(channel, "kept")
             marks = [(body, True) for body, _ in marks]
             same(marks, [(body.decode(), method.redelivered) for method, _, body in again.none_more(5)], "after a kill")
+
+
+@case
+def an_orderly_stop_says_no_errors():
+    if ORACLE:
+        raise Skip("no oracle: the log of PolyMQ")
+    for _ in range(3):  # which of its tasks sees the end first is chance
+        with Own("an_orderly_stop_says_no_errors") as own:
+            with own.kit() as kit:
+                channel = kit.channel(confirm=True)
+                Consumer(channel, channel.queue_declare("q", auto_delete=True).method.queue)
+                publish(channel, "q", "x")
+            for part in reversed(own.parts()):
+                own.ask(part)
+                said = (own.broker.folder / f"{part}.log").read_text(errors="replace")
+                same([], [line for line in said.splitlines() if "ERROR" in line], f"what {part} calls errors")
+
+
+@case
+def a_core_that_does_not_answer_holds_up_publishers():
+    """What is published and not kept yet is in the gateway's memory: so much and no more."""
+    if ORACLE:
+        raise Skip("no oracle: one node")
+    with Own("a_core_that_does_not_answer_holds_up_publishers", shape="split") as own:
+        wire = raw_frames.Wire(own.broker.address)
+        wire.channel()
+        wire.method(1, pika.spec.Queue.Declare(queue="q", durable=True))
+        wire.expect(pika.spec.Queue.DeclareOk)
+        wire.method(1, pika.spec.Confirm.Select())
+        wire.expect(pika.spec.Confirm.SelectOk)
+        message = pika.frame.Method(1, pika.spec.Basic.Publish(routing_key="q")).marshal() + pika.frame.Header(1, 65536, pika.BasicProperties()).marshal() + pika.frame.Body(1, bytes(65536)).marshal()
+        core = own.broker.children["core"].pid
+        os.kill(core, signal.SIGSTOP)
+        try:
+            taken = flood(wire.socket, message, 256 << 20)
+        finally:
+            os.kill(core, signal.SIGCONT)
+        # Its own bound is 8 MiB; the rest is in the buffers of two sockets.
+        assert taken < 64 << 20, f"{taken} bytes taken that nobody keeps"
+        count = -(-taken // len(message))
+        wire.socket.settimeout(60)
+        wire.send(message[taken % len(message):] if taken % len(message) else b"")
+        confirmed = 0
+        while confirmed < count:
+            method = wire.expect(pika.spec.Basic.Ack)
+            same(True, method.multiple or method.delivery_tag == confirmed + 1, "in order")
+            confirmed = method.delivery_tag
+        wire.socket.close()
+
+
+def flood(to, data, bytes_max):
+    """Sends it again and again until a second passes in which nothing is taken; answers how many bytes were."""
+    to.setblocking(False)
+    taken, last = 0, time.monotonic()
+    while time.monotonic() < last + 1 and taken < bytes_max:
+        try:
+            taken += to.send(memoryview(data)[taken % len(data):])
+            last = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    return taken
 
 
 @case

@@ -120,6 +120,9 @@ class Kit:
             connection.close()
             return True
         except ChannelClosedByBroker as error:
+            # 405: it is there, and another connection's own, or was of one that is gone a moment ago.
+            if error.reply_code == 405:
+                return True
             same(404, error.reply_code, "code of a queue that is not there")
             return False
 

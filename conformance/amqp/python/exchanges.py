@@ -379,6 +379,22 @@ def delayed_exchange(kit):
 
 @case
 @no_oracle("rabbitmq_delayed_message_exchange is not in Debian")
+def delayed_exchange_in_a_transaction(kit):
+    channel, watcher = kit.channel(), kit.channel()
+    exchange = kit.exchange(watcher, "x-delayed-message", arguments={"x-delayed-type": "fanout"})
+    queue = kit.queue(watcher)
+    watcher.queue_bind(queue, exchange)
+    channel.tx_select()
+    publish(channel, "", "never", exchange=exchange, headers={"x-delay": 1})
+    channel.tx_rollback()
+    publish(channel, "", "later", exchange=exchange, headers={"x-delay": 300})
+    publish(channel, queue, "now")
+    channel.tx_commit()
+    arrives(watcher, queue, "now", "later")
+
+
+@case
+@no_oracle("rabbitmq_delayed_message_exchange is not in Debian")
 def delayed_exchange_needs_a_type(kit):
     connection = kit.connection()
     refuses(connection, 406, "PRECONDITION_FAILED", lambda channel: channel.exchange_declare("never", "x-delayed-message"))

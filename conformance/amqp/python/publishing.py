@@ -296,6 +296,31 @@ def tx_acknowledgements_not_committed_come_back(kit):
 
 
 @case
+def tx_rejects_to_dead_letters(kit):
+    channel, watcher = kit.channel(), kit.channel(confirm=True)
+    dead = kit.queue(watcher)
+    queue = kit.queue(watcher, arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+    publish(watcher, queue, "a", "b", "c")
+    channel.tx_select()
+    consumer = Consumer(channel, queue)
+    tags = [method.delivery_tag for method, _, _ in consumer.wait(3)]
+    channel.basic_reject(tags[0], requeue=False)
+    channel.tx_rollback()
+    channel.basic_nack(tags[1], multiple=True, requeue=False)
+    channel.basic_ack(tags[2])
+    channel.connection.process_data_events(0.2)
+    same(0, depth(watcher, dead), "before the commit")
+    channel.tx_commit()
+    wait_for(watcher, "both are dead letters", lambda: depth(watcher, dead) == 2)
+    for body in (b"a", b"b"):
+        _, properties, got = get_soon(watcher, dead)
+        same((body, "rejected"), (got, properties.headers["x-death"][0]["reason"]), "dead letter")
+    channel.connection.close()
+    watcher.connection.sleep(0.2)
+    empty(watcher, queue)
+
+
+@case
 def tx_time_to_live_begins_with_the_commit(kit):
     channel, watcher = kit.channel(), kit.channel()
     channel.tx_select()

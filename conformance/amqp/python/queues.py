@@ -332,6 +332,20 @@ def max_length_drops_the_head(kit):
 
 
 @case
+def max_length_drops_before_it_delivers_again(kit):
+    channel = kit.channel(confirm=True)
+    queue = kit.queue(channel, arguments={"x-max-length": 2})
+    consumer = Consumer(channel, queue)
+    for count, body in enumerate("abcde", 1):
+        publish(channel, queue, body)
+        consumer.wait(count)
+    channel.basic_nack(consumer.tags()[-1], multiple=True, requeue=True)
+    consumer.wait(7)
+    channel.connection.sleep(0.3)
+    same(["d", "e"], consumer.bodies()[5:], "what comes again")
+
+
+@case
 def max_length_holds_for_what_is_requeued(kit):
     channel = kit.channel(confirm=True)
     dead = kit.queue(channel)

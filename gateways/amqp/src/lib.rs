@@ -307,7 +307,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         .context("cannot look after the queues")?;
     let (node_id, returns) = (membership.own().node_id, lifecycle.returns());
     let queues = Queues::start(core.clone(), lease_session.clone(), node_id, returns, stop.clone());
-    let reply_inboxes =
+    let (reply_inboxes, questions) =
         ReplyInboxes::start(core.clone(), membership.clone(), queues.replies.clone(), stop.clone()).await?;
     lifecycle.set_consumers(Arc::new(queues.clone()));
     let (connections_max, drain) = (config.connections_max, config.drain);
@@ -342,9 +342,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         }
     })?;
     let management_address = gateway.config.management_listen;
-    if let Some(listener) = management {
-        management::serve(gateway.clone(), listener);
-    }
+    management::start(gateway.clone(), management, questions);
     tracing::info!(address = %server.address(), node = gateway.node_name(), "the AMQP gateway listens");
     let counting = Arc::downgrade(&gateway);
     let metrics: admin::Source = Arc::new(move |metrics| {

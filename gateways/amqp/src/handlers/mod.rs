@@ -101,6 +101,8 @@ macro_rules! table {
 
 mod settling;
 
+pub(crate) use queue_declare::{handle_run as handle_declares, run as run_of_declares};
+
 table! {
     now {
         AccessRequest => access_request;

@@ -1,7 +1,5 @@
 //! queue.delete (50, 40): deletes a queue, its bindings and its messages; one that is not there is no error, as in RabbitMQ.
 //! Needs configure on the queue.
-//!
-//! - `if_unused` looks at the consumers of this gateway.
 
 use codec_amqp::queue;
 use core_rpc::Core;
@@ -18,11 +16,23 @@ pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: queue::Delete
     gateway.access.check(&connection, Permission::Configure, resource)?;
     gateway.topology.look_for(resource).await?;
     let known = gateway.topology.queue(&connection.vhost, &name);
+    if method.if_empty {
+        // What others have acknowledged is not there any more.
+        gateway.queues.settler().settled().await;
+    }
+    let mut consumers = known.as_ref().map_or(0, |queue| gateway.queues.consumers(queue.topic));
+    if method.if_unused
+        && consumers == 0
+        && let Some(queue) = &known
+        && gateway.queues.is_consumed_elsewhere(queue, gateway.membership.own().node_id).await?
+    {
+        consumers = 1;
+    }
     let delete = QueueDelete {
         vhost: &connection.vhost,
         name: &name,
         if_unused: method.if_unused,
-        consumers: known.as_ref().map_or(0, |queue| gateway.queues.consumers(queue.topic)),
+        consumers,
         if_empty: method.if_empty,
         connection: &connection.holder_prefix,
     };

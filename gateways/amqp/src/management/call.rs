@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use core_rpc::{Core, MetaError};
 use serde_json::{Map, Value, json};
 
+use super::elsewhere::Answered;
 use super::{Shared, status};
 use crate::Gateway;
 use crate::errors::{Refusal, ReplyCode};
@@ -25,6 +26,8 @@ pub struct Call<C> {
     pub method: Method,
     pub query: HashMap<String, String>,
     pub body: Bytes,
+    /// Another gateway asks, of what is this one's own.
+    pub is_asked: bool,
 }
 
 /// Why a request is not answered.
@@ -60,6 +63,21 @@ impl Failure {
     pub fn about(self, kind: &str, name: &str) -> Failure {
         let reason = self.reason.as_str().map_or_else(|| self.reason.to_string(), str::to_owned);
         Failure { reason: format!("{kind} '{name}': {reason}").into(), ..self }
+    }
+
+    /// As another gateway tells it.
+    pub(super) fn tell(self) -> Answered {
+        Answered { status: self.status, value: self.reason }
+    }
+
+    /// What another gateway has told.
+    pub(super) fn told(status: u16, reason: Value) -> Failure {
+        let error = match status {
+            401 => "not_authorised",
+            405 => "method_not_allowed",
+            _ => "bad_request",
+        };
+        Failure { status, error, reason }
     }
 
     pub fn into_response(self) -> Response {

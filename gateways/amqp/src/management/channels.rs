@@ -1,4 +1,4 @@
-//! `/api/channels`: the channels of this gateway.
+//! `/api/channels`: the channels of all gateways.
 
 use std::sync::atomic::Ordering;
 
@@ -7,6 +7,7 @@ use core_rpc::Core;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Failure, Reply};
+use super::connections::with_others;
 use crate::state::registry::{ChannelCounters, ChannelInfo, Connection};
 
 pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Failure> {
@@ -14,11 +15,15 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
         return Err(Failure::not_allowed());
     }
     match path {
-        [] => Ok(Reply::List(list(call, |connection| call.sees(&connection.vhost)))),
+        [] => {
+            let own = list(call, |connection| call.sees(&connection.vhost));
+            Ok(with_others(call, own, &["channels"]).await)
+        }
         [name] => {
             let found = list(call, |connection| call.sees(&connection.vhost)).into_iter();
-            let mut found =
-                found.into_iter().find(|channel| channel["name"] == *name).ok_or_else(Failure::not_found)?;
+            let Some(mut found) = found.into_iter().find(|channel| channel["name"] == *name) else {
+                return call.found_elsewhere(&["channels", name]).await;
+            };
             let connection = found["connection_details"]["name"].as_str().unwrap_or_default();
             if let Some(connection) = call.gateway().registry.by_name(connection) {
                 let number = found["number"].as_u64().and_then(|number| u16::try_from(number).ok()).unwrap_or_default();
@@ -30,9 +35,10 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
     }
 }
 
-pub(super) fn of_vhost<C: Core>(call: &Call<C>, vhost: &str) -> Result<Reply, Failure> {
+pub(super) async fn of_vhost<C: Core>(call: &Call<C>, vhost: &str) -> Result<Reply, Failure> {
     let vhost = call.vhost_to_see(vhost)?;
-    Ok(Reply::List(list(call, |connection| connection.vhost == vhost)))
+    let own = list(call, |connection| connection.vhost == vhost);
+    Ok(with_others(call, own, &["vhosts", &vhost, "channels"]).await)
 }
 
 /// The channels of the connections that are looked for.

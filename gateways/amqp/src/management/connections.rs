@@ -1,4 +1,4 @@
-//! `/api/connections`: the connections of this gateway; to be shown and to be closed.
+//! `/api/connections`: the connections of all gateways; to be shown and to be closed.
 
 use axum::http::Method;
 use core_rpc::Core;
@@ -11,13 +11,26 @@ use crate::state::topology::Arguments;
 
 pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Failure> {
     match (&call.method, path) {
-        (&Method::GET, []) => Ok(Reply::List(list(call, |connection| call.sees(&connection.vhost)))),
-        (&Method::GET, ["username", user]) => Ok(Reply::List(list(call, |connection| connection.user.name == *user))),
+        (&Method::GET, []) => {
+            let own = list(call, |connection| call.sees(&connection.vhost));
+            Ok(with_others(call, own, &["connections"]).await)
+        }
+        (&Method::GET, ["username", user]) => {
+            let own = list(call, |connection| connection.user.name == *user);
+            Ok(with_others(call, own, &["connections", "username", user]).await)
+        }
         (&Method::DELETE, ["username", user]) => {
             call.administrator()?;
             let connections = call.gateway().registry.all();
             connections.iter().filter(|connection| connection.user.name == *user).for_each(|own| close(call, own));
+            call.elsewhere(Method::DELETE, &["connections", "username", user]).await;
             Ok(Reply::NoContent)
+        }
+        // Of another gateway.
+        (_, [name] | [name, "channels" | "sessions"])
+            if !call.is_asked && call.gateway().registry.by_name(name).is_none() =>
+        {
+            call.found_elsewhere(&[&["connections"][..], path].concat()).await
         }
         (&Method::GET, [name]) => Ok(Reply::Json(show(call, &*known(call, name)?))),
         (&Method::DELETE, [name]) => {
@@ -41,9 +54,17 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
     }
 }
 
-pub(super) fn of_vhost<C: Core>(call: &Call<C>, vhost: &str) -> Result<Reply, Failure> {
+pub(super) async fn of_vhost<C: Core>(call: &Call<C>, vhost: &str) -> Result<Reply, Failure> {
     let vhost = call.vhost_to_see(vhost)?;
-    Ok(Reply::List(list(call, |connection| connection.vhost == vhost)))
+    let own = list(call, |connection| connection.vhost == vhost);
+    Ok(with_others(call, own, &["vhosts", &vhost, "connections"]).await)
+}
+
+/// A list of this gateway's own, and what the others have on theirs.
+pub(super) async fn with_others<C: Core>(call: &Call<C>, own: Vec<Value>, path: &[&str]) -> Reply {
+    let mut all = own;
+    all.extend(call.listed_elsewhere(path).await);
+    Reply::List(all)
 }
 
 fn list<C: Core>(call: &Call<C>, is_looked_for: impl Fn(&Connection) -> bool) -> Vec<Value> {

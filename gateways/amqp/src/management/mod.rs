@@ -6,7 +6,8 @@
 //! - [`call`]: what a request is, what an answer is, how lists are sorted, cut into pages and columns.
 //! - Whoever asks needs one of the tags management, policymaker, monitoring, administrator. What belongs to a vhost is shown to those
 //!   with permissions there, and to monitors; it is changed only with the permissions that a connection would need.
-//! - Connections, channels and consumers are those of this gateway. Queues and their messages are everybody's.
+//! - Connections, channels and consumers are each gateway's own: the others are asked for theirs ([`elsewhere`]). Queues and their messages are
+//!   everybody's. What is only shown of this gateway (rates, memory) is not asked for.
 
 mod bindings;
 mod call;
@@ -15,6 +16,7 @@ mod connections;
 mod consumers;
 mod definitions;
 mod definitions_import;
+mod elsewhere;
 mod exchanges;
 mod health;
 mod limits;
@@ -39,9 +41,12 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 use core_rpc::Core;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use crate::Gateway;
+use crate::state::queues::Question;
 use call::{Call, Failure, Reply};
+pub(crate) use elsewhere::load_elsewhere;
 use rates::Rates;
 
 /// The largest body, bytes: definitions of tens of thousands of queues.
@@ -53,10 +58,17 @@ struct Shared<C> {
     rates: Rates,
 }
 
-/// Serves the API until the gateway stops.
-pub fn serve<C: Core>(gateway: Arc<Gateway<C>>, listener: TcpListener) {
-    let stop = gateway.stop.clone();
+/// Serves the API, if it is to listen, and answers what other gateways ask, until the gateway stops.
+pub fn start<C: Core>(gateway: Arc<Gateway<C>>, listener: Option<TcpListener>, questions: mpsc::Receiver<Question>) {
     let shared = Arc::new(Shared { gateway, rates: Rates::default() });
+    tokio::spawn(elsewhere::answer(shared.clone(), questions));
+    if let Some(listener) = listener {
+        serve(shared, listener);
+    }
+}
+
+fn serve<C: Core>(shared: Arc<Shared<C>>, listener: TcpListener) {
+    let stop = shared.gateway.stop.clone();
     let router = Router::new()
         .fallback(answer::<C>)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -97,7 +109,7 @@ async fn reply<C: Core>(
     let ["api", path @ ..] = segments.as_slice() else { return Err(Failure::not_found()) };
     let user = call::authenticate(&shared.gateway, peer, headers).await?;
     let method = if method == Method::HEAD { Method::GET } else { method };
-    let call = Call { shared, user, method, query: call::query(uri.query()), body };
+    let call = Call { shared, user, method, query: call::query(uri.query()), body, is_asked: false };
     let reply = route(&call, path).await?;
     Ok(reply.into_response(&call))
 }

@@ -66,6 +66,7 @@ async fn overview<C: Core>(call: &Call<C>) -> Result<Reply, Failure> {
     let gateway = call.gateway();
     let vhosts = call.vhosts(None)?;
     let queues: Vec<_> = vhosts.iter().flat_map(|vhost| gateway.topology.queues(vhost)).collect();
+    gateway.queues.settler().settled().await;
     let counts = gateway.topology.counts_of(&queues).await?;
     let (ready, unacknowledged) =
         counts.values().fold((0, 0), |(ready, out), of| (ready + of.ready, out + of.unacknowledged));
@@ -76,10 +77,14 @@ async fn overview<C: Core>(call: &Call<C>) -> Result<Reply, Failure> {
     let connections: Vec<_> =
         gateway.registry.all().into_iter().filter(|connection| call.sees(&connection.vhost)).collect();
     let channels: Vec<_> = connections.iter().flat_map(|connection| connection.channels()).collect();
-    let consumers: u64 = channels.iter().map(|channel| u64::from(channel.consumers.load(Ordering::Relaxed))).sum();
+    let own: u64 = channels.iter().map(|channel| u64::from(channel.consumers.load(Ordering::Relaxed))).sum();
+    let (other_connections, other_channels) =
+        tokio::join!(call.listed_elsewhere(&["connections"]), call.listed_elsewhere(&["channels"]));
+    let consumers = own + other_channels.iter().filter_map(|channel| channel["consumer_count"].as_u64()).sum::<u64>();
     let mut message_stats = Map::new();
-    for (name, value) in super::channels::totals(channels.iter().map(|channel| &channel.counters)) {
-        call.rates().show(&mut message_stats, "overview", name, value);
+    for (name, own) in super::channels::totals(channels.iter().map(|channel| &channel.counters)) {
+        let others = other_channels.iter().filter_map(|channel| channel["message_stats"][name].as_u64());
+        call.rates().show(&mut message_stats, "overview", name, own + others.sum::<u64>());
     }
     let exchanges: usize = {
         let image = gateway.topology.image();
@@ -120,8 +125,8 @@ async fn overview<C: Core>(call: &Call<C>) -> Result<Reply, Failure> {
         },
         "queue_totals": queue_totals,
         "object_totals": {
-            "channels": channels.len(),
-            "connections": connections.len(),
+            "channels": channels.len() + other_channels.len(),
+            "connections": connections.len() + other_connections.len(),
             "consumers": consumers,
             "exchanges": exchanges,
             "queues": queues.len(),

@@ -8,8 +8,8 @@ use core_rpc::{Core, TopicId};
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Failure, Reply, boolean, text};
+use super::consumers::{ConsumedQueues, consumed_anywhere};
 use crate::state::access::Permission;
-use crate::state::queues::Consumer;
 use crate::state::topology::{Arguments, Counts, Queue, QueueDeclare, QueueDelete, QueueSize, QueueType, Resource};
 
 pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Failure> {
@@ -26,7 +26,7 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
         (&Method::GET, [vhost, name]) => {
             let queue = known(call, vhost, name)?;
             let mut shown = show_all(call, std::slice::from_ref(&queue)).await?.pop().unwrap_or_default();
-            shown["consumer_details"] = super::consumers::of_queue(call, &queue).into();
+            shown["consumer_details"] = super::consumers::of_queue(call, &queue).await.into();
             Ok(Reply::Json(shown))
         }
         (&Method::PUT, [vhost, name]) => {
@@ -68,9 +68,11 @@ async fn list<C: Core>(call: &Call<C>, vhost: Option<&str>) -> Result<Reply, Fai
 
 async fn show_all<C: Core>(call: &Call<C>, queues: &[Arc<Queue>]) -> Result<Vec<Value>, Failure> {
     let topology = &call.gateway().topology;
+    call.gateway().queues.settler().settled().await;
     let counts = topology.counts_of(queues).await?;
     let sizes = topology.sizes_of(queues).await;
-    Ok(queues.iter().map(|queue| show(call, queue, &counts, &sizes)).collect())
+    let consumed = consumed_anywhere(call).await;
+    Ok(queues.iter().map(|queue| show(call, queue, &counts, &sizes, &consumed)).collect())
 }
 
 /// What definitions say of a queue.
@@ -89,6 +91,7 @@ fn show<C: Core>(
     queue: &Queue,
     counts: &HashMap<TopicId, Counts>,
     sizes: &HashMap<TopicId, QueueSize>,
+    consumed: &ConsumedQueues,
 ) -> Value {
     let gateway = call.gateway();
     let counts = counts.get(&queue.topic).copied().unwrap_or_default();
@@ -106,12 +109,10 @@ fn show<C: Core>(
     say("policy", json!(config.policy));
     say("operator_policy", json!(config.operator_policy));
     say("effective_policy_definition", config.definition.clone().into());
-    let consumers = gateway.queues.consumers_of(queue.topic);
-    say("consumers", consumers.len().into());
-    let tag = |found: Option<&Arc<Consumer>>| found.map_or(Value::Null, |consumer| consumer.tag.as_str().into());
-    say("exclusive_consumer_tag", tag(consumers.iter().find(|consumer| consumer.exclusive)));
-    let single = consumers.iter().find(|consumer| config.single_active_consumer && gateway.queues.is_active(consumer));
-    say("single_active_consumer_tag", tag(single));
+    let consumed = consumed.get(&queue.topic.0.to_string()).cloned().unwrap_or_default();
+    say("consumers", consumed.consumers.into());
+    say("exclusive_consumer_tag", json!(consumed.exclusive_tag));
+    say("single_active_consumer_tag", json!(consumed.active_tag));
     say("user_who_performed_action", queue.record.user.as_str().into());
     say("memory", 0.into());
     say("message_bytes", bytes.into());
@@ -186,11 +187,12 @@ async fn delete<C: Core>(call: &Call<C>, vhost: &str, name: &str) -> Result<Repl
     let queue = known(call, &vhost, name)?;
     call.check(&vhost, Permission::Configure, queue.resource())?;
     let flag = |name: &str| call.query.get(name).map(String::as_str) == Some("true");
+    let consumed = if flag("if-unused") { consumed_anywhere(call).await } else { ConsumedQueues::new() };
     let delete = QueueDelete {
         vhost: &vhost,
         name,
         if_unused: flag("if-unused"),
-        consumers: call.gateway().queues.consumers(queue.topic),
+        consumers: consumed.get(&queue.topic.0.to_string()).map_or(0, |of| of.consumers),
         if_empty: flag("if-empty"),
         // As in RabbitMQ an operator may delete what is another's.
         connection: queue.record.exclusive.as_deref().unwrap_or_default(),

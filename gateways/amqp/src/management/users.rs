@@ -6,6 +6,7 @@ use gateway_runtime::users::{HashAlgorithm, SaltedHash, User};
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Failure, Reply, boolean, text};
+use crate::Gateway;
 use crate::errors::{Refusal, ReplyCode};
 
 pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Failure> {
@@ -149,10 +150,16 @@ async fn delete<C: Core>(call: &Call<C>, name: &str) -> Result<(), Failure> {
             }
         }
     }
+    close_connections(gateway, name);
+    call.elsewhere(Method::DELETE, &["users", name]).await;
+    Ok(())
+}
+
+/// Those of this gateway, of a user that is deleted.
+pub(super) fn close_connections<C: Core>(gateway: &Gateway<C>, user: &str) {
     for connection in gateway.registry.all() {
-        if connection.user.name == name {
-            connection.close(Refusal::new(ReplyCode::ConnectionForced, format!("user '{name}' is deleted")));
+        if connection.user.name == user {
+            connection.close(Refusal::new(ReplyCode::ConnectionForced, format!("user '{user}' is deleted")));
         }
     }
-    Ok(())
 }

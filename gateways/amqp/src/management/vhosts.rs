@@ -5,6 +5,7 @@ use core_rpc::Core;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Failure, Reply, boolean};
+use crate::Gateway;
 use crate::errors::{Refusal, ReplyCode};
 use crate::state::topology::QueueType;
 use crate::state::topology::records::VhostRecord;
@@ -23,8 +24,8 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
         (&Method::DELETE, [name]) => delete(call, name).await,
         (&Method::GET, [name, "permissions"]) => super::permissions::of_vhost(call, name),
         (&Method::GET, [name, "topic-permissions"]) => super::permissions::topics_of_vhost(call, name),
-        (&Method::GET, [name, "connections"]) => super::connections::of_vhost(call, name),
-        (&Method::GET, [name, "channels"]) => super::channels::of_vhost(call, name),
+        (&Method::GET, [name, "connections"]) => super::connections::of_vhost(call, name).await,
+        (&Method::GET, [name, "channels"]) => super::channels::of_vhost(call, name).await,
         (method @ (&Method::POST | &Method::DELETE), [name, "deletion", "protection"]) => {
             protect(call, name, *method == Method::POST).await
         }
@@ -55,6 +56,7 @@ async fn show<C: Core>(call: &Call<C>, name: &str) -> Result<Value, Failure> {
     let record = gateway.topology.image().vhost(name).and_then(|vhost| vhost.record.clone()).unwrap_or_default();
     let mut object = definition(name, &record);
     object.insert("protected_from_deletion".into(), record.protected_from_deletion.into());
+    gateway.queues.settler().settled().await;
     let counts = gateway.topology.counts_of(&gateway.topology.queues(name)).await?;
     let (ready, unacknowledged) =
         counts.values().fold((0, 0), |(ready, out), of| (ready + of.ready, out + of.unacknowledged));
@@ -125,12 +127,18 @@ async fn delete<C: Core>(call: &Call<C>, name: &str) -> Result<Reply, Failure> {
         ));
     }
     gateway.topology.delete_vhost(name).await?;
+    close_connections(gateway, name);
+    call.elsewhere(Method::DELETE, &["vhosts", name]).await;
+    Ok(Reply::NoContent)
+}
+
+/// Those of this gateway, of a vhost that is deleted.
+pub(super) fn close_connections<C: Core>(gateway: &Gateway<C>, vhost: &str) {
     for connection in gateway.registry.all() {
-        if *connection.vhost == *name {
-            connection.close(Refusal::new(ReplyCode::ConnectionForced, format!("vhost '{name}' is deleted")));
+        if *connection.vhost == *vhost {
+            connection.close(Refusal::new(ReplyCode::ConnectionForced, format!("vhost '{vhost}' is deleted")));
         }
     }
-    Ok(Reply::NoContent)
 }
 
 async fn protect<C: Core>(call: &Call<C>, name: &str, is_protected: bool) -> Result<Reply, Failure> {

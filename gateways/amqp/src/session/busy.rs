@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use codec_amqp::{Method, Outgoing};
+use codec_amqp::{Method, Outgoing, queue};
 use core_rpc::Core;
 
 use super::frames::Fault;
@@ -33,9 +33,14 @@ const HANDLERS_MAX: usize = 16;
 /// Frames that wait for their channel, of all channels.
 const BACKLOG_BYTES_MAX: usize = 1 << 20;
 
+/// Class and method of queue.declare.
+const DECLARE: (u16, u16) = (50, 10);
+
 /// What is done on a channel, and may take a while.
 pub(super) enum Work {
     Method(Method),
+    /// Several that came one behind the other.
+    Declares(Vec<queue::Declare>),
     /// The client closes the channel.
     Close,
     /// The channel is closed for what the client did.
@@ -220,12 +225,12 @@ pub(super) fn work<C: Core>(
     mut settles: Settles,
     work: Work,
 ) -> Working {
-    let method = match work {
-        Work::Method(method) => method,
+    let (method, declares) = match work {
+        Work::Method(method) => (Some(method), Vec::new()),
+        Work::Declares(declares) => (None, declares),
         Work::Close => return leave(gateway, connection, channel, None),
         Work::Refuse(fault) => return leave(gateway, connection, channel, Some(fault)),
     };
-    let at = method.id();
     Box::pin(async move {
         let mut replies = Outgoing::default();
         settles.settled(&gateway).await;
@@ -236,7 +241,10 @@ pub(super) fn work<C: Core>(
             replies: &mut replies,
             settles: &mut settles,
         };
-        let handled = handlers::handle(&mut request, method).await;
+        let (at, handled) = match method {
+            Some(method) => (method.id(), handlers::handle(&mut request, method).await),
+            None => (DECLARE, Box::pin(handlers::handle_declares(&mut request, declares)).await),
+        };
         let handled = handled.map_err(|refusal| Fault::new(refusal, at));
         Done::Handled { channel, replies, settles, handled }
     })

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use codec_amqp::frame::{FrameError, FrameKind};
 use codec_amqp::in_place::{FrameView, peek};
-use codec_amqp::{Method, MethodError, channel, connection};
+use codec_amqp::{Method, MethodError, channel, connection, queue};
 use core_rpc::Core;
 
 use super::busy::Work;
@@ -92,7 +92,13 @@ impl<C: Core> Session<C> {
             at = end;
             let taken = match self.take_publish_frame(&frame) {
                 Some(taken) => taken.map(|()| None),
-                None => self.take_frame(frame).await,
+                None => match self.run_of_declares(&frame, &frames[end..]) {
+                    Some((declares, bytes)) => {
+                        at += bytes;
+                        self.take_work(frame.channel, Work::Declares(declares)).await.map(|()| None)
+                    }
+                    None => self.take_frame(frame).await,
+                },
             };
             match taken {
                 Ok(None) => {}
@@ -199,10 +205,20 @@ impl<C: Core> Session<C> {
             }
             Turn::AfterPublishes => Work::Method(method),
         };
+        self.take_work(number, work).await
+    }
+
+    async fn take_work(&mut self, number: u16, work: Work) -> Result<(), Stop> {
         match self.begin(number, work).await {
             Some(done) => self.finish(done).map_err(|(number, fault)| Stop::Fault(number, fault)),
             None => Ok(()),
         }
+    }
+
+    /// The frame and those behind it, if they are declares that may be handled together; and the bytes of those behind.
+    fn run_of_declares(&self, frame: &FrameView<'_>, behind: &[u8]) -> Option<(Vec<queue::Declare>, usize)> {
+        let is_open = matches!(self.channels.seat(frame.channel), Seat::Open(_));
+        is_open.then(|| handlers::run_of_declares(frame, behind, self.frame_bytes_max)).flatten()
     }
 
     fn handle_now(&mut self, number: u16, method: Method) -> Result<(), Refusal> {

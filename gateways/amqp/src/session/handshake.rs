@@ -21,7 +21,7 @@ use super::{Peer, SessionError, goodbye, server_properties};
 use crate::errors::{Refusal, ReplyCode};
 use crate::state::access::User;
 use crate::state::registry::{Capabilities, Connection, ConnectionParts, Negotiated, OverLimit};
-use crate::{Anonymous, Gateway, now_ms};
+use crate::{Anonymous, Gateway, management, now_ms};
 
 /// The largest frame before one is agreed. The specification has 4096; RabbitMQ 4.1 takes 8192, for long tokens.
 const FRAME_BYTES_MAX: usize = 8192;
@@ -109,30 +109,41 @@ pub(super) async fn run<C: Core>(
         connected_ms: now_ms(),
     };
     let connection = Arc::new(Connection::new(parts, given_name));
-    // From here on nothing is waited for: who is in the registry is served, and leaves it at its end.
-    if let Err(over) = admit(gateway, &connection) {
+    if let Err(over) = admit(gateway, &connection).await {
         return refuse(wire, over).await;
     }
+    // From here on nothing is waited for: who is in the registry is served, and leaves it at its end.
     wire.out.put_method(0, &connection::OpenOk {}.into());
     Ok(Some(connection))
 }
 
-/// Takes the connection into the registry, unless its vhost or its user has as many as it may: in RabbitMQ's words.
-fn admit<C: Core>(gateway: &Gateway<C>, connection: &Arc<Connection>) -> Result<(), Refusal> {
+/// Takes the connection into the registry, unless its vhost or its user has as many as it may, at all gateways: in RabbitMQ's words.
+async fn admit<C: Core>(gateway: &Gateway<C>, connection: &Arc<Connection>) -> Result<(), Refusal> {
     let (vhost, user) = (&connection.vhost, &connection.user.name);
     let of_vhost = gateway.topology.vhost_limit(vhost, "max-connections");
     let of_user = gateway.topology.user_limit(user, "max-connections");
-    let admitted = gateway.registry.add_within(connection.clone(), of_vhost, of_user);
-    admitted.map_err(|over| {
-        Refusal::not_allowed(match over {
-            OverLimit::OfVhost(limit) => {
-                format!("access to vhost '{vhost}' refused for user '{user}': connection limit ({limit}) is reached")
-            }
-            OverLimit::OfUser(limit) => {
-                format!("connection refused for user '{user}': user connection limit ({limit}) is reached")
-            }
-        })
-    })
+    if of_vhost.is_none() && of_user.is_none() {
+        gateway.registry.add(connection.clone());
+        return Ok(());
+    }
+    let place = gateway.registry.reserve(connection.clone());
+    let mut checked = place.before.check(of_vhost, of_user);
+    if checked.is_ok() {
+        let elsewhere = management::load_elsewhere(gateway, vhost, user).await;
+        checked = place.before.and(elsewhere).check(of_vhost, of_user);
+    }
+    match checked {
+        Ok(()) => {
+            place.take();
+            Ok(())
+        }
+        Err(OverLimit::OfVhost(limit)) => Err(Refusal::not_allowed(format!(
+            "access to vhost '{vhost}' refused for user '{user}': connection limit ({limit}) is reached"
+        ))),
+        Err(OverLimit::OfUser(limit)) => Err(Refusal::not_allowed(format!(
+            "connection refused for user '{user}': user connection limit ({limit}) is reached"
+        ))),
+    }
 }
 
 /// Waits for the protocol header. False: it was another, and the peer was told ours.

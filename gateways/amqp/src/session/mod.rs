@@ -34,7 +34,7 @@ use core_rpc::Core;
 use gateway_runtime::Stream;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::publish::take_turns;
+pub(crate) use self::publish::{hold, take_turns};
 pub use self::server_properties::{RABBITMQ_VERSION, server_properties};
 use self::wire::Wire;
 use crate::Gateway;

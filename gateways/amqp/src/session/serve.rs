@@ -304,7 +304,7 @@ impl<C: Core> Session<C> {
     fn start(&mut self, number: u16, work: Work) -> Option<Working> {
         self.settles.flush(&self.gateway, &mut self.channels);
         let channel = match work {
-            Work::Method(_) => self.channels.lend(number)?,
+            Work::Method(_) | Work::Declares(_) => self.channels.lend(number)?,
             Work::Close | Work::Refuse(_) => {
                 let leaving = self.channels.leave(number)?;
                 self.forget_half_sent(&leaving);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use codec_amqp::frame::FrameKind;
-use codec_amqp::{Method, basic, channel, connection, tx};
+use codec_amqp::{Method, basic, channel, connection, queue, tx};
 use lapin::options::*;
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Confirmation};
@@ -184,5 +185,54 @@ async fn a_client_that_vanishes_meanwhile_leaves_nothing_behind() {
     // The commit was asked for, and so it is done.
     let got = within(helper.basic_get("q".into(), BasicGetOptions { no_ack: true })).await.unwrap();
     assert!(got.is_some());
+    broker.stop().await;
+}
+
+fn declares(methods: &[(&str, bool)]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    for (name, passive) in methods {
+        let declare = queue::Declare {
+            queue: short(name),
+            passive: *passive,
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            no_wait: false,
+            arguments: Default::default(),
+        };
+        Method::from(declare).encode(1, &mut bytes);
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn declares_that_come_behind_each_other_are_kept_together() {
+    let (broker, _, creates) = Broker::with_gates(config()).await;
+    let mut raw = broker.raw().await;
+    raw.open(0).await;
+    raw.open_channel(1).await;
+    creates.close();
+    // The last waits for the one of its name.
+    raw.send_bytes(&declares(&[("a", false), ("b", false), ("c", false), ("a", false)])).await;
+    creates.came(3).await;
+    creates.open();
+    for name in ["a", "b", "c", "a"] {
+        let (_, declared) = raw.method().await;
+        assert!(matches!(&declared, Method::QueueDeclareOk(declared) if declared.queue == *name), "{declared:?}");
+    }
+    // Behind one that is refused none is done.
+    raw.send_bytes(&declares(&[("d", false), ("e", false), ("amq.reserved", false), ("f", false)])).await;
+    for name in ["d", "e"] {
+        let (_, declared) = raw.method().await;
+        assert!(matches!(&declared, Method::QueueDeclareOk(declared) if declared.queue == *name), "{declared:?}");
+    }
+    let (_, closed) = raw.method().await;
+    assert!(matches!(&closed, Method::ChannelClose(close) if close.reply_code == 403), "{closed:?}");
+    raw.send(1, channel::CloseOk {}).await;
+    raw.open_channel(1).await;
+    raw.send_bytes(&declares(&[("e", true), ("f", true)])).await;
+    assert!(matches!(raw.method().await, (1, Method::QueueDeclareOk(_))));
+    let (_, closed) = raw.method().await;
+    assert!(matches!(&closed, Method::ChannelClose(close) if close.reply_code == 404), "{closed:?}");
     broker.stop().await;
 }

@@ -262,7 +262,8 @@ pub(crate) async fn keep<C: Core>(gateway: Arc<Gateway<C>>, mut slots: Vec<Slot>
     fates
 }
 
-async fn hold<C: Core>(gateway: &Gateway<C>, held: &Held) -> Result<Append, AppendError> {
+/// The append of what is held back.
+pub(crate) async fn hold<C: Core>(gateway: &Gateway<C>, held: &Held) -> Result<Append, AppendError> {
     let held_back = gateway.lifecycle.hold_back(&held.vhost, &held.piece, held.due_ms).await;
     held_back.map_err(|error| match error {
         core_rpc::TopicError::DiskFull => AppendError::DiskFull,

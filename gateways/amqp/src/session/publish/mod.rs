@@ -15,8 +15,8 @@ use codec_amqp::in_place::{FrameView, HeaderView, PublishView};
 use codec_amqp::{ContentError, FrameKind};
 use core_rpc::Core;
 
-pub(crate) use self::flights::take_turns;
 pub(super) use self::flights::{Confirming, Flights};
+pub(crate) use self::flights::{hold, take_turns};
 use super::frames::{Fault, Stop};
 use super::serve::Session;
 use crate::errors::Refusal;

@@ -33,6 +33,21 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Messages of one partition that die together, by rising offset.
 pub type Dead = (PartitionId, Vec<u64>);
 
+/// Messages of a queue with a dead letter exchange that die of one reason.
+#[derive(Clone, Debug)]
+pub struct Dying {
+    pub queue: Arc<Queue>,
+    pub dead: Dead,
+    pub reason: Reason,
+}
+
+/// Dead letters on their way: for the call that settles the dead.
+#[derive(Debug)]
+pub struct Letters {
+    pub appends: Vec<Append>,
+    sent: Vec<Sent>,
+}
+
 impl<C: Core> Lifecycle<C> {
     /// Messages that `holder` has are over: they go to the dead letter exchange, if there is one.
     pub async fn expired(&self, queue: &Arc<Queue>, holder: &str, dead: Vec<Dead>) {
@@ -55,10 +70,7 @@ impl<C: Core> Lifecycle<C> {
         }
         for attempt in 0.. {
             let (retry, offsets) = match self.try_send(queue, holder, dead, reason).await {
-                Ok(sent) => {
-                    sent.iter().for_each(|sent| self.arrived(sent));
-                    return;
-                }
+                Ok(sent) => return sent.into_iter().for_each(|sent| self.arrived(&sent)),
                 Err(TransferError::Settle { error: LeaseError::NotHeld | LeaseError::Passed, .. }) => {
                     // Some of it is not the holder's any more: one by one, so that the rest goes.
                     (false, dead.1)
@@ -92,18 +104,50 @@ impl<C: Core> Lifecycle<C> {
         (partition, offsets): (PartitionId, &[u64]),
         reason: Reason,
     ) -> Result<Vec<Sent>, TransferError> {
-        let stored =
-            read::at(&self.shared.core, queue.name(), partition, offsets).await.map_err(|error| match error {
-                FetchError::Unavailable => TransferError::Unavailable,
-                _ => TransferError::StorageFailed,
-            })?;
         let mut post = Post::default();
-        for stored in &stored {
-            self.address(&mut post, queue, &stored.message, reason).await.map_err(|_| TransferError::Unavailable)?;
-        }
+        self.write_letters(&mut post, queue, partition, offsets, reason).await?;
         let (appends, sent) = post.finish();
         self.transfer(&queue.group(), holder, partition, ranges(offsets, Settlement::Reject), appends).await?;
         Ok(sent)
+    }
+
+    /// What becomes of messages that die together with other things: their letters are to be appended in the call that settles
+    /// them, and then [`Lifecycle::letters_sent`].
+    pub async fn letters(&self, dying: &[Dying]) -> Result<Letters, TransferError> {
+        let mut post = Post::default();
+        for Dying { queue, dead: (partition, offsets), reason } in dying {
+            for offsets in offsets.chunks(LETTERS_MAX) {
+                self.write_letters(&mut post, queue, *partition, offsets, *reason).await?;
+            }
+        }
+        let (appends, sent) = post.finish();
+        Ok(Letters { appends, sent })
+    }
+
+    /// The letters are kept where they were sent.
+    pub fn letters_sent(&self, letters: &Letters) {
+        letters.sent.iter().for_each(|sent| self.arrived(sent));
+    }
+
+    async fn write_letters(
+        &self,
+        post: &mut Post,
+        queue: &Arc<Queue>,
+        partition: PartitionId,
+        offsets: &[u64],
+        reason: Reason,
+    ) -> Result<(), TransferError> {
+        let stored = match read::at(&self.shared.core, queue.name(), partition, offsets).await {
+            Ok(stored) => stored,
+            // It was deleted, and they with it.
+            Err(FetchError::UnknownPartition) => return Ok(()),
+            Err(FetchError::Unavailable) => return Err(TransferError::Unavailable),
+            Err(_) => return Err(TransferError::StorageFailed),
+        };
+        for stored in &stored {
+            self.address(post, queue, &stored.message, reason).await.map_err(|_| TransferError::Unavailable)?;
+        }
+        Ok(())
     }
 
     /// Adds a dead message to what goes out. Nothing is added where nobody takes it.

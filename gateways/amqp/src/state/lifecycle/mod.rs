@@ -31,6 +31,7 @@ mod retention;
 mod returns;
 mod room;
 mod rooms;
+mod trims;
 mod uses;
 
 use std::sync::Arc;
@@ -43,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::state::topology::Queue;
 use crate::state::{CoreSession, Topology};
-pub use dead_letter::Dead;
+pub use dead_letter::{Dead, Dying, Letters};
 pub use deaths::Reason;
 pub use delayed::Piece;
 pub use returns::{Returns, drops_oldest};
@@ -131,10 +132,20 @@ impl<C: Core> Lifecycle<C> {
         lifecycle.bury_former(&incarnation).await;
         tokio::spawn(lifecycle.clone().follow());
         tokio::spawn(lifecycle.clone().expire_heads());
-        tokio::spawn(logged("what is due is not moved", lifecycle.clone().move_due()));
-        tokio::spawn(logged("unused queues are not deleted", lifecycle.clone().bury_unused()));
-        tokio::spawn(logged("orphaned queues are not deleted", lifecycle.clone().bury_orphans()));
+        lifecycle.keep_doing("what is due is not moved", lifecycle.clone().move_due());
+        lifecycle.keep_doing("unused queues are not deleted", lifecycle.clone().bury_unused());
+        lifecycle.keep_doing("orphaned queues are not deleted", lifecycle.clone().bury_orphans());
         Ok(lifecycle)
+    }
+
+    /// Begins a task of this room, which is to end with the gateway and not before.
+    fn keep_doing(&self, what: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        let stop = self.shared.stop.clone();
+        tokio::spawn(async move {
+            if let Some(error) = failure(task.await, &stop) {
+                tracing::error!(%error, what);
+            }
+        });
     }
 
     /// Says who has the consumers. Said once, before clients come.
@@ -203,8 +214,21 @@ impl<C: Core> Lifecycle<C> {
     }
 }
 
-async fn logged(what: &'static str, task: impl Future<Output = anyhow::Result<()>>) {
-    if let Err(error) = task.await {
-        tracing::error!(%error, what);
+/// Why a task ended before its time. What it follows ends with the gateway, as it does itself: which of them it sees first is chance.
+fn failure(ended: anyhow::Result<()>, stop: &CancellationToken) -> Option<anyhow::Error> {
+    ended.err().filter(|_| !stop.is_cancelled())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_with_the_gateway_has_not_failed() {
+        let stop = CancellationToken::new();
+        assert!(failure(Ok(()), &stop).is_none());
+        assert!(failure(Err(anyhow::anyhow!("channel closed")), &stop).is_some());
+        stop.cancel();
+        assert!(failure(Err(anyhow::anyhow!("channel closed")), &stop).is_none());
     }
 }

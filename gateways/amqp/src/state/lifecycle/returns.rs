@@ -2,9 +2,10 @@
 //! a requeue looks for both.
 //!
 //! ```text
-//! settled, given back ─► Returns::note ─┬─► the queue's head is looked at, if something there may be over (`heads`)
-//!                                       └─► a queue with a limit is crowded, until its oldest are dropped: by a task, or by
-//!                                           whoever asks for the queue before that (Lifecycle::relieved)
+//! to be given back ─► Returns::trim: what would be too many goes first (`trims`)
+//! given back ─► Returns::note ─┬─► the queue's head is looked at, if something there may be over (`heads`)
+//!                              └─► a queue with a limit is crowded, until its oldest are dropped: by a task, or by
+//!                                  whoever asks for the queue before that (Lifecycle::relieved)
 //! ```
 
 use std::sync::Arc;
@@ -13,14 +14,16 @@ use core_rpc::{Core, TopicId};
 use dashmap::DashMap;
 use tokio::sync::mpsc;
 
+use super::trims::{Ranges, Trimmer, Trims};
 use super::{Lifecycle, rooms};
 use crate::state::topology::{Overflow, Queue};
 
 /// Told of queues into which messages were given back. Cheap to clone; every clone is the same.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Returns {
     sender: mpsc::UnboundedSender<Returned>,
     crowded: Arc<Crowded>,
+    trims: Arc<dyn Trims>,
 }
 
 #[derive(Debug)]
@@ -63,7 +66,18 @@ pub fn drops_oldest(queue: &Queue) -> bool {
     rooms::limits(queue).is_some() && queue.config().overflow == Overflow::DropHead
 }
 
+impl std::fmt::Debug for Returns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Returns").field("crowded", &self.crowded).finish_non_exhaustive()
+    }
+}
+
 impl Returns {
+    /// Has those dropped that would be too many when they come back to a queue that drops its oldest; what is left is to be settled.
+    pub async fn trim(&self, queue: &Arc<Queue>, holder: &str, ranges: Vec<Ranges>) -> Vec<Ranges> {
+        self.trims.trim(queue, holder, ranges).await
+    }
+
     /// Messages were given back to a queue, of which some may be over, and of which some may be too many. From here on a queue is known to be crowded.
     pub fn note(&self, queue: &Arc<Queue>, may_be_over: bool, may_be_too_many: bool) {
         let is_crowded = may_be_too_many && self.crowded.note(queue.topic());
@@ -79,7 +93,8 @@ impl<C: Core> Lifecycle<C> {
     pub fn returns(&self) -> Returns {
         let (sender, returned) = mpsc::unbounded_channel();
         tokio::spawn(self.clone().follow_returns(returned));
-        Returns { sender, crowded: self.shared.crowded.clone() }
+        let trims = Arc::new(Trimmer(Arc::downgrade(&self.shared)));
+        Returns { sender, crowded: self.shared.crowded.clone(), trims }
     }
 
     async fn follow_returns(self, mut returned: mpsc::UnboundedReceiver<Returned>) {

@@ -150,14 +150,45 @@ impl<C: Core> Lifecycle<C> {
         let Some(limits) = limits(queue) else { return };
         let Some((ready, oldest)) = self.ready(queue, &limits, room).await else { return };
         let excess = limits.excess(ready, oldest.bodies(room));
-        if excess == 0 {
-            return;
+        if excess > 0 {
+            self.drop_ready(queue, excess).await;
         }
+    }
+
+    /// Drops the oldest of what is ready.
+    pub(super) async fn drop_ready(&self, queue: &Arc<Queue>, messages: u64) {
         if queue.config().dead_letter_exchange.is_none() {
-            self.discard(queue, excess).await;
+            self.discard(queue, messages).await;
         } else {
-            self.drop_to_dead_letters(queue, excess).await;
+            self.drop_to_dead_letters(queue, messages).await;
         }
+    }
+
+    /// What is too much, oldest first, when these ranges (first, before end) come back. None: nothing, or nobody knows.
+    pub(super) async fn excess_with(
+        &self,
+        queue: &Queue,
+        back: &[(PartitionId, Vec<(u64, u64)>)],
+    ) -> Option<Vec<Spot>> {
+        let limits = limits(queue)?;
+        let mut room = Room::default();
+        let (_, mut oldest) = self.ready_with(queue, &limits, &mut room, back).await?;
+        let partitions = queue.partitions();
+        let returned = |partition: PartitionId, offset: u64| {
+            let of = back.iter().filter(|(other, _)| *other == partition).flat_map(|(_, ranges)| ranges);
+            of.clone().any(|(first, end)| (*first..*end).contains(&offset))
+        };
+        oldest.add(&partitions, back);
+        let excess = limits.excess(oldest.ready(&room), oldest.bodies(&room)) as usize;
+        if excess == 0 {
+            return None;
+        }
+        let spots = oldest.spots(&partitions).take(excess);
+        Some(
+            spots
+                .map(|(partition, offset)| Spot { partition, offset, is_returned: returned(partition, offset) })
+                .collect(),
+        )
     }
 
     async fn discard(&self, queue: &Queue, mut excess: u64) {
@@ -230,12 +261,25 @@ impl<C: Core> Lifecycle<C> {
 
     /// What waits in a queue, and where; less what consumers here are about to get. None: the core cannot say.
     async fn ready(&self, queue: &Queue, limits: &Limits, room: &mut Room) -> Option<(Ready, Oldest)> {
+        self.ready_with(queue, limits, room, &[]).await
+    }
+
+    /// As [`Lifecycle::ready`]; the sizes of what is about to come back are learned, too.
+    async fn ready_with(
+        &self,
+        queue: &Queue,
+        limits: &Limits,
+        room: &mut Room,
+        back: &[(PartitionId, Vec<(u64, u64)>)],
+    ) -> Option<(Ready, Oldest)> {
         let partitions = queue.partitions();
         let waiting = self.waiting_in(queue, &partitions).await?;
         if limits.bytes.is_some() {
             room.sizes.resize_with(partitions.len(), Sizes::default);
             for ((partition, waiting), sizes) in partitions.iter().zip(&waiting).zip(&mut room.sizes) {
-                self.learn(*partition, waiting, sizes).await?;
+                let back = back.iter().filter(|(other, _)| other == partition).flat_map(|(_, ranges)| ranges);
+                let end = waiting.ready.last().into_iter().chain(back).map(|(_, end)| *end).max();
+                self.learn(*partition, waiting.floor, end, sizes).await?;
             }
         }
         let ranges = waiting.into_iter().map(|waiting| waiting.ready).collect();
@@ -263,10 +307,10 @@ impl<C: Core> Lifecycle<C> {
         Some(all)
     }
 
-    /// Reads the sizes that are not known yet. Those of what is handed out are kept: it may come back.
-    async fn learn(&self, partition: PartitionId, waiting: &Waiting, sizes: &mut Sizes) -> Option<()> {
-        let Some((_, end)) = waiting.ready.last().copied() else { return Some(()) };
-        sizes.forget_before(waiting.floor);
+    /// Reads the sizes that are not known yet, up to `end`. Those of what is handed out are kept: it may come back.
+    async fn learn(&self, partition: PartitionId, floor: u64, end: Option<u64>, sizes: &mut Sizes) -> Option<()> {
+        let Some(end) = end else { return Some(()) };
+        sizes.forget_before(floor);
         while sizes.next() < end {
             let batches = read::from(&self.shared.core, partition, sizes.next()).await.ok()?;
             let Some(last) = batches.last() else { break };
@@ -295,6 +339,15 @@ pub(super) fn ready_of(view: &LeaseView) -> Vec<(u64, u64)> {
         ranges.push((view.next, view.end));
     }
     ranges
+}
+
+/// A message that is too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub partition: PartitionId,
+    pub offset: u64,
+    /// It is about to come back; else it is ready.
+    pub is_returned: bool,
 }
 
 /// What waits in a partition.
@@ -333,6 +386,23 @@ impl Oldest {
         }
     }
 
+    /// With these ranges, which are not among them.
+    fn add(&mut self, partitions: &[PartitionId], back: &[(PartitionId, Vec<(u64, u64)>)]) {
+        for (partition, ranges) in back {
+            let Some(at) = partitions.iter().position(|other| other == partition) else { continue };
+            self.ranges[at].extend_from_slice(ranges);
+            self.ranges[at].sort_unstable();
+        }
+    }
+
+    /// Where they are, in the order of [`Oldest::bodies`].
+    fn spots<'a>(&'a self, partitions: &'a [PartitionId]) -> impl Iterator<Item = (PartitionId, u64)> + 'a {
+        let of = |(partition, ranges): (&'a PartitionId, &'a Vec<(u64, u64)>)| {
+            ranges.iter().flat_map(move |(first, end)| (*first..*end).map(move |offset| (*partition, offset)))
+        };
+        partitions.iter().zip(&self.ranges).rev().flat_map(of)
+    }
+
     /// The sizes of the bodies, oldest first, the highest priority first.
     fn bodies<'a>(&'a self, room: &'a Room) -> impl Iterator<Item = u64> + 'a {
         let size = |at: usize, offset: u64| match self.with_sizes {
@@ -360,6 +430,11 @@ mod tests {
         assert_eq!(oldest.bodies(&room).collect::<Vec<_>>(), [9, 10, 1, 2, 6, 7]);
         oldest.skip(3);
         assert_eq!(oldest.bodies(&room).collect::<Vec<_>>(), [2, 6, 7]);
+        let partitions = [0, 1].map(|index| PartitionId { topic: core_rpc::TopicId(1), index });
+        oldest.add(&partitions, &[(partitions[0], vec![(0, 1), (3, 4)])]);
+        assert_eq!(oldest.bodies(&room).collect::<Vec<_>>(), [1, 2, 4, 6, 7]);
+        let spots: Vec<u64> = oldest.spots(&partitions).map(|(_, offset)| offset).collect();
+        assert_eq!(spots, [0, 1, 3, 5, 6]);
         oldest.skip(9);
         assert_eq!(oldest.ready(&room), Ready::default());
     }

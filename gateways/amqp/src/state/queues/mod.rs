@@ -14,6 +14,7 @@
 //!   which clients recover by connecting again.
 //! - A queue without consumers here costs nothing but an entry, if it was ever used; a consumer costs no task.
 
+mod asking;
 mod claim;
 mod consume;
 mod consumer;
@@ -35,7 +36,7 @@ mod stock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use core_rpc::{Core, LeaseError, SessionId, TopicId};
+use core_rpc::{Core, LeaseError, MetaError, SessionId, TopicId};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use crate::state::CoreSession;
 use crate::state::lifecycle::{Consumers, Returns};
 use crate::state::topology::{Queue, QueueEvent};
+pub use asking::Question;
 pub use consume::ConsumeRequest;
 pub use consumer::{ChannelWindow, Consumer};
 pub use dead::{DeadLetters, send_dead};
@@ -138,6 +140,11 @@ impl<C: Core> Queues<C> {
     /// How many consumers a queue has at this gateway.
     pub fn consumers(&self, topic: TopicId) -> usize {
         self.live.get(&topic).map_or(0, |live| live.consumers())
+    }
+
+    /// Whether a queue has consumers at another gateway than this one, whose number is `own`.
+    pub async fn is_consumed_elsewhere(&self, queue: &Queue, own: i32) -> Result<bool, MetaError> {
+        Ok(!claim::others(&self.core, queue, own).await?.is_empty())
     }
 
     /// All consumers of a queue at this gateway.

@@ -1,4 +1,5 @@
-//! Direct replies that are published at another gateway than their requester's.
+//! What gateways say to each other: direct replies that are published at another gateway than their requester's, and questions
+//! (`asking`).
 //!
 //! ```text
 //!  a reply at gateway 2 to an address of gateway 1 ─► append to gateway 1's inbox ─► gateway 1 reads it, and delivers
@@ -12,17 +13,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codec_amqp::ShortStr;
+use bytes::Bytes;
+use codec_amqp::{PropertyList, ShortStr};
+use codec_record::amqp_message::{MessageView, batch_of};
 use codec_record::translate::amqp_messages;
 use core_rpc::{
-    Core, Durability, FetchError, FetchPartition, FetchRequest, Isolation, MetaEntry, PartitionId, Topic, TopicCreate,
-    TopicError, TopicSettings, TrimRequest,
+    Append, AppendRequest, Core, Durability, FetchError, FetchPartition, FetchRequest, Isolation, MetaEntry,
+    PartitionId, Topic, TopicCreate, TopicError, TopicSettings, TrimRequest,
 };
 use gateway_runtime::membership::Member;
 use gateway_runtime::{Membership, Mirror};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::asking::{Asking, Question};
 use super::reply::Replies;
 use crate::now_ms;
 use crate::state::topology::records::QueueRecord;
@@ -36,6 +40,8 @@ const READ_WAIT: Duration = Duration::from_secs(30);
 const READ_BYTES_MAX: u32 = 1 << 20;
 /// How long to wait before asking a core again that could not answer.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// How long to wait for the inbox of a gateway that has asked something: its making may not have been seen yet.
+const ASKER_SEEN_WITHIN: Duration = Duration::from_secs(1);
 /// An inbox that is younger may be one of a gateway that is not seen yet, ms.
 const YOUNG_MS: i64 = 60_000;
 
@@ -47,6 +53,7 @@ pub struct ReplyInboxes<C> {
     /// By the topics' keys, each as a queue to which one publishes.
     inboxes: Mirror<Arc<Queue>>,
     own: Arc<OnceCell<()>>,
+    asking: Arc<Asking>,
     stop: CancellationToken,
 }
 
@@ -58,24 +65,75 @@ impl<C: Clone> Clone for ReplyInboxes<C> {
             replies: self.replies.clone(),
             inboxes: self.inboxes.clone(),
             own: self.own.clone(),
+            asking: self.asking.clone(),
             stop: self.stop.clone(),
         }
     }
 }
 
 impl<C: Core> ReplyInboxes<C> {
-    /// Begins to look where others have theirs. Waits until the core answers.
+    /// Begins to look where others have theirs. Waits until the core answers. Returns also where their questions come, to be
+    /// answered ([`ReplyInboxes::answer`]).
     pub async fn start(
         core: C,
         membership: Membership,
         replies: Arc<Replies>,
         stop: CancellationToken,
-    ) -> anyhow::Result<ReplyInboxes<C>> {
+    ) -> anyhow::Result<(ReplyInboxes<C>, mpsc::Receiver<Question>)> {
         let inboxes = Mirror::start(core.clone(), Topic::key_prefix(NAMESPACE), inbox, stop.clone()).await?;
         let own = Arc::new(OnceCell::new());
-        let all = ReplyInboxes { core, membership, replies, inboxes, own, stop };
+        let (asking, questions) = Asking::new();
+        let all = ReplyInboxes { core, membership, replies, inboxes, own, asking: Arc::new(asking), stop };
         tokio::spawn(all.clone().follow());
-        Ok(all)
+        Ok((all, questions))
+    }
+
+    /// Asks all other gateways that live, and returns what those say that answer within `wait`.
+    pub async fn ask(&self, question: &Bytes, wait: Duration) -> Vec<Bytes> {
+        let own = self.membership.own().node_id;
+        let live = self.membership.live();
+        let inboxes = self.inboxes.content();
+        let others = live.iter().filter(|member| member.node_id != own);
+        let others: Vec<_> =
+            others.filter_map(|member| inboxes.entries.get(&Topic::key(NAMESPACE, &name(member))).cloned()).collect();
+        if others.is_empty() {
+            return Vec::new();
+        }
+        self.open().await;
+        let expected = self.asking.expect(own);
+        let to_each = others.iter().map(|inbox| (inbox, expected.key.as_str(), question));
+        let asked = self.post(to_each).await;
+        expected.answers(asked, wait).await
+    }
+
+    /// Answers another gateway. What it does not get it does not wait for long.
+    pub async fn answer(&self, question: &Question, answer: &Bytes) {
+        let live = self.membership.live();
+        let Some(asker) = live.iter().find(|member| member.node_id == question.from) else { return };
+        let key = Topic::key(NAMESPACE, &name(asker));
+        let mut inboxes = self.inboxes.changes();
+        let seen = inboxes.wait_for(|content| content.entries.contains_key(&key));
+        let Ok(Ok(content)) =
+            tokio::time::timeout(ASKER_SEEN_WITHIN, seen).await.map(|seen| seen.map(|seen| seen.clone()))
+        else {
+            return;
+        };
+        let Some(inbox) = content.entries.get(&key) else { return };
+        for (key, part) in question.answer(self.membership.own().node_id, answer) {
+            self.post([(inbox, key.as_str(), &part)].into_iter()).await;
+        }
+    }
+
+    /// Puts messages into inboxes. Returns how many are there.
+    async fn post<'m>(&self, messages: impl Iterator<Item = (&'m Arc<Queue>, &'m str, &'m Bytes)>) -> usize {
+        let append = |(inbox, key, body): (&Arc<Queue>, &str, &Bytes)| {
+            let (exchange, key) = (ShortStr::default(), ShortStr::truncated(key));
+            let properties = PropertyList::default().encode();
+            let message = MessageView::arrived(now_ms(), exchange, key, properties, body.clone()).ok()?;
+            Some(Append { partition: inbox.partition_of_priority(0), batch: batch_of(&message) })
+        };
+        let appends: Vec<Append> = messages.filter_map(append).collect();
+        self.core.append(AppendRequest { appends }).await.iter().filter(|answer| answer.is_ok()).count()
     }
 
     /// The inbox of the living gateway that gave this address; None: there is none, or it is this one.
@@ -145,6 +203,9 @@ impl<C: Core> ReplyInboxes<C> {
                     for batch in &fetched.batches {
                         let messages = amqp_messages(batch, &ShortStr::default()).into_iter().flatten();
                         for message in messages.map_while(Result::ok) {
+                            if self.asking.take(&message.routing_key, &message.body) {
+                                continue;
+                            }
                             let properties = message.properties.raw().clone();
                             // False: the requester has gone, or does not read.
                             self.replies.reply(&message.routing_key, message.exchange, properties, message.body);

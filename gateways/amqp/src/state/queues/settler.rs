@@ -6,22 +6,28 @@
 //!                            push ─► another's  ──────┘      what comes meanwhile is for the next
 //! ```
 //! Nobody waits for an acknowledgement to be kept, and so it need not be on the disk when the call answers (RabbitMQ promises
-//! no more). Who must see what was pushed before (basic.get behind a nack, a count, channel.close) waits for [`Settler::settled`].
+//! no more), and where many come they are gathered for [`GATHER`] first. What is given back others wait for: it goes at once.
+//! Who must see what was pushed before (basic.get behind a nack, a count, channel.close) waits for [`Settler::settled`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use core_rpc::{Core, GroupName, PartitionId, SessionId, SettleRange, SettleRequest, Settlement};
 use gateway_runtime::Marks;
 use gateway_runtime::settling::{self, Rounds};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Held;
 use crate::state::CoreSession;
 use crate::state::lifecycle::{Returns, drops_oldest};
 use crate::state::topology::Queue;
+
+/// How far apart rounds begin at least, if nobody waits for one.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// The queues with something to settle, and how far settling has come. Cheap to clone; every clone is the same.
 #[derive(Clone, Debug)]
@@ -78,6 +84,15 @@ impl Pending {
         self.has_mortal.store(true, Ordering::Relaxed);
     }
 
+    /// Takes out what is to be settled.
+    fn take(&self) -> (Returned, Vec<Ranges>) {
+        let mut marks = self.marks.lock();
+        marks.listed = false;
+        let partitions = marks.partitions.iter_mut().filter(|(_, marks)| !marks.is_empty());
+        let partitions = partitions.map(|(partition, marks)| (*partition, marks.take())).collect();
+        (std::mem::take(&mut marks.returned), partitions)
+    }
+
     /// What giving these back may give back.
     fn returned(&self, ranges: &[SettleRange]) -> Returned {
         if !ranges.iter().any(|range| matches!(range.settlement, Settlement::Release | Settlement::Fail)) {
@@ -104,6 +119,7 @@ impl Settler {
             return;
         }
         let returned = pending.returned(&ranges);
+        let is_urgent = ranges.iter().any(|range| range.settlement != Settlement::Accept);
         let listed = {
             let mut marks = pending.marks.lock();
             marks.returned.may_be_over |= returned.may_be_over;
@@ -120,6 +136,9 @@ impl Settler {
         };
         if !listed {
             self.shared.rounds.push(pending.clone());
+        }
+        if is_urgent {
+            self.shared.rounds.hurry();
         }
     }
 
@@ -140,8 +159,10 @@ impl Settler {
 }
 
 async fn run<C: Core>(core: C, session: CoreSession, shared: Arc<Shared>, stop: CancellationToken) {
-    while let Some(round) = shared.rounds.next(&stop).await {
-        let returned = settle(&core, &session, round.gathered).await;
+    let mut not_before = Instant::now();
+    while let Some(round) = shared.rounds.next_from(not_before, &stop).await {
+        not_before = Instant::now() + GATHER;
+        let returned = settle(&core, &session, &shared.returns, round.gathered).await;
         for (queue, returned) in returned {
             shared.returns.note(&queue, returned.may_be_over, returned.may_be_too_many);
         }
@@ -153,19 +174,23 @@ async fn run<C: Core>(core: C, session: CoreSession, shared: Arc<Shared>, stop: 
 type Ranges = (PartitionId, Vec<SettleRange>);
 
 /// Returns the queues into which something was given back that is to be looked at.
-async fn settle<C: Core>(core: &C, session: &CoreSession, dirty: Vec<Arc<Pending>>) -> Vec<(Arc<Queue>, Returned)> {
+async fn settle<C: Core>(
+    core: &C,
+    session: &CoreSession,
+    returns: &Returns,
+    dirty: Vec<Arc<Pending>>,
+) -> Vec<(Arc<Queue>, Returned)> {
     let mut calls: HashMap<(GroupName, SessionId), (Arc<str>, Vec<Ranges>)> = HashMap::new();
     let mut returned = Vec::new();
     for pending in dirty {
-        let mut marks = pending.marks.lock();
-        marks.listed = false;
-        let given_back = std::mem::take(&mut marks.returned);
+        let (given_back, mut partitions) = pending.take();
         if given_back.is_any() {
             returned.push((pending.queue.clone(), given_back));
         }
-        let partitions = marks.partitions.iter_mut().filter(|(_, marks)| !marks.is_empty());
-        let partitions = partitions.map(|(partition, marks)| (*partition, marks.take()));
         let Held { session, holder } = &pending.held;
+        if given_back.may_be_too_many {
+            partitions = returns.trim(&pending.queue, holder, partitions).await;
+        }
         let call = calls.entry((pending.group.clone(), *session));
         call.or_insert_with(|| (holder.clone(), Vec::new())).1.extend(partitions);
     }

@@ -4,6 +4,7 @@
 
 mod connection;
 mod counters;
+mod places;
 mod totals;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 
 pub use connection::{Capabilities, ChannelInfo, Connection, ConnectionParts, Negotiated};
 pub use counters::{ChannelCounters, Counter};
+pub use places::{Load, OverLimit, Place};
 
 /// All connections that have opened a vhost.
 #[derive(Debug, Default)]
@@ -22,15 +24,8 @@ pub struct Registry {
     next_id: AtomicU64,
     /// What the connections did that are closed.
     past: Mutex<totals::Totals>,
-    /// Held while it is counted how many there are.
-    admission: Mutex<()>,
-}
-
-/// Why a connection may not be opened: so many there are already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OverLimit {
-    OfVhost(u64),
-    OfUser(u64),
+    /// Of connections that are about to open. Held while it is counted how many there are.
+    reserved: Mutex<Vec<places::Reserved>>,
 }
 
 impl Registry {
@@ -73,38 +68,6 @@ impl Registry {
 
     pub fn is_empty(&self) -> bool {
         self.connections.is_empty()
-    }
-
-    /// As [`Registry::add`], unless as many are open as its vhost or its user may have at this gateway. None: no limit.
-    pub fn add_within(
-        &self,
-        connection: Arc<Connection>,
-        of_vhost: Option<u64>,
-        of_user: Option<u64>,
-    ) -> Result<(), OverLimit> {
-        if of_vhost.is_none() && of_user.is_none() {
-            self.add(connection);
-            return Ok(());
-        }
-        // Of two at once the second finds the first.
-        let _turn = self.admission.lock();
-        let (vhosts, users) = self.count_of(&connection.vhost, &connection.user.name);
-        if let Some(limit) = of_vhost.filter(|limit| vhosts as u64 >= *limit) {
-            return Err(OverLimit::OfVhost(limit));
-        }
-        if let Some(limit) = of_user.filter(|limit| users as u64 >= *limit) {
-            return Err(OverLimit::OfUser(limit));
-        }
-        self.add(connection);
-        Ok(())
-    }
-
-    /// Connections of a vhost, and of a user.
-    fn count_of(&self, vhost: &str, user: &str) -> (usize, usize) {
-        self.connections.iter().fold((0, 0), |(of_vhost, of_user), entry| {
-            let connection = entry.value();
-            (of_vhost + usize::from(&*connection.vhost == vhost), of_user + usize::from(connection.user.name == user))
-        })
     }
 
     /// How many channels a user has open, on all its connections.

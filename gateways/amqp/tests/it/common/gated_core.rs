@@ -1,4 +1,4 @@
-//! A core whose transfers (`tx.commit`, dead letters, what was delayed) take as long as a test wants.
+//! A core whose transfers (`tx.commit`, dead letters, what was delayed), or new topics, take as long as a test wants.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,13 +12,14 @@ use tokio::sync::watch;
 pub struct GatedCore {
     core: LocalCore,
     gate: Gate,
+    creates: Gate,
 }
 
-/// Through which transfers go. Every clone is the same.
+/// Through which calls go. Every clone is the same.
 #[derive(Clone)]
 pub struct Gate {
     open: watch::Sender<bool>,
-    /// Transfers that came to it.
+    /// Calls that came to it.
     came: watch::Sender<u64>,
 }
 
@@ -31,7 +32,7 @@ impl Gate {
         self.open.send_replace(true);
     }
 
-    /// Waits until so many transfers have come, let through or not.
+    /// Waits until so many calls have come, let through or not.
     pub async fn came(&self, count: u64) {
         let mut came = self.came.subscribe();
         super::within(came.wait_for(|came| *came >= count)).await.expect("a gate");
@@ -44,10 +45,11 @@ impl Gate {
 }
 
 impl GatedCore {
-    /// With the gate open.
-    pub fn new(core: LocalCore) -> (GatedCore, Gate) {
-        let gate = Gate { open: watch::Sender::new(true), came: watch::Sender::new(0) };
-        (GatedCore { core, gate: gate.clone() }, gate)
+    /// With the gates of transfers and of new topics, both open.
+    pub fn new(core: LocalCore) -> (GatedCore, Gate, Gate) {
+        let open = || Gate { open: watch::Sender::new(true), came: watch::Sender::new(0) };
+        let (gate, creates) = (open(), open());
+        (GatedCore { core, gate: gate.clone(), creates: creates.clone() }, gate, creates)
     }
 }
 
@@ -58,6 +60,13 @@ macro_rules! through {
                 async move {
                     self.gate.pass().await;
                     self.core.transfer(request).await
+                }
+            }
+
+            fn topic_create(&self, create: TopicCreate) -> impl Future<Output = Result<Topic, TopicError>> + Send {
+                async move {
+                    self.creates.pass().await;
+                    self.core.topic_create(create).await
                 }
             }
 
@@ -90,7 +99,6 @@ through! {
     peek(request: PeekRequest) -> Result<PeekAnswer, LeaseError>;
     lease_groups(namespace: String) -> Result<Vec<String>, LeaseError>;
     lease_forget(group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), LeaseError>;
-    topic_create(create: TopicCreate) -> Result<Topic, TopicError>;
     topic_alter(namespace: String, name: String, alter: TopicAlter) -> Result<Topic, TopicError>;
     topic_delete(namespace: String, name: String) -> Result<(), TopicError>;
     meta_get(key: String) -> Result<Option<MetaEntry>, MetaError>;

@@ -39,10 +39,16 @@ impl Broker {
 
     /// One whose transfers go through a gate.
     pub async fn gated(config: Config) -> (Broker, Gate) {
+        let (broker, gate, _) = Broker::with_gates(config).await;
+        (broker, gate)
+    }
+
+    /// One whose transfers go through a gate, and new queues through another.
+    pub async fn with_gates(config: Config) -> (Broker, Gate, Gate) {
         let (directory, core) = Broker::core();
-        let (gated, gate) = GatedCore::new(core.clone());
+        let (gated, gate, creates) = GatedCore::new(core.clone());
         let gateway = amqp_gateway::start(AnyCore::new(gated), config).await.expect("a gateway");
-        (Broker { directory, core, gateway }, gate)
+        (Broker { directory, core, gateway }, gate, creates)
     }
 
     fn core() -> (Arc<TempDir>, LocalCore) {

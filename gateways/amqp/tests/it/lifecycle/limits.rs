@@ -65,6 +65,35 @@ async fn what_consumers_hold_does_not_count() {
 }
 
 #[tokio::test]
+async fn what_is_too_much_goes_before_it_is_delivered_again() {
+    let broker = broker().await;
+    let client = broker.client().await;
+    client.queue("dead", &[]).await;
+    let to_dead = [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("dead"))];
+    for (limit, arguments) in
+        [("x-max-length", &[][..]), ("x-max-length-bytes", &[][..]), ("x-max-length", &to_dead[..])]
+    {
+        let name = format!("{limit}{}", arguments.len());
+        client.queue(&name, &[&[(limit, int(2))], arguments].concat()).await;
+        let mut taken = client.consume(&name, &name).await;
+        let mut last = 0;
+        for body in ["a", "b", "c", "d", "e"] {
+            client.publish(&name, body).await;
+            last = taken.recv().await.unwrap().tag;
+        }
+        // The consumer has places for all of them.
+        let all = lapin::options::BasicNackOptions { multiple: true, requeue: true };
+        client.channel.basic_nack(last, all).await.unwrap();
+        let again = [taken.recv().await.unwrap(), taken.recv().await.unwrap()];
+        assert_eq!(again.map(|got| (got.body, got.redelivered)), [("d".into(), true), ("e".into(), true)], "{name}");
+        assert_eq!(client.ready(&name).await, 0);
+        assert!(taken.try_recv().is_err(), "{name}");
+    }
+    assert_eq!(client.bodies("dead").await, ["a", "b", "c"]);
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn a_full_queue_can_refuse() {
     let broker = broker().await;
     let client = broker.client().await;

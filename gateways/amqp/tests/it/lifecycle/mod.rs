@@ -5,4 +5,5 @@ mod delayed;
 mod limits;
 mod support;
 mod time_to_live;
+mod transactions;
 mod vanishing;

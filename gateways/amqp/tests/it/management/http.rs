@@ -17,7 +17,10 @@ pub struct Http {
 
 impl Http {
     pub fn of(broker: &Broker, user: &str, password: &str) -> Http {
-        let address = broker.gateway.management_address().expect("a management API");
+        Http::at(broker.gateway.management_address().expect("a management API"), user, password)
+    }
+
+    pub fn at(address: SocketAddr, user: &str, password: &str) -> Http {
         Http { address, credentials: STANDARD.encode(format!("{user}:{password}")) }
     }
 

@@ -2,6 +2,7 @@
 
 mod consumers;
 mod definitions;
+mod elsewhere;
 mod health;
 pub mod http;
 mod limits;
