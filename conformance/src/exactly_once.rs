@@ -27,6 +27,9 @@ const AGAIN_MILLIS_MAX: u64 = 150;
 const FINISH_DEADLINE: Duration = Duration::from_secs(300);
 /// How long a gateway may be thought alive after its death, ms. The default would make each blow last six seconds.
 const SESSION_TIMEOUT_MILLIS: &str = "1000";
+/// How long a member of the consumer protocol may be silent, ms. Who takes a group over gives its members a fresh session, here
+/// as in Kafka: with the default of 45 s, and a blow every four, a dead member would keep its partitions to the end of the run.
+const MEMBER_TIMEOUT_MILLIS: &str = "6000";
 
 /// What to run.
 pub struct Plan {
@@ -100,8 +103,11 @@ impl Blow {
 
 /// Runs a plan; answers what the client counted, in words.
 pub fn run(plan: &Plan) -> Result<String> {
-    let session = [("POLYMQ_KAFKA_SESSION_TIMEOUT_MS", SESSION_TIMEOUT_MILLIS)];
-    let mut broker = Broker::start_with(plan.shape.clone(), &session)?;
+    let environment = [
+        ("POLYMQ_KAFKA_SESSION_TIMEOUT_MS", SESSION_TIMEOUT_MILLIS),
+        ("POLYMQ_KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS", MEMBER_TIMEOUT_MILLIS),
+    ];
+    let mut broker = Broker::start_with(plan.shape.clone(), &environment)?;
     println!("{:?} listens on {}", plan.shape, broker.bootstrap);
     let mut client = Client::start(&broker.bootstrap, plan)?;
     let mut random = Random(plan.seed);

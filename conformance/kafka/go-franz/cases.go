@@ -29,7 +29,7 @@ func cases() []entry {
 		{"read_committed", readCommitted}, {"long_poll", longPoll},
 		{"group_rebalance", func(k *kit) { rebalance(k, kgo.RangeBalancer()) }},
 		{"group_cooperative", func(k *kit) { rebalance(k, kgo.CooperativeStickyBalancer()) }},
-		{"static_membership", staticMembership}, {"commit_resume", commitResume},
+		{"static_membership", staticMembership}, {"commit_resume", commitResume}, {"consumer_epochs", consumerEpochs},
 		{"admin_topics", adminTopics}, {"admin_incremental_alter", adminIncrementalAlter}, {"admin_alter_configs_old", adminAlterOld},
 		{"admin_delete_records", adminDeleteRecords}, {"admin_groups", adminGroups}, {"admin_cluster", adminCluster},
 		{"errors_unknown_topic", errorsUnknownTopic}, {"errors_create_topic", errorsCreateTopic},
@@ -452,6 +452,10 @@ func adminGroups(k *kit) {
 	deleted, err := admin.DeleteOffsets(k.ctx, group, kadm.TopicsSet{topic: {0: {}}})
 	must(err, "deleting offsets")
 	must(deleted.Error(), "deleting offsets")
+	offsets, err := admin.FetchOffsets(k.ctx, group)
+	must(err, "committed offsets")
+	left, isThere := offsets.Lookup(topic, 0)
+	check(!isThere || left.At < 0, "%d is committed after offsets were deleted", left.At)
 	_, err = admin.DeleteGroup(k.ctx, group)
 	must(err, "deleting the group")
 }

@@ -46,6 +46,7 @@ final class DataCases {
         cases.put("log_append_time", DataCases::logAppendTime);
         cases.put("large_batches", DataCases::largeBatches);
         cases.put("many_partitions", DataCases::manyPartitions);
+        cases.put("fetch_sessions", DataCases::fetchSessions);
         cases.put("manual_assignment", DataCases::manualAssignment);
         cases.put("pause_resume", DataCases::pauseResume);
         cases.put("read_committed", DataCases::readCommitted);
@@ -263,6 +264,87 @@ final class DataCases {
             check(keys.add(text(record.key())), "record " + text(record.key()) + " came twice");
             same(Integer.parseInt(text(record.key())) % 200, record.partition(), "partition");
         }
+    }
+
+    /** What the consumer has sent and received so far: requests, bytes out, answers, bytes in. Once it is idle, it only fetches. */
+    private static double[] traffic(KafkaConsumer<byte[], byte[]> consumer) {
+        List<String> names = List.of("request-total", "outgoing-byte-total", "response-total", "incoming-byte-total");
+        double[] total = new double[names.size()];
+        consumer.metrics().forEach((name, metric) -> {
+            int index = names.indexOf(name.name());
+            if (index >= 0 && name.group().equals("consumer-node-metrics")) total[index] += (double) metric.metricValue();
+        });
+        return total;
+    }
+
+    /** Polls for some twenty fetches; what comes is added. Returns the bytes of a request, and of an answer. */
+    private static double[] idle(KafkaConsumer<byte[], byte[]> consumer, List<ConsumerRecord<byte[], byte[]>> came) {
+        double[] before = traffic(consumer), now;
+        long end = System.nanoTime() + Kit.DEADLINE.toNanos();
+        do {
+            check(System.nanoTime() < end, "the consumer does not fetch");
+            consumer.poll(Duration.ofMillis(20)).forEach(came::add);
+            now = traffic(consumer);
+        } while (now[0] < before[0] + 20 || now[2] < before[2] + 20);
+        return new double[] {(now[1] - before[1]) / (now[0] - before[0]), (now[3] - before[3]) / (now[2] - before[2])};
+    }
+
+    /** Checks that fetches of hundreds of partitions name only what is new, and so do the answers. */
+    private static void frugal(KafkaConsumer<byte[], byte[]> consumer, String when) {
+        // The first poll or two may still tell of what was changed just before.
+        List<ConsumerRecord<byte[], byte[]>> came = new ArrayList<>();
+        idle(consumer, came);
+        double[] bytes = idle(consumer, came);
+        same(0, came.size(), "records " + when);
+        check(bytes[0] < 500, when + " a request has " + bytes[0] + " bytes");
+        check(bytes[1] < 500, when + " an answer has " + bytes[1] + " bytes");
+    }
+
+    /** KIP-227: in a fetch session only what changes is said, of the partitions wanted, forgotten, and answered. */
+    private static void fetchSessions(Kit kit) throws Exception {
+        int count = 300;
+        String topic = kit.topic(count);
+        List<TopicPartition> all = partitions(topic, count);
+        KafkaProducer<byte[], byte[]> producer = kit.producer();
+        KafkaConsumer<byte[], byte[]> consumer = kit.consumer("fetch.max.wait.ms", 10, "metadata.max.age.ms", 3_600_000);
+        consumer.assign(all);
+        consumer.seekToBeginning(all);
+        frugal(consumer, "while nothing happens");
+
+        // A record is told once, and only its partition is.
+        kit.send(producer, topic, 7, "v", 1);
+        same(7, kit.read(consumer, 1).get(0).partition(), "partition of the record");
+        frugal(consumer, "after a record");
+
+        // Partitions that are not wanted for a while are forgotten: what comes into them is not sent again and again.
+        consumer.pause(all.subList(0, 200));
+        frugal(consumer, "after most are paused");
+        for (int i = 0; i < 10; i++) producer.send(new ProducerRecord<>(topic, 3, bytes("key"), new byte[10_000]));
+        producer.flush();
+        double before = traffic(consumer)[3];
+        frugal(consumer, "while there are records in a paused partition");
+        // Nor are they sent and thrown away.
+        double came = traffic(consumer)[3] - before;
+        check(came < 50_000, came + " bytes came while 100 kB waited in a paused partition");
+        consumer.resume(all.subList(0, 200));
+        for (ConsumerRecord<byte[], byte[]> record : kit.read(consumer, 10)) same(3, record.partition(), "partition of the records");
+        frugal(consumer, "after all are resumed");
+
+        // So are those of another assignment.
+        consumer.assign(all.subList(100, count));
+        consumer.seek(all.get(150), 0);
+        frugal(consumer, "after another assignment");
+        kit.send(producer, topic, 150, "v", 3);
+        kit.send(producer, topic, 250, "v", 3);
+        kit.send(producer, topic, 50, "v", 3);
+        Set<Integer> told = new HashSet<>();
+        for (ConsumerRecord<byte[], byte[]> record : kit.read(consumer, 6)) told.add(record.partition());
+        same(Set.of(150, 250), told, "partitions with records");
+        consumer.assign(all.subList(0, 200));
+        consumer.seekToEnd(all.subList(0, 100));
+        consumer.seek(all.get(50), 1);
+        for (ConsumerRecord<byte[], byte[]> record : kit.read(consumer, 2)) same(50, record.partition(), "partition of the records");
+        frugal(consumer, "at the end");
     }
 
     private static void manualAssignment(Kit kit) throws Exception {

@@ -46,6 +46,8 @@ public final class ExactlyOnce {
     private volatile String fault;
     private volatile String lastError = "none";
     private volatile long lastProgress = System.nanoTime();
+    /** When a copier's transaction was last committed. */
+    private volatile long lastCopied = System.nanoTime();
     private final AtomicLong copied = new AtomicLong(), fenced = new AtomicLong(), rebalances = new AtomicLong(), recovered = new AtomicLong(),
         aborted = new AtomicLong(), committed = new AtomicLong(), unknown = new AtomicLong();
 
@@ -138,6 +140,9 @@ public final class ExactlyOnce {
         if (fault != null) throw new IllegalStateException(fault);
         if (System.nanoTime() - lastProgress > STALL_NANOS_MAX)
             throw new IllegalStateException("nothing was committed for two minutes; " + counts());
+        // Else most of a run could go by without a copy, and the end would look the same.
+        if (System.nanoTime() - lastCopied > STALL_NANOS_MAX)
+            throw new IllegalStateException("nothing was copied for two minutes; " + counts());
     }
 
     private interface Work { void run(int index) throws Exception; }
@@ -347,6 +352,7 @@ public final class ExactlyOnce {
                     committing = true;
                     commit(producer);
                     copied.addAndGet(records.count());
+                    lastCopied = System.nanoTime();
                 }
             } catch (RuntimeException error) {
                 note("copier", error);

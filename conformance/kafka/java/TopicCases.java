@@ -16,6 +16,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.Future;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -24,6 +26,7 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.InvalidRecordException;
 import org.apache.kafka.common.Metric;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.quota.ClientQuotaAlteration;
 import org.apache.kafka.common.quota.ClientQuotaEntity;
 import org.apache.kafka.common.quota.ClientQuotaFilter;
@@ -38,6 +41,7 @@ final class TopicCases {
         cases.put("compaction_transactions", TopicCases::compactionOfTransactions);
         cases.put("compaction_keys", TopicCases::keysWanted);
         cases.put("compaction_lag", TopicCases::compactionLag);
+        cases.put("compaction_dirty_ratio", TopicCases::compactionDirtyRatio);
         cases.put("retention_time", TopicCases::retentionTime);
         cases.put("retention_size", TopicCases::retentionSize);
         cases.put("compression_of_topic", TopicCases::compressionOfTopic);
@@ -166,6 +170,47 @@ final class TopicCases {
         // Looked at again: it is compacted by now.
         long left = everything(kit, young).stream().filter(record -> text(record.key()).equals("young")).count();
         same(5L, left, "young records left after the compaction");
+    }
+
+    private static long count(Kit kit, String topic, String key) {
+        return everything(kit, topic).stream().filter(record -> text(record.key()).equals(key)).count();
+    }
+
+    /** A topic is compacted when the share min.cleanable.dirty.ratio of it was written since the last time, and not before. */
+    private static void compactionDirtyRatio(Kit kit) throws Exception {
+        String[] large = COMPACTED.clone();
+        large[5] = "0.9";
+        String patient = kit.topicOrSkip(1, large), eager = kit.topicOrSkip(1, COMPACTED);
+        List<String> both = List.of(patient, eager);
+        KafkaProducer<byte[], byte[]> producer = kit.producer();
+        // All of it is new at first. What stays of it, a megabyte, is what later records are little beside: a twentieth.
+        byte[] little = new byte[10_000];
+        int[] moments = {0};
+        for (String topic : both) {
+            kit.send(producer, topic, 0, "first", 1);
+            for (int i = 0; i < 3; i++) producer.send(new ProducerRecord<>(topic, 0, bytes("twice"), bytes("" + i))).get();
+            for (int i = 0; i < 10; i++) producer.send(new ProducerRecord<>(topic, 0, bytes("bulk" + i), new byte[100_000])).get();
+        }
+        ticking(kit, producer, both, "both are compacted once", () -> count(kit, patient, "twice") == 1 && count(kit, eager, "twice") == 1);
+        for (String topic : both)
+            for (int i = 0; i < 5; i++) producer.send(new ProducerRecord<>(topic, 0, bytes("again"), little)).get();
+        ticking(kit, producer, both, "one is compacted again", () -> count(kit, eager, "again") == 1);
+        // It is looked at as often as the other: what is not compacted a moment later is left on purpose.
+        ticking(kit, producer, both, "a moment later", () -> ++moments[0] == 3);
+        same(5L, count(kit, patient, "again"), "records that are too small a part of the topic");
+        AlterConfigOp lower = new AlterConfigOp(new ConfigEntry("min.cleanable.dirty.ratio", "0.01"), AlterConfigOp.OpType.SET);
+        get(kit.admin().incrementalAlterConfigs(Map.of(new ConfigResource(ConfigResource.Type.TOPIC, patient), List.of(lower))).all());
+        ticking(kit, producer, both, "it is compacted for less", () -> count(kit, patient, "again") == 1);
+    }
+
+    /** Waits while a small record now and then ends each topic's newest segment, which is never compacted. */
+    private static void ticking(Kit kit, KafkaProducer<byte[], byte[]> producer, List<String> topics, String what,
+            java.util.concurrent.Callable<Boolean> holds) throws Exception {
+        until(what, () -> {
+            Thread.sleep(400);
+            for (String topic : topics) producer.send(new ProducerRecord<>(topic, 0, bytes("tick"), bytes(""))).get();
+            return holds.call();
+        });
     }
 
     private static long beginning(Kit kit, String topic) throws Exception {

@@ -68,6 +68,8 @@ def tx_abort(bootstrap):
         for partition in range(2):
             client.produce(topic, b"%d" % number, partition=partition)
         if number % 4 == 3:
+            # What is still in the client's queue it would drop, and never send.
+            assert client.flush(30) == 0
             client.abort_transaction(30)
         else:
             client.commit_transaction(30)

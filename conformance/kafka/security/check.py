@@ -95,6 +95,19 @@ def sasl():
     assert consume({**alice, "group.id": "readers"}, "logs-1", 1) == KafkaError.TOPIC_AUTHORIZATION_FAILED
     assert set(AdminClient(alice).list_topics(timeout=10).topics) == {"rules", "logs-1"}
 
+    # A denial goes before what allows, and a rule for other hosts allows nothing here.
+    done(admin.create_topics([NewTopic("elsewhere", 1, 1)]))
+    literal = ResourcePatternType.LITERAL
+    denial = AclBinding(ResourceType.TOPIC, "rules", literal, "User:alice", "*", AclOperation.WRITE, AclPermissionType.DENY)
+    distant = AclBinding(ResourceType.TOPIC, "elsewhere", literal, "User:alice", "192.0.2.1", AclOperation.WRITE, AclPermissionType.ALLOW)
+    done(admin.create_acls([denial, distant]))
+    assert produce(alice, "rules") == {KafkaError.TOPIC_AUTHORIZATION_FAILED}
+    assert produce(alice, "elsewhere") == {KafkaError.TOPIC_AUTHORIZATION_FAILED}
+    done(admin.delete_acls([
+        AclBindingFilter(ResourceType.TOPIC, rule.name, literal, rule.principal, rule.host, rule.operation, rule.permission_type)
+        for rule in (denial, distant)]))
+    assert produce(alice, "rules") == {None}
+
     everything = AclBindingFilter(
         ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
     assert len(admin.describe_acls(everything).result(20)) == 4
@@ -104,12 +117,13 @@ def sasl():
     assert produce(alice, "rules") == {KafkaError.TOPIC_AUTHORIZATION_FAILED}
 
     assert not connects(conf("alice", "wrong", "SCRAM-SHA-512"))
+    assert not connects(conf("alice", "wrong", "PLAIN", tls=False))
     assert not connects(conf("alice", "wonder", "SCRAM-SHA-256")), "there are no credentials for it"
     assert not connects({**QUIET, "bootstrap.servers": PLAIN}), "nobody is let in without authentication"
     assert not connects({**QUIET, "bootstrap.servers": TLS}), "nobody is let in without TLS"
     done(admin.alter_user_scram_credentials([UserScramCredentialDeletion("alice", ScramMechanism.SCRAM_SHA_512)]))
     assert not connects(alice), "the user is gone"
-    print("13 statements about SASL and access rules hold")
+    print("17 statements about SASL and access rules hold")
 
 
 def done_one(futures):
