@@ -90,9 +90,9 @@ impl<K: Copy + Eq, T> Dealer<K, T> {
         true
     }
 
-    /// How many more can be dealt.
-    pub fn demand(&self) -> usize {
-        self.seats.iter().map(Seat::free).sum()
+    /// How many more can be dealt, of which each member gets so many at most.
+    pub fn demand(&self, most: usize) -> usize {
+        self.seats.iter().map(|seat| seat.free().min(most)).sum()
     }
 
     /// Who gets the message of so many bytes that lies there, and the number of this dealing. None: nobody can take one now.
@@ -194,16 +194,16 @@ mod tests {
         assert_eq!(deal(&mut dealer, 0..6), [1, 2, 3, 1, 2, 3]);
         assert!(dealer.finish(at(1), 2) && dealer.finish(at(4), 5));
         assert_eq!(deal(&mut dealer, 6..9), [2, 2, 3]);
-        assert_eq!(dealer.demand(), 30 - 7);
+        assert_eq!((dealer.demand(usize::MAX), dealer.demand(4)), (30 - 7, 12));
     }
 
     #[test]
     fn nobody_gets_more_than_its_window() {
         let mut dealer = dealer(&[(1, 1), (2, 2)]);
         assert_eq!(deal(&mut dealer, 0..5), [1, 2, 2]);
-        assert_eq!((dealer.demand(), dealer.deal(at(9), 1)), (0, None));
+        assert_eq!((dealer.demand(usize::MAX), dealer.deal(at(9), 1)), (0, None));
         assert!(dealer.finish(at(0), 1));
-        assert_eq!((dealer.demand(), deal(&mut dealer, 5..7)), (1, vec![1]));
+        assert_eq!((dealer.demand(usize::MAX), deal(&mut dealer, 5..7)), (1, vec![1]));
     }
 
     #[test]
@@ -212,12 +212,12 @@ mod tests {
         for offset in 0..4 {
             assert!(dealer.deal(at(offset), BYTES_MAX / 2).is_some());
         }
-        assert_eq!((dealer.demand(), dealer.deal(at(4), 1)), (0, None));
+        assert_eq!((dealer.demand(usize::MAX), dealer.deal(at(4), 1)), (0, None));
         assert!(dealer.finish(at(2), 3));
-        assert_eq!((dealer.demand(), dealer.deal(at(4), BYTES_MAX)), (99, Some((&1, 5))));
-        assert_eq!(dealer.demand(), 0);
+        assert_eq!((dealer.demand(usize::MAX), dealer.deal(at(4), BYTES_MAX)), (99, Some((&1, 5))));
+        assert_eq!(dealer.demand(usize::MAX), 0);
         assert_eq!(dealer.take_from(1, &[]).len(), 2);
-        assert_eq!(dealer.demand(), 100);
+        assert_eq!(dealer.demand(usize::MAX), 100);
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         assert!(dealer.has(at(0), 1) && !dealer.has(at(0), 2) && !dealer.has(at(5), 1));
         dealer.keep(at(0), 1);
         assert!(!dealer.has(at(0), 1));
-        assert_eq!((dealer.demand(), dealer.take_from(1, &[])), (0, vec![at(1)]));
+        assert_eq!((dealer.demand(usize::MAX), dealer.take_from(1, &[])), (0, vec![at(1)]));
         assert!(dealer.finish(at(0), 1) && !dealer.holds());
     }
 
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(deal(&mut dealer, 0..2), [2, 2]);
         dealer.leave(2);
         assert!(dealer.deal(at(3), 1).is_none());
-        assert_eq!((dealer.is_empty(), dealer.demand()), (false, 0));
+        assert_eq!((dealer.is_empty(), dealer.demand(usize::MAX)), (false, 0));
         assert_eq!(dealer.take_from(2, &[at(1)]), [at(0)]);
         assert_eq!(dealer.take_from(2, &[]), [at(1)]);
         dealer.join(1, 1, 5);
@@ -260,7 +260,7 @@ mod tests {
         dealer.join(1, 1, 3);
         assert_eq!(deal(&mut dealer, 2..5), [1]);
         dealer.forget_held();
-        assert_eq!(dealer.demand(), 3);
+        assert_eq!(dealer.demand(usize::MAX), 3);
     }
 
     #[test]
@@ -268,6 +268,6 @@ mod tests {
         let mut dealer = dealer(&[(1, 1), (2, 1)]);
         assert_eq!(deal(&mut dealer, 0..1), [1]);
         assert_eq!(deal(&mut dealer, 0..1), [2]);
-        assert_eq!((dealer.demand(), deal(&mut dealer, 1..2)), (1, vec![1]));
+        assert_eq!((dealer.demand(usize::MAX), deal(&mut dealer, 1..2)), (1, vec![1]));
     }
 }

@@ -93,7 +93,7 @@ impl Shares {
     pub fn start(setup: Setup) -> Arc<Shares> {
         let Setup { core, topics, keys, leases, holder_prefix, node_id, expiry, stop } = setup;
         let namespace = topics.namespace().to_owned();
-        let registry = Registry { core: core.clone(), keys: keys.clone(), namespace, node_id, expiry };
+        let registry = Registry::new(core.clone(), keys.clone(), namespace, node_id, expiry);
         let settler = Settler::start(core.clone(), leases.clone(), holder_prefix.clone(), stop.clone());
         tokio::spawn(registry.clone().keep_house(stop.clone()));
         let shares = Arc::new(Shares {
@@ -299,7 +299,7 @@ impl Shares {
         and(&share);
         self.by_id.write().insert(share.id, share.clone());
         *seat = Some(share.clone());
-        tokio::spawn(taking::run(self.clone(), share));
+        tokio::spawn(taking::run(self.clone(), name, share));
         Ok(())
     }
 

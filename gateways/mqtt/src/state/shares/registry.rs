@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -136,15 +136,22 @@ pub(super) type Begin = Pin<Box<dyn Future<Output = Result<(), MetaError>> + Sen
 /// Shares of this gateway's namespace.
 #[derive(Clone)]
 pub(super) struct Registry {
-    pub core: AnyCore,
-    pub keys: CoreSession,
-    pub namespace: String,
-    pub node_id: i32,
+    core: AnyCore,
+    keys: CoreSession,
+    namespace: String,
+    node_id: i32,
     /// How long a share stays without members.
-    pub expiry: Duration,
+    expiry: Duration,
+    /// What is known of all shares, once it is.
+    mirror: Arc<OnceLock<Mirror<Seen>>>,
 }
 
 impl Registry {
+    /// It knows of what is elsewhere while [`Registry::keep_house`] runs.
+    pub fn new(core: AnyCore, keys: CoreSession, namespace: String, node_id: i32, expiry: Duration) -> Registry {
+        Registry { core, keys, namespace, node_id, expiry, mirror: Arc::default() }
+    }
+
     fn at_key(&self, name: &Name) -> String {
         format!("{}{}", name.at_prefix(), self.node_id)
     }
@@ -225,6 +232,11 @@ impl Registry {
         Err(MetaError::UnknownSession)
     }
 
+    /// Whether there are members at other gateways, as far as is known yet.
+    pub fn is_elsewhere(&self, name: &Name) -> bool {
+        self.mirror.get().is_some_and(|mirror| has_other(&mirror.content(), name, self.node_id))
+    }
+
     /// There are no members here any more. If there are none anywhere, the share is removed now or in time.
     pub async fn leave(&self, name: &Name, unsubscribed: bool) -> Result<(), MetaError> {
         self.core.meta_delete(self.at_key(name), MetaCondition::Always).await?;
@@ -283,6 +295,7 @@ impl Registry {
             Err(error) => return tracing::error!(%error, "shared subscriptions without members will not be removed"),
         };
         let mut changes = mirror.changes();
+        let _ = self.mirror.set(mirror);
         loop {
             let content: Arc<Content<Seen>> = changes.borrow_and_update().clone();
             let failed = self.look(&content).await;
@@ -325,6 +338,13 @@ impl Registry {
         }
         failed
     }
+}
+
+/// Whether a share has members at another gateway than this.
+fn has_other(content: &Content<Seen>, name: &Name, node_id: i32) -> bool {
+    let (prefix, own) = (name.at_prefix(), node_id.to_string());
+    let behind = content.entries.range(prefix.clone()..).map_while(|(key, _)| key.strip_prefix(&prefix));
+    behind.into_iter().any(|rest| is_gateway(rest) && rest != own)
 }
 
 /// What it means that a share's maps were not removed.
@@ -402,5 +422,7 @@ mod tests {
         assert_eq!(found, [("a", 7), ("#", 7)]);
         assert_eq!(deadlines(&content, Duration::from_secs(2)).collect::<Vec<_>>(), [2500]);
         assert_eq!(deadlines(&content, Duration::MAX).count(), 1);
+        // The key of `a/b` begins as one of `a` would.
+        assert!(!has_other(&content, &one, 3) && has_other(&content, &other, 3) && !has_other(&content, &other, 12));
     }
 }

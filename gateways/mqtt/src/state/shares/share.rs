@@ -169,10 +169,11 @@ impl Share {
         dealing.dealer.is_empty() && !dealing.dealer.holds()
     }
 
-    /// How many messages can be dealt. If none can, [`Share::changed`] tells when that is otherwise.
-    pub fn demand(&self) -> usize {
+    /// How many messages can be dealt, of which each member gets so many at most. If none can, [`Share::changed`] tells when that
+    /// is otherwise.
+    pub fn demand(&self, most: usize) -> usize {
         let mut dealing = self.dealing.lock();
-        let demand = dealing.dealer.demand();
+        let demand = dealing.dealer.demand(most);
         dealing.is_starved = demand == 0;
         demand
     }

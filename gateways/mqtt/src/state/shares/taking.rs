@@ -10,6 +10,7 @@ use core_rpc::{
 use tokio::time::timeout;
 
 use super::Shares;
+use super::registry::Name;
 use super::settler::holder;
 use super::share::{From, Share};
 use crate::now_ms;
@@ -18,6 +19,9 @@ use crate::now_ms;
 const ROUND_MESSAGES_MAX: usize = 1024;
 /// The most bytes of one round. A single batch may be larger.
 const ROUND_BYTES_MAX: u32 = 1 << 20;
+/// The most messages of one round for a member, while there are members at other gateways: they get the next, so that of a
+/// flood each gateway gets as much as it has members.
+const TURN_MESSAGES_MAX: usize = 16;
 /// How long one acquire stands; it is renewed at once.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(60);
 /// How long to wait before asking a core again that could not answer.
@@ -36,7 +40,7 @@ enum Round {
 }
 
 /// Runs until the share is over, or the gateway.
-pub(super) async fn run(shares: Arc<Shares>, share: Arc<Share>) {
+pub(super) async fn run(shares: Arc<Shares>, name: Name, share: Arc<Share>) {
     let mut topic_changes = shares.topics.changes();
     let mut lease_changes = shares.leases.changes();
     let mut partitions = Vec::new();
@@ -50,7 +54,8 @@ pub(super) async fn run(shares: Arc<Shares>, share: Arc<Share>) {
         }
         let session = *lease_changes.borrow_and_update();
         share.hold_under(session);
-        let demand = share.demand();
+        let most = if shares.registry.is_elsewhere(&name) { TURN_MESSAGES_MAX } else { usize::MAX };
+        let demand = share.demand(most);
         let round = async {
             if demand == 0 || partitions.is_empty() {
                 std::future::pending::<()>().await;
