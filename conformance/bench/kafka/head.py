@@ -12,7 +12,8 @@ How: one broker at a time, on a machine that it shares with the load generator (
 acks=all, the client's defaults otherwise). Medians over the rounds, which alternate between the brokers, each round on a fresh
 directory after a warm-up. *Noisy* marks rows in which other programs took part of the machine. Where the client uses a whole core, or
 broker and client all of them, the broker is not the limit and CPU-seconds per million records say more than records/s. End-to-end
-times count from when a record was due, so that waiting behind a stall is counted. The catch-up read is
+times count from when a record was due, so that waiting behind a stall is counted. Before each measure free memory is filled with pages
+that the kernel drops for whoever needs them (`bench/shared/ballast.py`): a virtual machine's first touch of its memory is not counted as a broker's. The catch-up read is
 kafka-consumer-perf-test's, from the page cache. Start is measured by a client that is already running and tries every millisecond."""
 
 
