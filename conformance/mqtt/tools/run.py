@@ -66,7 +66,9 @@ def every_qos_and_version(tools):
             listener = tools.listener("-t", topic, "-q", qos, "-C", 2, "-F", "%t %q %r %p", version=version)
             tools.publish("-t", topic, "-q", qos, "-m", "one", version=version)
             tools.publish("-t", topic, "-q", qos, "-m", "zwei ü", version=version)
-            same([f"{topic} {qos} 0 one", f"{topic} {qos} 0 zwei ü"], listener.lines(), f"{version}, QoS {qos}")
+            # Two programs: what the first sent with QoS 0 may be read after the second's, if its worker had to wait for the processor.
+            order = sorted if qos == "0" else list
+            same([f"{topic} {qos} 0 one", f"{topic} {qos} 0 zwei ü"], order(listener.lines()), f"{version}, QoS {qos}")
 
 
 @case
