@@ -18,6 +18,7 @@ pub mod wire;
 
 mod any_core;
 mod core_trait;
+mod verbs;
 
 pub use any_core::AnyCore;
 pub use client::RemoteCore;

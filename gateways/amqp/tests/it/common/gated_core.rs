@@ -53,60 +53,30 @@ impl GatedCore {
     }
 }
 
+impl GatedCore {
+    /// Where a call of this verb must come through.
+    fn gate_of(&self, verb: &str) -> Option<&Gate> {
+        match verb {
+            "transfer" => Some(&self.gate),
+            "topic_create" => Some(&self.creates),
+            _ => None,
+        }
+    }
+}
+
 macro_rules! through {
     ($($verb:ident($($argument:ident: $kind:ty),+) -> $answer:ty;)+) => {
         impl Core for GatedCore {
-            fn transfer(&self, request: TransferRequest) -> impl Future<Output = TransferAnswer> + Send {
-                async move {
-                    self.gate.pass().await;
-                    self.core.transfer(request).await
-                }
-            }
-
-            fn topic_create(&self, create: TopicCreate) -> impl Future<Output = Result<Topic, TopicError>> + Send {
-                async move {
-                    self.creates.pass().await;
-                    self.core.topic_create(create).await
-                }
-            }
-
             $(fn $verb(&self, $($argument: $kind),+) -> impl Future<Output = $answer> + Send {
-                self.core.$verb($($argument),+)
+                async move {
+                    if let Some(gate) = self.gate_of(stringify!($verb)) {
+                        gate.pass().await;
+                    }
+                    self.core.$verb($($argument),+).await
+                }
             })+
         }
     };
 }
 
-through! {
-    append(request: AppendRequest) -> AppendAnswer;
-    fetch(request: FetchRequest) -> FetchAnswer;
-    offsets(request: OffsetsRequest) -> OffsetsAnswer;
-    trim(request: TrimRequest) -> TrimAnswer;
-    inspect(partitions: Vec<PartitionId>) -> InspectAnswer;
-    transaction_end(end: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError>;
-    transactions_open(producer_id: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError>;
-    commit(request: CommitRequest) -> CommitAnswer;
-    committed(group: GroupName, partitions: Vec<PartitionId>) -> Result<Vec<Committed>, CursorError>;
-    cursors(group: GroupName) -> Result<Vec<(PartitionId, Committed)>, CursorError>;
-    groups(namespace: String) -> Result<Vec<String>, CursorError>;
-    forget(group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), CursorError>;
-    acquire(request: AcquireRequest) -> AcquireAnswer;
-    settle(request: SettleRequest) -> SettleAnswer;
-    renew(request: RenewRequest) -> SettleAnswer;
-    release(request: ReleaseRequest) -> Result<(), LeaseError>;
-    discard(request: DiscardRequest) -> DiscardAnswer;
-    lease_seek(request: SeekRequest) -> SeekAnswer;
-    peek(request: PeekRequest) -> Result<PeekAnswer, LeaseError>;
-    lease_groups(namespace: String) -> Result<Vec<String>, LeaseError>;
-    lease_forget(group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), LeaseError>;
-    topic_alter(namespace: String, name: String, alter: TopicAlter) -> Result<Topic, TopicError>;
-    topic_delete(namespace: String, name: String) -> Result<(), TopicError>;
-    meta_get(key: String) -> Result<Option<MetaEntry>, MetaError>;
-    meta_list(prefix: String) -> Result<MetaList, MetaError>;
-    meta_put(put: MetaPut) -> Result<u64, MetaError>;
-    meta_delete(key: String, condition: MetaCondition) -> Result<(), MetaError>;
-    meta_watch(watch: MetaWatch) -> Result<MetaChanges, MetaError>;
-    session_open(time_to_live: Duration) -> Result<SessionId, MetaError>;
-    session_renew(session: SessionId) -> Result<(), MetaError>;
-    session_close(session: SessionId) -> Result<(), MetaError>;
-}
+with_verbs!(through);

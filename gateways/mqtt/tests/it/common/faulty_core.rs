@@ -102,104 +102,87 @@ impl FaultyCore {
     }
 }
 
-macro_rules! through {
-    ({ $($waiting:ident($request:ty) -> $found:ty;)+ }
-     $($verb:ident($($argument:ident: $kind:ty),+) -> $answer:ty;)+) => {
-        impl Core for FaultyCore {
-            fn transfer(&self, request: TransferRequest) -> impl Future<Output = TransferAnswer> + Send {
-                async move {
-                    let Some(core) = self.now() else { return Err(TransferError::Unavailable) };
-                    let lost = if request.settles.is_empty() { None } else { self.loses(By::Transfer) };
-                    if lost.is_some_and(|lost| lost != Lost::Request) {
-                        core.transfer(request).await.expect("a claim");
-                    } else if lost.is_none() {
-                        return core.transfer(request).await;
+impl FaultyCore {
+    async fn claim_by_transfer(&self, request: TransferRequest) -> TransferAnswer {
+        let Some(core) = self.now() else { return Err(TransferError::Unavailable) };
+        let lost = if request.settles.is_empty() { None } else { self.loses(By::Transfer) };
+        if lost.is_some_and(|lost| lost != Lost::Request) {
+            core.transfer(request).await.expect("a claim");
+        } else if lost.is_none() {
+            return core.transfer(request).await;
+        }
+        self.go();
+        Err(TransferError::Unavailable)
+    }
+
+    async fn claim_by_settle(&self, request: SettleRequest) -> SettleAnswer {
+        let ranges = |(_, ranges): &(PartitionId, Vec<SettleRange>)| ranges.len();
+        let unavailable = |ranges| vec![Err(LeaseError::Unavailable); ranges];
+        let unavailable = request.partitions.iter().map(ranges).map(unavailable).collect();
+        let Some(core) = self.now() else { return unavailable };
+        // Acknowledgements are not waited for.
+        let is_wanted = request.durable && (request.partitions.len() > 1 || !self.is_next(Lost::Rest));
+        let lost = if is_wanted { self.loses(By::Settle) } else { None };
+        match lost {
+            None => return core.settle(request).await,
+            Some(Lost::Request) => {}
+            Some(Lost::Answer) => drop(core.settle(request).await),
+            Some(Lost::Rest) => {
+                let partitions = request.partitions.into_iter().take(1).collect();
+                core.settle(SettleRequest { partitions, ..request }).await;
+            }
+        }
+        self.go();
+        unavailable
+    }
+}
+
+macro_rules! one {
+    (transfer($request:ident: $kind:ty) -> $answer:ty) => {
+        fn transfer(&self, $request: $kind) -> impl Future<Output = $answer> + Send {
+            self.claim_by_transfer($request)
+        }
+    };
+    (settle($request:ident: $kind:ty) -> $answer:ty) => {
+        fn settle(&self, $request: $kind) -> impl Future<Output = $answer> + Send {
+            self.claim_by_settle($request)
+        }
+    };
+    // What may stand for long is asked again when the core is back.
+    (fetch($($rest:tt)+) -> $answer:ty) => { one! { again fetch($($rest)+) -> $answer } };
+    (acquire($($rest:tt)+) -> $answer:ty) => { one! { again acquire($($rest)+) -> $answer } };
+    (meta_watch($($rest:tt)+) -> $answer:ty) => { one! { again meta_watch($($rest)+) -> $answer } };
+    (again $verb:ident($request:ident: $kind:ty) -> $answer:ty) => {
+        fn $verb(&self, $request: $kind) -> impl Future<Output = $answer> + Send {
+            async move {
+                self.calls.fetch_add(1, Ordering::Relaxed);
+                loop {
+                    let core = self.here().await;
+                    tokio::select! {
+                        biased;
+                        answer = core.$verb($request.clone()) => return answer,
+                        () = self.gone() => {}
                     }
-                    self.go();
-                    Err(TransferError::Unavailable)
                 }
             }
-
-            fn settle(&self, request: SettleRequest) -> impl Future<Output = SettleAnswer> + Send {
-                async move {
-                    let ranges = |(_, ranges): &(PartitionId, Vec<SettleRange>)| ranges.len();
-                    let unavailable = |ranges| vec![Err(LeaseError::Unavailable); ranges];
-                    let unavailable = request.partitions.iter().map(ranges).map(unavailable).collect();
-                    let Some(core) = self.now() else { return unavailable };
-                    // Acknowledgements are not waited for.
-                    let is_wanted = request.durable && (request.partitions.len() > 1 || !self.is_next(Lost::Rest));
-                    let lost = if is_wanted { self.loses(By::Settle) } else { None };
-                    match lost {
-                        None => return core.settle(request).await,
-                        Some(Lost::Request) => {}
-                        Some(Lost::Answer) => drop(core.settle(request).await),
-                        Some(Lost::Rest) => {
-                            let partitions = request.partitions.into_iter().take(1).collect();
-                            core.settle(SettleRequest { partitions, ..request }).await;
-                        }
-                    }
-                    self.go();
-                    unavailable
-                }
+        }
+    };
+    ($verb:ident($($argument:ident: $kind:ty),+) -> $answer:ty) => {
+        fn $verb(&self, $($argument: $kind),+) -> impl Future<Output = $answer> + Send {
+            async move {
+                self.calls.fetch_add(1, Ordering::Relaxed);
+                self.here().await.$verb($($argument),+).await
             }
-
-            $(fn $waiting(&self, request: $request) -> impl Future<Output = $found> + Send {
-                async move {
-                    self.calls.fetch_add(1, Ordering::Relaxed);
-                    loop {
-                        let core = self.here().await;
-                        tokio::select! {
-                            biased;
-                            answer = core.$waiting(request.clone()) => return answer,
-                            () = self.gone() => {}
-                        }
-                    }
-                }
-            })+
-
-            $(fn $verb(&self, $($argument: $kind),+) -> impl Future<Output = $answer> + Send {
-                async move {
-                    self.calls.fetch_add(1, Ordering::Relaxed);
-                    self.here().await.$verb($($argument),+).await
-                }
-            })+
         }
     };
 }
 
-through! {
-    // What may stand for long is asked again when the core is back.
-    {
-        fetch(FetchRequest) -> FetchAnswer;
-        acquire(AcquireRequest) -> AcquireAnswer;
-        meta_watch(MetaWatch) -> Result<MetaChanges, MetaError>;
-    }
-    append(request: AppendRequest) -> AppendAnswer;
-    offsets(request: OffsetsRequest) -> OffsetsAnswer;
-    trim(request: TrimRequest) -> TrimAnswer;
-    inspect(partitions: Vec<PartitionId>) -> InspectAnswer;
-    transaction_end(end: TransactionEnd) -> Result<Vec<PartitionId>, TransactionError>;
-    transactions_open(producer_id: Option<i64>) -> Result<Vec<OpenTransaction>, TransactionError>;
-    commit(request: CommitRequest) -> CommitAnswer;
-    committed(group: GroupName, partitions: Vec<PartitionId>) -> Result<Vec<Committed>, CursorError>;
-    cursors(group: GroupName) -> Result<Vec<(PartitionId, Committed)>, CursorError>;
-    groups(namespace: String) -> Result<Vec<String>, CursorError>;
-    forget(group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), CursorError>;
-    renew(request: RenewRequest) -> SettleAnswer;
-    release(request: ReleaseRequest) -> Result<(), LeaseError>;
-    discard(request: DiscardRequest) -> DiscardAnswer;
-    lease_seek(request: SeekRequest) -> SeekAnswer;
-    peek(request: PeekRequest) -> Result<PeekAnswer, LeaseError>;
-    lease_groups(namespace: String) -> Result<Vec<String>, LeaseError>;
-    lease_forget(group: GroupName, partitions: Option<Vec<PartitionId>>) -> Result<(), LeaseError>;
-    topic_create(create: TopicCreate) -> Result<Topic, TopicError>;
-    topic_alter(namespace: String, name: String, alter: TopicAlter) -> Result<Topic, TopicError>;
-    topic_delete(namespace: String, name: String) -> Result<(), TopicError>;
-    meta_get(key: String) -> Result<Option<MetaEntry>, MetaError>;
-    meta_list(prefix: String) -> Result<MetaList, MetaError>;
-    meta_put(put: MetaPut) -> Result<u64, MetaError>;
-    meta_delete(key: String, condition: MetaCondition) -> Result<(), MetaError>;
-    session_open(time_to_live: Duration) -> Result<SessionId, MetaError>;
-    session_renew(session: SessionId) -> Result<(), MetaError>;
-    session_close(session: SessionId) -> Result<(), MetaError>;
+macro_rules! through {
+    ($($verb:ident($($argument:ident: $kind:ty),+) -> $answer:ty;)+) => {
+        impl Core for FaultyCore {
+            $(one! { $verb($($argument: $kind),+) -> $answer })+
+        }
+    };
 }
+
+with_verbs!(through);
