@@ -1,7 +1,7 @@
 //! The engine: shards, topics, threads. What can be asked of it is in [`crate::append`], [`crate::fetch`],
 //! [`crate::offsets`], [`crate::groups`], [`crate::leases`], [`crate::transfer`] and [`crate::clean`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -259,14 +259,20 @@ impl Inner {
 
     fn remove_topic(&self, id: TopicId) {
         let Some(topic) = self.topics.write().remove(&id) else { return };
+        // Where it was the last that a pack lived for; a topic without batches gives the housekeeper nothing to do.
+        let mut freed = BTreeSet::new();
         for partition in topic.partitions.read().iter() {
-            partition.remove();
+            if partition.remove() {
+                freed.insert(partition.shard);
+            }
         }
         for shard in &self.shards {
             shard.cursors.lock().forget_topic(id);
             shard.transactions.lock().forget_topic(id);
             shard.leases.forget_topic(id);
-            self.housekeep(Job::Reclaim { shard: shard.clone() });
+            if freed.contains(&shard.number) {
+                self.housekeep(Job::Reclaim { shard: shard.clone() });
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod store;
 mod topics;
 mod transaction;
 mod verbs;
+mod watchers;
 mod writer;
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use core_rpc::*;
 use tokio::time::{Instant, timeout_at};
 
 use super::Meta;
-use super::writer::Seen;
 
 impl Meta {
     pub async fn meta_get(&self, key: String) -> Result<Option<MetaEntry>, MetaError> {
@@ -27,33 +26,26 @@ impl Meta {
 
     pub async fn meta_watch(&self, watch: MetaWatch) -> Result<MetaChanges, MetaError> {
         let MetaWatch { prefix, mut after_revision, wait } = watch;
-        let mut seen = self.shared.seen.subscribe();
+        let watcher = self.shared.watchers.add(prefix.clone());
         let deadline = Instant::now().checked_add(wait);
+        let mut is_over = wait.is_zero();
         loop {
-            let Seen { stopped, .. } = *seen.borrow_and_update();
-            if stopped {
-                return Err(MetaError::Unavailable);
-            }
+            let passed = watcher.begin_look().ok_or(MetaError::Unavailable)?;
             {
                 let space = self.shared.space.read();
-                if let Some(changes) = space.changes(&prefix, after_revision) {
+                if let Some(changes) = space.changes(&prefix, after_revision.max(passed)) {
                     return Ok(changes);
                 }
                 // Looked through: only what comes is of interest.
                 after_revision = space.revision();
             }
-            if wait.is_zero() {
+            if is_over {
                 // A time-out that is over already would still take until the timer's next tick, a millisecond.
                 return Ok(MetaChanges::Events { events: Vec::new(), revision: after_revision });
             }
-            let changed = match deadline {
-                Some(deadline) => timeout_at(deadline, seen.changed()).await,
-                None => Ok(seen.changed().await),
-            };
-            match changed {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(MetaError::Unavailable),
-                Err(_) => return Ok(MetaChanges::Events { events: Vec::new(), revision: after_revision }),
+            match deadline {
+                Some(deadline) => is_over = timeout_at(deadline, watcher.changed()).await.is_err(),
+                None => watcher.changed().await,
             }
         }
     }

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use core_rpc::{SessionId, TopicId};
 use parking_lot::{Condvar, Mutex, RwLock};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::sessions::Deadlines;
 use super::space::Space;
 use super::store::{Failure, Store};
 use super::transaction::{Changes, TopicChange, Transaction};
+use super::watchers::Watchers;
 use super::{MetaOptions, SessionClock, TopicOwner};
 use crate::clock::Clock;
 
@@ -34,7 +35,7 @@ pub type Reply = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 pub struct Shared {
     pub space: RwLock<Space>,
     pub deadlines: Mutex<Deadlines>,
-    pub seen: watch::Sender<Seen>,
+    pub watchers: Watchers,
     pub clock: Arc<dyn Clock>,
     pub session_clock: Arc<dyn SessionClock>,
     pub random: Mutex<Box<dyn FnMut() -> u128 + Send>>,
@@ -44,13 +45,6 @@ pub struct Shared {
     pub failed: AtomicBool,
     queue: Mutex<Queue>,
     ready: Condvar,
-}
-
-/// What watchers wait for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    pub revision: u64,
-    pub stopped: bool,
 }
 
 #[derive(Default)]
@@ -127,7 +121,7 @@ impl Writer {
             deadlines.add(session, time_to_live, now);
         }
         let shared = Arc::new(Shared {
-            seen: watch::Sender::new(Seen { revision: space.revision(), stopped: false }),
+            watchers: Watchers::default(),
             session_last_before: space.session_last(),
             failed: AtomicBool::new(false),
             space: RwLock::new(space),
@@ -178,7 +172,7 @@ impl Drop for Work {
             std::mem::take(&mut queue.jobs)
         };
         drop(jobs);
-        self.shared.seen.send_modify(|seen| seen.stopped = true);
+        self.shared.watchers.stop();
     }
 }
 
@@ -282,10 +276,11 @@ impl Work {
         let revision = changes.revision;
         let ended: Vec<SessionId> =
             changes.sessions.iter().filter(|(_, lives)| lives.is_none()).map(|(session, _)| *session).collect();
+        let keys: Vec<String> = changes.entries.keys().cloned().collect();
         self.shared.space.write().apply(changes);
         // After nobody finds it alive any more: who leases to it meanwhile looks afterwards.
         ended.into_iter().for_each(|session| self.owner.end_session(session));
-        self.shared.seen.send_modify(|seen| seen.revision = revision);
+        self.shared.watchers.tell(&keys, revision);
     }
 
     /// The database turned out to hold a commit that was thought to have failed: all of it is shown.
@@ -316,6 +311,6 @@ impl Work {
         *space = new;
         drop(space);
         ended.into_iter().for_each(|session| self.owner.end_session(session));
-        self.shared.seen.send_modify(|seen| seen.revision = revision);
+        self.shared.watchers.tell_all(revision);
     }
 }
