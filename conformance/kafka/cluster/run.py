@@ -22,6 +22,7 @@ import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from kafka.admin import KafkaAdminClient
 
 TOPIC, PARTITIONS, GROUPS = "records", 6, 8
 SESSION_MS = 2000
@@ -29,6 +30,9 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..")
 sys.path.insert(0, ROOT)
 
 from conformance.shared.broker import free_port  # noqa: E402
+from conformance.shared.kafka_raw import Connection  # noqa: E402
+
+NOT_COORDINATOR = 16
 
 # That a killed gateway is away, librdkafka need not say.
 QUIET = {"log_level": 2}
@@ -74,11 +78,11 @@ class Process:
 
 
 class Member(threading.Thread):
-    """One member of a group: reads and commits until told to stop."""
+    """One member of a group: reads and commits until told to stop. `last` is, by partition, the last number that the group has committed."""
 
-    def __init__(self, bootstrap, group, seen, stop):
+    def __init__(self, bootstrap, group, seen, last, stop):
         super().__init__(daemon=True)
-        self.bootstrap, self.group, self.seen, self.stop, self.error = bootstrap, group, seen, stop, None
+        self.bootstrap, self.group, self.seen, self.last, self.stop, self.error = bootstrap, group, seen, last, stop, None
 
     def run(self):
         consumer = Consumer({
@@ -96,9 +100,12 @@ class Member(threading.Thread):
                         self.seen.add((message.partition(), int(message.value())))
                 if messages:
                     try:
-                        consumer.commit(asynchronous=False)
+                        committed = consumer.commit(asynchronous=False)
                     except KafkaException:
-                        pass  # A gateway died, or the group moves: what was read is read again.
+                        continue  # A gateway died, or the group moves: what was read is read again.
+                    taken = {place.partition for place in committed if place.error is None}
+                    self.last.update({message.partition(): int(message.value()) for message in messages
+                                      if message.error() is None and message.partition() in taken})
         except Exception as error:
             self.error = error
         finally:
@@ -135,7 +142,21 @@ def main():
     admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result()
     groups = [f"group-{index}" for index in range(GROUPS)]
 
+    many = "spread"
+    admin.create_topics([NewTopic(many, 40, 1)])[many].result()
+    partitions = until("the topic is known", lambda: admin.list_topics(many, timeout=5).topics[many].partitions)
+    leaders = {partition.leader for partition in partitions.values()}
+    assert leaders == set(metadata.brokers), f"the partitions are not spread: {leaders} lead"
+    for port in ports:
+        # librdkafka answers this with what Metadata says.
+        asking = KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
+        named = [broker["port"] for broker in asking.describe_cluster()["brokers"]]
+        asking.close()
+        assert sorted(named) == sorted(ports), f"{port} names {named}"
+
     acknowledged, failures, stop = set(), [], threading.Event()
+    # The number that is written next.
+    written = [0]
 
     def produce():
         producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 120000, **QUIET})
@@ -149,12 +170,19 @@ def main():
                         acknowledged.add((message.partition(), number))
                 producer.produce(TOPIC, str(number), partition=partition, on_delivery=told)
             number += 1
+            written[0] = number
             producer.poll(0.002)
         assert producer.flush(60) == 0
 
-    seen = {group: set() for group in groups}
+    seen, last = {group: set() for group in groups}, {group: {} for group in groups}
     end_reading = threading.Event()
-    members = [Member(bootstrap, group, seen[group], end_reading) for group in groups for _ in range(2)]
+    members = [Member(bootstrap, group, seen[group], last[group], end_reading) for group in groups for _ in range(2)]
+
+    def all_go_on():
+        """Whether each group commits, in every partition, what is written from now on."""
+        now = written[0]
+        return lambda: all(last[group].get(partition, -1) >= now for group in groups for partition in range(PARTITIONS))
+
     producing = threading.Thread(target=produce, daemon=True)
     producing.start()
     for member in members:
@@ -164,24 +192,26 @@ def main():
     coordinators = {group: future.result().coordinator.port for group, future in described.items()}
     assert len(set(coordinators.values())) > 1, f"the groups are not spread: {coordinators}"
     print("coordinators:", coordinators, flush=True)
+    for group, coordinator in coordinators.items():
+        for port in ports:
+            error = Connection(f"127.0.0.1:{port}").offsets_error(group)
+            assert error == (0 if port == coordinator else NOT_COORDINATOR), f"{group} is {coordinator}'s, and {port} answers {error}"
 
     end = time.monotonic() + options.seconds
     kills = 0
     while time.monotonic() < end:
         index = chance.randrange(options.gateways)
-        before = {group: len(seen[group]) for group in groups}
         died = time.monotonic()
         gateways[index].end(signal.SIGKILL)
         kills += 1
         if chance.random() < 0.5:
             # Dead for longer than its session: the others take its groups over.
             until("the dead gateway is no longer named", lambda: len(admin.list_topics(timeout=5).brokers) < options.gateways)
-            until("all groups go on without it", lambda: all(len(seen[group]) > before[group] for group in groups))
+            until("all groups go on without it", all_go_on())
             print(f"kafka-{index} killed: all groups went on after {time.monotonic() - died:.1f} s", flush=True)
         gateways[index] = gateway(index)
         until("it is back", lambda: len(admin.list_topics(timeout=5).brokers) == options.gateways)
-        before = {group: len(seen[group]) for group in groups}
-        until("all groups go on", lambda: all(len(seen[group]) > before[group] for group in groups))
+        until("all groups go on", all_go_on())
         time.sleep(chance.uniform(0.5, 2))
     stop.set()
     producing.join()
