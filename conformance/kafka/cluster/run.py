@@ -5,6 +5,7 @@
 Groups are spread over the gateways; each has two members that commit as they read. While a producer goes on, a gateway
 is killed and started again, then another one, and so on. In the end every group must have read every acknowledged
 record, in order within each partition but for what was read again, and every group's commits must have reached the end.
+Transactional producers, whose ids are spread too, commit a record each whenever a gateway has died and when it is back.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 from kafka.admin import KafkaAdminClient
 
-TOPIC, PARTITIONS, GROUPS = "records", 6, 8
+TOPIC, PARTITIONS, GROUPS, TRANSACTIONAL_IDS = "records", 6, 8, 8
 SESSION_MS = 2000
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 sys.path.insert(0, ROOT)
@@ -112,6 +113,45 @@ class Member(threading.Thread):
             consumer.close()
 
 
+class Transactions:
+    """Producers that commit a record each when they are told to."""
+
+    def __init__(self, bootstrap, topic):
+        self.bootstrap, self.topic, self.committed = bootstrap, topic, []
+        self.producers = [
+            Producer({"bootstrap.servers": bootstrap, "transactional.id": f"id-{index}", "reconnect.backoff.max.ms": 500, **QUIET})
+            for index in range(TRANSACTIONAL_IDS)]
+        for producer in self.producers:
+            producer.init_transactions(30)
+
+    def go_on(self):
+        for producer in self.producers:
+            number = len(self.committed)
+            producer.begin_transaction()
+            producer.produce(self.topic, str(number), partition=number % PARTITIONS)
+            producer.commit_transaction(30)
+            self.committed.append(number)
+
+    def check(self):
+        reader = Consumer({
+            "bootstrap.servers": self.bootstrap, "group.id": "transactions", "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed", "enable.partition.eof": True, **QUIET})
+        reader.assign([TopicPartition(self.topic, index, 0) for index in range(PARTITIONS)])
+        found, ended = [], set()
+
+        def read():
+            for message in reader.consume(500, 0.2):
+                if message.error() is None:
+                    found.append(int(message.value()))
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+            return len(ended) == PARTITIONS
+
+        until("what was committed is read", read)
+        reader.close()
+        assert sorted(found) == self.committed, f"{len(self.committed)} committed, {len(found)} read"
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binaries")
@@ -197,6 +237,8 @@ def main():
             error = Connection(f"127.0.0.1:{port}").offsets_error(group)
             assert error == (0 if port == coordinator else NOT_COORDINATOR), f"{group} is {coordinator}'s, and {port} answers {error}"
 
+    transactions = Transactions(bootstrap, many)
+    transactions.go_on()
     end = time.monotonic() + options.seconds
     kills = 0
     while time.monotonic() < end:
@@ -208,10 +250,12 @@ def main():
             # Dead for longer than its session: the others take its groups over.
             until("the dead gateway is no longer named", lambda: len(admin.list_topics(timeout=5).brokers) < options.gateways)
             until("all groups go on without it", all_go_on())
+            transactions.go_on()
             print(f"kafka-{index} killed: all groups went on after {time.monotonic() - died:.1f} s", flush=True)
         gateways[index] = gateway(index)
         until("it is back", lambda: len(admin.list_topics(timeout=5).brokers) == options.gateways)
         until("all groups go on", all_go_on())
+        transactions.go_on()
         time.sleep(chance.uniform(0.5, 2))
     stop.set()
     producing.join()
@@ -229,6 +273,7 @@ def main():
             _, high = reader.get_watermark_offsets(partition, timeout=20)
             assert partition.offset == high, f"{group}: committed {partition.offset} of {high} in {partition.partition}"
         reader.close()
+    transactions.check()
     for process in gateways + [core]:
         process.end(signal.SIGTERM)
         assert process.process.returncode == 0, f"ended with {process.process.returncode}: logs in {folder}"

@@ -64,29 +64,39 @@ func (s *fetchSession) ask(wanted map[int32]int64, forgotten ...int32) map[int32
 
 // fetchSessionForgets: a partition that a client does not want any more does not come again, until it is wanted again.
 func fetchSessionForgets(k *kit) {
-	topic := k.topic(2, nil)
+	topic := k.topic(4, nil)
 	details, err := k.admin().ListTopics(k.ctx, topic)
 	must(err, "the topic's id")
-	client := k.client()
-	session := &fetchSession{k: k, broker: client.Broker(int(details[topic].Partitions[0].Leader)), topic: topic, id: [16]byte(details[topic].ID)}
-	// Whoever leads the other partition, a session is with one broker.
-	both := map[int32]int64{0: 0, 1: 0}
-	if details[topic].Partitions[1].Leader != details[topic].Partitions[0].Leader {
-		panic(failure{"the case wants one broker"})
+	// A session is with one broker: two partitions that it leads.
+	led := map[int32][]int32{}
+	for _, partition := range details[topic].Partitions.Sorted() {
+		led[partition.Leader] = append(led[partition.Leader], partition.Partition)
 	}
-	same(0, len(session.ask(both)), "partitions with records at first")
+	var leader, kept, left int32
+	for id, partitions := range led {
+		if len(partitions) > 1 {
+			leader, kept, left = id, partitions[0], partitions[1]
+		}
+	}
+	client := k.client()
+	session := &fetchSession{k: k, broker: client.Broker(int(leader)), topic: topic, id: [16]byte(details[topic].ID)}
+	type offsets = map[int32]int64
+	expect := func(wanted map[int32]int, got map[int32]int, what string) {
+		same(fmt.Sprint(wanted), fmt.Sprint(got), what)
+	}
+	expect(map[int32]int{}, session.ask(offsets{kept: 0, left: 0}), "what comes at first")
 	check(session.number != 0, "there is no session")
 	write := func() {
-		for partition := range int32(2) {
+		for _, partition := range []int32{kept, left} {
 			k.send(client, &kgo.Record{Topic: topic, Partition: partition, Value: []byte("v")})
 		}
 	}
 	write()
-	same("map[0:1 1:1]", fmt.Sprint(session.ask(nil)), "what comes while both are wanted")
-	same("map[0:1]", fmt.Sprint(session.ask(map[int32]int64{0: 0}, 1)), "what comes in answer to the request that wants one no more")
+	expect(map[int32]int{kept: 1, left: 1}, session.ask(nil), "what comes while both are wanted")
+	expect(map[int32]int{kept: 1}, session.ask(offsets{kept: 0}, left), "what comes in answer to the request that wants one no more")
 	write()
-	same("map[0:1]", fmt.Sprint(session.ask(map[int32]int64{0: 1})), "what comes after it")
-	same("map[0:1 1:2]", fmt.Sprint(session.ask(map[int32]int64{0: 1, 1: 0})), "what comes when both are wanted again")
+	expect(map[int32]int{kept: 1}, session.ask(offsets{kept: 1}), "what comes after it")
+	expect(map[int32]int{kept: 1, left: 2}, session.ask(offsets{kept: 1, left: 0}), "what comes when both are wanted again")
 }
 
 // apiVersionsNewer: a client that is newer than the broker is told, in the oldest version, which one of ApiVersions it may use.
@@ -126,4 +136,54 @@ func apiVersionsNewer(k *kit) {
 	taken := ask(3)
 	must(kerr.ErrorForCode(taken.ErrorCode), "the same connection, in version 3")
 	check(len(taken.ApiKeys) > 30, "%d requests are served", len(taken.ApiKeys))
+}
+
+// apiVersionsHold: the least and the greatest version of each request that the broker promises are answered, if only to say what is
+// wrong with a request in which nothing is filled in.
+func apiVersionsHold(k *kit) {
+	promised, err := kmsg.NewPtrApiVersionsRequest().RequestWith(k.ctx, k.client())
+	must(err, "what is promised")
+	var unanswered []string
+	for _, api := range promised.ApiKeys {
+		name := kmsg.NameForKey(api.ApiKey)
+		request := kmsg.RequestForKey(api.ApiKey)
+		check(request != nil && request.MaxVersion() >= api.MaxVersion, "%s is promised up to version %d, which nobody knows", name, api.MaxVersion)
+		versions := []int16{api.MinVersion, api.MaxVersion}
+		switch request := request.(type) {
+		case *kmsg.ProduceRequest:
+			// Versions from 0 are promised only lest old clients do not compress (KAFKA-18659). Else it is not answered at all.
+			versions, request.Acks = versions[1:], -1
+		case *kmsg.AddPartitionsToTxnRequest:
+			// From version 4 on it is the brokers' own, and Kafka does not answer one without transactions.
+			versions[1] = 3
+		case *kmsg.DescribeACLsRequest:
+			// Kafka closes the connection of who asks for no kind of thing.
+			request.ResourceType, request.ResourcePatternType, request.Operation, request.PermissionType = 1, 1, 1, 1
+		case *kmsg.UnregisterBrokerRequest, *kmsg.AddRaftVoterRequest, *kmsg.RemoveRaftVoterRequest, *kmsg.UpdateRaftVoterRequest:
+			continue
+		}
+		for _, version := range versions {
+			request.SetVersion(version)
+			if err := answered(k, request); err != nil {
+				unanswered = append(unanswered, fmt.Sprintf("%s, version %d: %v", name, version, err))
+			}
+		}
+	}
+	same("", strings.Join(unanswered, "; "), "what is promised and not answered")
+}
+
+// answered sends a request over a connection of its own and waits for its answer.
+func answered(k *kit, request kmsg.Request) error {
+	connection, err := net.DialTimeout("tcp", strings.Split(k.bootstrap, ",")[0], deadline)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	must(connection.SetDeadline(time.Now().Add(10*time.Second)), "a deadline")
+	if _, err = connection.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("raw")).AppendRequest(nil, request, 7)); err != nil {
+		return err
+	}
+	var head [8]byte
+	_, err = io.ReadFull(connection, head[:])
+	return err
 }

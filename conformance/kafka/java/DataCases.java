@@ -394,7 +394,7 @@ final class DataCases {
     /** The client's metrics (KIP-714), which it pushes unless told not to, are not wanted: it goes on as if it were told. */
     private static void telemetryRefused(Kit kit) throws Exception {
         String topic = kit.topic(1);
-        Map<Boolean, Double> connections = new HashMap<>();
+        Map<Boolean, Double> closed = new HashMap<>();
         for (boolean push : List.of(false, true)) {
             KafkaProducer<byte[], byte[]> producer = kit.producer("enable.metrics.push", push);
             producer.send(new ProducerRecord<>(topic, bytes("k"), bytes("v"))).get();
@@ -402,10 +402,10 @@ final class DataCases {
             if (push) same(null, producer.clientInstanceId(java.time.Duration.ofSeconds(3)), "the client's instance");
             producer.send(new ProducerRecord<>(topic, bytes("k"), bytes("v"))).get();
             for (var metric : producer.metrics().values())
-                if (metric.metricName().name().equals("connection-creation-total") && metric.metricName().group().equals("producer-metrics"))
-                    connections.put(push, (Double) metric.metricValue());
+                if (metric.metricName().name().equals("connection-close-total") && metric.metricName().group().equals("producer-metrics"))
+                    closed.put(push, (Double) metric.metricValue());
         }
-        same(connections.get(false), connections.get(true), "connections: one was lost");
+        same(closed.get(false), closed.get(true), "connections that were lost");
     }
 
     private static void longPoll(Kit kit) throws Exception {
