@@ -2,7 +2,7 @@
 
     .tools/python/bin/python conformance/kafka/cluster/run.py BINARIES [--seconds N] [--gateways N] [--seed N]
 
-Groups are spread over the gateways; each has two members that commit as they read. While a producer goes on, a gateway
+Groups of both protocols are spread over the gateways; each has two members that commit as they read. While a producer goes on, a gateway
 is killed and started again, then another one, and so on. In the end every group must have read every acknowledged
 record, in order within each partition but for what was read again, and every group's commits must have reached the end.
 Transactional producers, whose ids are spread too, commit a record each whenever a gateway has died and when it is back.
@@ -34,6 +34,12 @@ from conformance.shared.broker import free_port  # noqa: E402
 from conformance.shared.kafka_raw import Connection  # noqa: E402
 
 NOT_COORDINATOR = 16
+
+# Every other group has the consumer protocol (KIP-848), whose times are the broker's to say.
+PROTOCOLS = {
+    "classic": {"session.timeout.ms": 10000, "heartbeat.interval.ms": 500, "partition.assignment.strategy": "cooperative-sticky"},
+    "consumer": {"group.protocol": "consumer"},
+}
 
 # That a killed gateway is away, librdkafka need not say.
 QUIET = {"log_level": 2}
@@ -81,16 +87,15 @@ class Process:
 class Member(threading.Thread):
     """One member of a group: reads and commits until told to stop. `last` is, by partition, the last number that the group has committed."""
 
-    def __init__(self, bootstrap, group, seen, last, stop):
+    def __init__(self, bootstrap, group, protocol, seen, last, stop):
         super().__init__(daemon=True)
+        self.protocol = protocol
         self.bootstrap, self.group, self.seen, self.last, self.stop, self.error = bootstrap, group, seen, last, stop, None
 
     def run(self):
         consumer = Consumer({
-            "bootstrap.servers": self.bootstrap, "group.id": self.group, "auto.offset.reset": "earliest",
-            "enable.auto.commit": False, "session.timeout.ms": 10000, "heartbeat.interval.ms": 500,
-            "topic.metadata.refresh.interval.ms": 2000, "reconnect.backoff.max.ms": 500,
-            "partition.assignment.strategy": "cooperative-sticky", **QUIET,
+            "bootstrap.servers": self.bootstrap, "group.id": self.group, "auto.offset.reset": "earliest", "enable.auto.commit": False,
+            "topic.metadata.refresh.interval.ms": 2000, "reconnect.backoff.max.ms": 500, **PROTOCOLS[self.protocol], **QUIET,
         })
         try:
             consumer.subscribe([TOPIC])
@@ -216,7 +221,9 @@ def main():
 
     seen, last = {group: set() for group in groups}, {group: {} for group in groups}
     end_reading = threading.Event()
-    members = [Member(bootstrap, group, seen[group], last[group], end_reading) for group in groups for _ in range(2)]
+    members = [
+        Member(bootstrap, group, "consumer" if index % 2 else "classic", seen[group], last[group], end_reading)
+        for index, group in enumerate(groups) for _ in range(2)]
 
     def all_go_on():
         """Whether each group commits, in every partition, what is written from now on."""
