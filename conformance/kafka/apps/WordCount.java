@@ -22,7 +22,7 @@ public final class WordCount {
         settings.put(StreamsConfig.APPLICATION_ID_CONFIG, args[1]);
         settings.put(StreamsConfig.STATE_DIR_CONFIG, args[4]);
         settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
-        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
+        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 300);
         // Without the cache, which would leave counts out, so that each one can be asked for in the end.
         settings.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0);
         settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 2);
@@ -32,6 +32,8 @@ public final class WordCount {
         settings.put(StreamsConfig.consumerPrefix("heartbeat.interval.ms"), 500);
         settings.put(StreamsConfig.consumerPrefix("auto.offset.reset"), "earliest");
         settings.put(StreamsConfig.producerPrefix("transaction.timeout.ms"), 5_000);
+        // What is counted is sent at once: a life that is killed leaves records in its open transaction, which must never count.
+        settings.put(StreamsConfig.producerPrefix("linger.ms"), 0);
 
         StreamsBuilder builder = new StreamsBuilder();
         builder.stream(args[2], Consumed.with(Serdes.String(), Serdes.String()))

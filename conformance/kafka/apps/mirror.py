@@ -46,7 +46,7 @@ def from_apache(bootstrap):
                     "replication.factor = 1", "checkpoints.topic.replication.factor = 1", "heartbeats.topic.replication.factor = 1",
                     "offset-syncs.topic.replication.factor = 1", "offset.storage.replication.factor = 1", "status.storage.replication.factor = 1",
                     "config.storage.replication.factor = 1", "emit.checkpoints.interval.seconds = 1", "sync.group.offsets.enabled = true",
-                    "sync.group.offsets.interval.seconds = 1", "refresh.topics.interval.seconds = 2", "refresh.groups.interval.seconds = 2",
+                    "sync.group.offsets.interval.seconds = 1", "refresh.topics.interval.seconds = 2", "sync.topic.configs.interval.seconds = 2", "refresh.groups.interval.seconds = 2",
                     "offset.lag.max = 0", "old->new.emit.heartbeats.enabled = false", "dedicated.mode.enable.internal.rest = false",
                     "old.consumer.auto.offset.reset = earliest", ""]))
             with kit.Java("mirror", folder, "org.apache.kafka.connect.mirror.MirrorMaker", properties, heap="384m") as mirror:
@@ -69,6 +69,9 @@ def from_apache(bootstrap):
 
                 kit.until("the group's offsets are translated", translated, seconds=60, alive=[mirror])
                 assert kit.topic_config(bootstrap, mirrored)["retention.ms"] == "7200000", "the topic's retention.ms is not mirrored"
+                kit.set_topic_config(source.address, topic, "retention.ms", "10800000")
+                kit.until("its change is mirrored too", lambda: kit.topic_config(bootstrap, mirrored)["retention.ms"] == "10800000",
+                          seconds=60, alive=[mirror])
                 write(500, 500)
                 # It goes on where it was: what it has read does not come again, and nothing is left out.
                 reader = member(bootstrap, mirrored)

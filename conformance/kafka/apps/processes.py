@@ -121,6 +121,13 @@ def topic_config(bootstrap, name):
     return {key: entry.value for key, entry in admin(bootstrap).describe_configs([resource])[resource].result(30).items()}
 
 
+def set_topic_config(bootstrap, name, key, value):
+    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+    entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
+    admin(bootstrap).incremental_alter_configs([resource])[resource].result(30)
+
+
 def producer(bootstrap):
     from confluent_kafka import Producer
     return Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, **COMMON})

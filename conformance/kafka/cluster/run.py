@@ -2,9 +2,10 @@
 
     .tools/python/bin/python conformance/kafka/cluster/run.py BINARIES [--seconds N] [--gateways N] [--seed N]
 
-Groups are spread over the gateways; each has two members that commit as they read. While a producer goes on, a gateway
+Groups of both protocols are spread over the gateways; each has two members that commit as they read. While a producer goes on, a gateway
 is killed and started again, then another one, and so on. In the end every group must have read every acknowledged
 record, in order within each partition but for what was read again, and every group's commits must have reached the end.
+Transactional producers, whose ids are spread too, commit a record each whenever a gateway has died and when it is back.
 """
 
 import argparse
@@ -22,13 +23,23 @@ import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from kafka.admin import KafkaAdminClient
 
-TOPIC, PARTITIONS, GROUPS = "records", 6, 8
+TOPIC, PARTITIONS, GROUPS, TRANSACTIONAL_IDS = "records", 6, 8, 8
 SESSION_MS = 2000
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 sys.path.insert(0, ROOT)
 
 from conformance.shared.broker import free_port  # noqa: E402
+from conformance.shared.kafka_raw import Connection  # noqa: E402
+
+NOT_COORDINATOR = 16
+
+# Every other group has the consumer protocol (KIP-848), whose times are the broker's to say.
+PROTOCOLS = {
+    "classic": {"session.timeout.ms": 10000, "heartbeat.interval.ms": 500, "partition.assignment.strategy": "cooperative-sticky"},
+    "consumer": {"group.protocol": "consumer"},
+}
 
 # That a killed gateway is away, librdkafka need not say.
 QUIET = {"log_level": 2}
@@ -74,18 +85,17 @@ class Process:
 
 
 class Member(threading.Thread):
-    """One member of a group: reads and commits until told to stop."""
+    """One member of a group: reads and commits until told to stop. `last` is, by partition, the last number that the group has committed."""
 
-    def __init__(self, bootstrap, group, seen, stop):
+    def __init__(self, bootstrap, group, protocol, seen, last, stop):
         super().__init__(daemon=True)
-        self.bootstrap, self.group, self.seen, self.stop, self.error = bootstrap, group, seen, stop, None
+        self.protocol = protocol
+        self.bootstrap, self.group, self.seen, self.last, self.stop, self.error = bootstrap, group, seen, last, stop, None
 
     def run(self):
         consumer = Consumer({
-            "bootstrap.servers": self.bootstrap, "group.id": self.group, "auto.offset.reset": "earliest",
-            "enable.auto.commit": False, "session.timeout.ms": 10000, "heartbeat.interval.ms": 500,
-            "topic.metadata.refresh.interval.ms": 2000, "reconnect.backoff.max.ms": 500,
-            "partition.assignment.strategy": "cooperative-sticky", **QUIET,
+            "bootstrap.servers": self.bootstrap, "group.id": self.group, "auto.offset.reset": "earliest", "enable.auto.commit": False,
+            "topic.metadata.refresh.interval.ms": 2000, "reconnect.backoff.max.ms": 500, **PROTOCOLS[self.protocol], **QUIET,
         })
         try:
             consumer.subscribe([TOPIC])
@@ -96,13 +106,55 @@ class Member(threading.Thread):
                         self.seen.add((message.partition(), int(message.value())))
                 if messages:
                     try:
-                        consumer.commit(asynchronous=False)
+                        committed = consumer.commit(asynchronous=False)
                     except KafkaException:
-                        pass  # A gateway died, or the group moves: what was read is read again.
+                        continue  # A gateway died, or the group moves: what was read is read again.
+                    taken = {place.partition for place in committed if place.error is None}
+                    self.last.update({message.partition(): int(message.value()) for message in messages
+                                      if message.error() is None and message.partition() in taken})
         except Exception as error:
             self.error = error
         finally:
             consumer.close()
+
+
+class Transactions:
+    """Producers that commit a record each when they are told to."""
+
+    def __init__(self, bootstrap, topic):
+        self.bootstrap, self.topic, self.committed = bootstrap, topic, []
+        self.producers = [
+            Producer({"bootstrap.servers": bootstrap, "transactional.id": f"id-{index}", "reconnect.backoff.max.ms": 500, **QUIET})
+            for index in range(TRANSACTIONAL_IDS)]
+        for producer in self.producers:
+            producer.init_transactions(30)
+
+    def go_on(self):
+        for producer in self.producers:
+            number = len(self.committed)
+            producer.begin_transaction()
+            producer.produce(self.topic, str(number), partition=number % PARTITIONS)
+            producer.commit_transaction(30)
+            self.committed.append(number)
+
+    def check(self):
+        reader = Consumer({
+            "bootstrap.servers": self.bootstrap, "group.id": "transactions", "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed", "enable.partition.eof": True, **QUIET})
+        reader.assign([TopicPartition(self.topic, index, 0) for index in range(PARTITIONS)])
+        found, ended = [], set()
+
+        def read():
+            for message in reader.consume(500, 0.2):
+                if message.error() is None:
+                    found.append(int(message.value()))
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+            return len(ended) == PARTITIONS
+
+        until("what was committed is read", read)
+        reader.close()
+        assert sorted(found) == self.committed, f"{len(self.committed)} committed, {len(found)} read"
 
 
 def main():
@@ -135,7 +187,21 @@ def main():
     admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result()
     groups = [f"group-{index}" for index in range(GROUPS)]
 
+    many = "spread"
+    admin.create_topics([NewTopic(many, 40, 1)])[many].result()
+    partitions = until("the topic is known", lambda: admin.list_topics(many, timeout=5).topics[many].partitions)
+    leaders = {partition.leader for partition in partitions.values()}
+    assert leaders == set(metadata.brokers), f"the partitions are not spread: {leaders} lead"
+    for port in ports:
+        # librdkafka answers this with what Metadata says.
+        asking = KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
+        named = [broker["port"] for broker in asking.describe_cluster()["brokers"]]
+        asking.close()
+        assert sorted(named) == sorted(ports), f"{port} names {named}"
+
     acknowledged, failures, stop = set(), [], threading.Event()
+    # The number that is written next.
+    written = [0]
 
     def produce():
         producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 120000, **QUIET})
@@ -149,12 +215,21 @@ def main():
                         acknowledged.add((message.partition(), number))
                 producer.produce(TOPIC, str(number), partition=partition, on_delivery=told)
             number += 1
+            written[0] = number
             producer.poll(0.002)
         assert producer.flush(60) == 0
 
-    seen = {group: set() for group in groups}
+    seen, last = {group: set() for group in groups}, {group: {} for group in groups}
     end_reading = threading.Event()
-    members = [Member(bootstrap, group, seen[group], end_reading) for group in groups for _ in range(2)]
+    members = [
+        Member(bootstrap, group, "consumer" if index % 2 else "classic", seen[group], last[group], end_reading)
+        for index, group in enumerate(groups) for _ in range(2)]
+
+    def all_go_on():
+        """Whether each group commits, in every partition, what is written from now on."""
+        now = written[0]
+        return lambda: all(last[group].get(partition, -1) >= now for group in groups for partition in range(PARTITIONS))
+
     producing = threading.Thread(target=produce, daemon=True)
     producing.start()
     for member in members:
@@ -164,24 +239,30 @@ def main():
     coordinators = {group: future.result().coordinator.port for group, future in described.items()}
     assert len(set(coordinators.values())) > 1, f"the groups are not spread: {coordinators}"
     print("coordinators:", coordinators, flush=True)
+    for group, coordinator in coordinators.items():
+        for port in ports:
+            error = Connection(f"127.0.0.1:{port}").offsets_error(group)
+            assert error == (0 if port == coordinator else NOT_COORDINATOR), f"{group} is {coordinator}'s, and {port} answers {error}"
 
+    transactions = Transactions(bootstrap, many)
+    transactions.go_on()
     end = time.monotonic() + options.seconds
     kills = 0
     while time.monotonic() < end:
         index = chance.randrange(options.gateways)
-        before = {group: len(seen[group]) for group in groups}
         died = time.monotonic()
         gateways[index].end(signal.SIGKILL)
         kills += 1
         if chance.random() < 0.5:
             # Dead for longer than its session: the others take its groups over.
             until("the dead gateway is no longer named", lambda: len(admin.list_topics(timeout=5).brokers) < options.gateways)
-            until("all groups go on without it", lambda: all(len(seen[group]) > before[group] for group in groups))
+            until("all groups go on without it", all_go_on())
+            transactions.go_on()
             print(f"kafka-{index} killed: all groups went on after {time.monotonic() - died:.1f} s", flush=True)
         gateways[index] = gateway(index)
         until("it is back", lambda: len(admin.list_topics(timeout=5).brokers) == options.gateways)
-        before = {group: len(seen[group]) for group in groups}
-        until("all groups go on", lambda: all(len(seen[group]) > before[group] for group in groups))
+        until("all groups go on", all_go_on())
+        transactions.go_on()
         time.sleep(chance.uniform(0.5, 2))
     stop.set()
     producing.join()
@@ -199,6 +280,7 @@ def main():
             _, high = reader.get_watermark_offsets(partition, timeout=20)
             assert partition.offset == high, f"{group}: committed {partition.offset} of {high} in {partition.partition}"
         reader.close()
+    transactions.check()
     for process in gateways + [core]:
         process.end(signal.SIGTERM)
         assert process.process.returncode == 0, f"ended with {process.process.returncode}: logs in {folder}"

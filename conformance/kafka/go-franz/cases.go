@@ -30,6 +30,8 @@ func cases() []entry {
 		{"group_rebalance", func(k *kit) { rebalance(k, kgo.RangeBalancer()) }},
 		{"group_cooperative", func(k *kit) { rebalance(k, kgo.CooperativeStickyBalancer()) }},
 		{"static_membership", staticMembership}, {"commit_resume", commitResume}, {"consumer_epochs", consumerEpochs},
+		{"fetch_session_forgets", fetchSessionForgets}, {"api_versions_newer", apiVersionsNewer}, {"api_versions_hold", apiVersionsHold},
+		{"compression_by_topic", compressionByTopic},
 		{"admin_topics", adminTopics}, {"admin_incremental_alter", adminIncrementalAlter}, {"admin_alter_configs_old", adminAlterOld},
 		{"admin_delete_records", adminDeleteRecords}, {"admin_groups", adminGroups}, {"admin_cluster", adminCluster},
 		{"errors_unknown_topic", errorsUnknownTopic}, {"errors_create_topic", errorsCreateTopic},
@@ -98,6 +100,41 @@ func compression(k *kit, codec kgo.CompressionCodec, plain bool) {
 		stored += broker.Size()
 	}
 	check(plain == (stored > int64(total)*8/10), "%d bytes are stored as %d", total, stored)
+}
+
+// compressionByTopic: whatever codec clients use, what is stored is the topic's; with `producer` it is theirs.
+func compressionByTopic(k *kit) {
+	codecs := []struct {
+		topic  string
+		client kgo.CompressionCodec
+	}{{"uncompressed", kgo.NoCompression()}, {"gzip", kgo.GzipCompression()}, {"snappy", kgo.SnappyCompression()},
+		{"lz4", kgo.Lz4Compression()}, {"zstd", kgo.ZstdCompression()}}
+	text := bytes.Repeat([]byte("abc"), 500)
+	send := func(topic string) {
+		for at, codec := range codecs {
+			k.send(k.client(kgo.ProducerBatchCompression(codec.client)), &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "k%d", at), Value: text})
+		}
+	}
+	for number, codec := range codecs {
+		topic := k.topic(1, map[string]string{"compression.type": codec.topic})
+		send(topic)
+		for at, record := range k.readAll(topic, 1, len(codecs)) {
+			same(fmt.Sprintf("k%d", at), string(record.Key), "key")
+			check(bytes.Equal(text, record.Value), "what was sent as %s comes otherwise", codecs[at].topic)
+			same(number, int(record.Attrs.CompressionType()), "the codec, of a topic of "+codec.topic+" and a client of "+codecs[at].topic)
+		}
+	}
+	// As they were sent; and as compaction wants keys, the broker has to look into each.
+	topic := k.topic(1, map[string]string{"compression.type": "producer", "cleanup.policy": "compact"})
+	send(topic)
+	for at, record := range k.readAll(topic, 1, len(codecs)) {
+		same(at, int(record.Attrs.CompressionType()), "the codec as it was sent")
+	}
+	for _, codec := range codecs {
+		client := k.client(kgo.ProducerBatchCompression(codec.client))
+		sent := client.ProduceSync(k.ctx, &kgo.Record{Topic: topic, Value: text})
+		fails(kerr.InvalidRecord, sent.FirstErr(), "a record without a key, sent as "+codec.topic)
+	}
 }
 
 func headers(k *kit) {

@@ -51,6 +51,7 @@ final class DataCases {
         cases.put("pause_resume", DataCases::pauseResume);
         cases.put("read_committed", DataCases::readCommitted);
         cases.put("long_poll", DataCases::longPoll);
+        cases.put("telemetry_refused", DataCases::telemetryRefused);
     }
 
     private static void produceConsume(Kit kit) throws Exception {
@@ -388,6 +389,23 @@ final class DataCases {
         KafkaConsumer<byte[], byte[]> consumer = kit.consumer("isolation.level", "read_committed");
         TopicPartition partition = new TopicPartition(topic, 0);
         same(100L, consumer.endOffsets(List.of(partition)).get(partition), "last stable offset");
+    }
+
+    /** The client's metrics (KIP-714), which it pushes unless told not to, are not wanted: it goes on as if it were told. */
+    private static void telemetryRefused(Kit kit) throws Exception {
+        String topic = kit.topic(1);
+        Map<Boolean, Double> closed = new HashMap<>();
+        for (boolean push : List.of(false, true)) {
+            KafkaProducer<byte[], byte[]> producer = kit.producer("enable.metrics.push", push);
+            producer.send(new ProducerRecord<>(topic, bytes("k"), bytes("v"))).get();
+            // Returns when the client has been told who it is, or that it will not be: it has asked by then.
+            if (push) same(null, producer.clientInstanceId(java.time.Duration.ofSeconds(3)), "the client's instance");
+            producer.send(new ProducerRecord<>(topic, bytes("k"), bytes("v"))).get();
+            for (var metric : producer.metrics().values())
+                if (metric.metricName().name().equals("connection-close-total") && metric.metricName().group().equals("producer-metrics"))
+                    closed.put(push, (Double) metric.metricValue());
+        }
+        same(closed.get(false), closed.get(true), "connections that were lost");
     }
 
     private static void longPoll(Kit kit) throws Exception {
