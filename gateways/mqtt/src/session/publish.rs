@@ -205,10 +205,13 @@ impl Connection {
         }
         let sending = (!round.is_empty()).then(|| self.gateway.publishing.send(round));
         let keeping: Keeping = match sending {
-            Some(sending) if !needs.record && !needs.released => Box::pin(sending),
+            Some(sending) if needs == Needs::default() => Box::pin(sending),
             sending => {
                 let (session, sessions) = (self.session.clone(), self.gateway.sessions.clone());
                 Box::pin(async move {
+                    if needs.received {
+                        sessions.check_certain()?;
+                    }
                     if let Some(sending) = sending {
                         sending.await?;
                     }

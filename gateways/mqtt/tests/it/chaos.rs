@@ -27,7 +27,8 @@ use crate::common::{Client, config, connect, id, message, open_core, persistent,
 
 const MESSAGES: usize = 300;
 const WINDOW: usize = 8;
-const PATIENCE: Duration = Duration::from_secs(100);
+const PATIENCE: Duration = Duration::from_secs(150);
+const SESSION_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Xorshift: the same for the same seed.
 #[derive(Clone)]
@@ -62,7 +63,8 @@ impl Life {
     async fn begin(core: LocalCore) -> Life {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let config = Config {
-            session_timeout: Duration::from_millis(600),
+            // Longer than a thread waits for a processor where many tests share it: who is late is taken for dead.
+            session_timeout: SESSION_TIMEOUT,
             checkpoint_interval: Duration::from_millis(100),
             ..config()
         };
@@ -280,7 +282,7 @@ async fn run(seed: u64, is_foreign: bool) {
     let subscriber = tokio::spawn(run_subscriber(world.clone(), of_subscriber));
     let mut kills = 0;
     while !publisher.is_finished() {
-        sleep(Duration::from_millis(50 + of_killer.below(700))).await;
+        sleep(Duration::from_millis(50 + of_killer.below(1500))).await;
         let at = of_killer.below(2) as usize;
         let life = Life::begin(core.clone()).await;
         world.addresses.lock()[at] = life.address;

@@ -83,6 +83,7 @@ pub struct Membership {
     live: watch::Receiver<Members>,
     /// Until when our session certainly lives.
     sure_until: Arc<Mutex<Instant>>,
+    registrations: Arc<watch::Sender<u64>>,
     leave: CancellationToken,
     left: CancellationToken,
 }
@@ -103,6 +104,7 @@ impl Membership {
             own: Arc::new(registrar.own.clone()),
             live,
             sure_until: Arc::new(Mutex::new(sure_until)),
+            registrations: Arc::default(),
             leave: CancellationToken::new(),
             left: CancellationToken::new(),
         };
@@ -117,9 +119,17 @@ impl Membership {
             own: Arc::new(own),
             live,
             sure_until: Arc::new(Mutex::new(Instant::now() + Duration::from_secs(365 * 24 * 3600))),
+            registrations: Arc::default(),
             leave: CancellationToken::new(),
             left: CancellationToken::new(),
         }
+    }
+
+    /// What happens to one that is kept for a test: from now on it is not sure, or it has registered again and is.
+    pub fn set_sure(&self, is_sure: bool) {
+        self.registrations.send_modify(|count| *count += u64::from(is_sure));
+        let year = Duration::from_secs(365 * 24 * 3600);
+        *self.sure_until.lock() = if is_sure { Instant::now() + year } else { Instant::now() };
     }
 
     /// This gateway.
@@ -140,6 +150,12 @@ impl Membership {
     /// Whether this gateway's session certainly lives, so that nobody can have taken over what is its own.
     pub fn is_sure(&self) -> bool {
         Instant::now() < *self.sure_until.lock()
+    }
+
+    /// How often this gateway has had to register again: each time others may have taken over what was its own. Counted before it
+    /// is sure of itself again.
+    pub fn registrations(&self) -> watch::Receiver<u64> {
+        self.registrations.subscribe()
     }
 
     /// Ends the session, so that the others need not wait for its end. Returns when the core knows, or after a second.

@@ -71,6 +71,9 @@ impl Shared {
 
     /// Takes on what is nobody's, as far as it is this gateway's to take.
     pub(super) async fn adopt_orphans(self: &Arc<Self>) {
+        if !self.is_certain() {
+            return;
+        }
         let lives = self.lives();
         let live = self.live();
         let orphans = self.image.lock().orphans(&lives);

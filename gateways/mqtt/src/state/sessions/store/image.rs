@@ -254,6 +254,12 @@ impl Image {
         })
     }
 
+    /// Whether another gateway that lives has claimed the client because nobody seemed to look after its session.
+    pub fn is_adopted_elsewhere(&self, client_id: &Text, lives: &dyn Fn(Incarnation) -> bool) -> bool {
+        let claims = self.clients.get(client_id).into_iter().flat_map(|client| &client.claims);
+        claims.into_iter().any(|claim| claim.why == Why::Adopt && claim.gateway != self.own && lives(claim.gateway))
+    }
+
     fn own_claim(&self, client: &Client) -> Option<Claim> {
         client.claims.iter().find(|claim| claim.gateway == self.own).copied()
     }

@@ -36,11 +36,12 @@
 //! - *Between two gateways.* The old keeper's last record is written when its connection has ended, with all its rounds, and in the same
 //!   batch gives the session up; the new one restores from nothing older. If the old one is dead its rounds are in the log or not,
 //!   each with its identifier. If it is only taken for dead, what it writes bears a lower epoch, and it drops the session when it
-//!   sees the new keeper's record.
+//!   sees the new keeper's record; before that it neither answers nor sends anything of QoS 2 ([`certainty`]).
 //!
 //! QoS 1 may come twice: what was acknowledged since the last record.
 
 mod adopt;
+mod certainty;
 mod checkpoint;
 mod close;
 mod image;
@@ -202,6 +203,8 @@ struct Shared {
     lives: Mutex<Lives>,
     /// Told after each step of the tail.
     seen: watch::Sender<()>,
+    /// For which of the gateway's registrations it is known what others have taken.
+    confirmed: watch::Sender<u64>,
     queue: Queue,
     timers: Timers,
     next_key: AtomicU64,
@@ -243,6 +246,7 @@ impl Sessions {
             image: Mutex::new(Image::new(own, partitions)),
             lives: Mutex::default(),
             seen: watch::channel(()).0,
+            confirmed: watch::Sender::default(),
             queue: Queue::default(),
             timers: Timers::default(),
             next_key: AtomicU64::new(1),
@@ -251,11 +255,17 @@ impl Sessions {
         tokio::spawn(shared.clone().write_all());
         shared.read_all().await;
         tokio::spawn(shared.clone().follow_tail());
+        tokio::spawn(shared.clone().confirm_all());
         shared.adopt_orphans().await;
         tokio::spawn(shared.clone().follow_members());
         tokio::spawn(shared.clone().follow_timers());
         tokio::spawn(shared.clone().checkpoint_all());
         Sessions { shared }
+    }
+
+    /// [`PublishError::Unavailable`]: other gateways may have taken this one for dead, and its sessions.
+    pub fn check_certain(&self) -> Result<(), PublishError> {
+        if self.shared.is_certain() { Ok(()) } else { Err(PublishError::Unavailable) }
     }
 
     /// Makes a session's state durable: what changed before this call, received and released identifiers included. Returns at once
@@ -403,7 +413,7 @@ impl Shared {
         if kept.is_dirty() || !kept.write_released().entries.is_empty() {
             self.queue.write(vec![Job::Record(kept)]).await?;
         }
-        Ok(())
+        if self.is_certain() { Ok(()) } else { Err(PublishError::Unavailable) }
     }
 
     /// Whether a gateway is taken for alive; this one always.

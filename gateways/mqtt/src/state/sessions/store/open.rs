@@ -71,6 +71,7 @@ impl Shared {
         // Its own memory: the packet's is the connection's.
         request.client_id = Text::new(request.client_id.as_str()).unwrap_or_default();
         let _turn = self.turns.take(&request.client_id).await;
+        timeout(DETACH_MAX, self.certain()).await.map_err(|_| OpenError::Busy)?;
         if let Some(kept) = self.kept(&request.client_id) {
             self.disconnect(&kept).await;
         }

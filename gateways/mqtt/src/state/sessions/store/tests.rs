@@ -33,6 +33,7 @@ struct Node {
     topics: Arc<Topics>,
     router: Router,
     publishing: Publishing,
+    membership: Membership,
     sessions: Sessions,
     stop: CancellationToken,
 }
@@ -99,6 +100,7 @@ impl World {
             expiry: Duration::ZERO,
             stop: stop.clone(),
         });
+        let membership = Membership::fixed(own.clone(), self.live.subscribe());
         let limits = Limits { here_messages_max: 100, here_bytes_max: 1 << 20, there_messages_max: 10_000 };
         let parts = Parts {
             core: core.clone(),
@@ -106,7 +108,7 @@ impl World {
             router: router.clone(),
             shares,
             publishing: publishing.clone(),
-            membership: Membership::fixed(own.clone(), self.live.subscribe()),
+            membership: membership.clone(),
             places: Arc::default(),
             sys: Default::default(),
             may_publish: Arc::new(|_: &str, _: Option<&str>, _: &str| true),
@@ -118,12 +120,17 @@ impl World {
             stop: stop.clone(),
         };
         let sessions = within(Sessions::start(parts)).await;
-        Node { core, own, topics, router, publishing, sessions, stop }
+        Node { core, own, topics, router, publishing, membership, sessions, stop }
     }
 
     /// As if its process were gone.
     fn kill(&self, node: &Node) {
         node.stop.cancel();
+        self.leaves(node);
+    }
+
+    /// The others take it for dead.
+    fn leaves(&self, node: &Node) {
         self.live.send_modify(|live| {
             *live = Arc::new(live.iter().filter(|member| **member != node.own).cloned().collect());
         });
@@ -275,6 +282,40 @@ async fn a_session_outlives_its_gateway_and_each_message_comes_once() {
     all.sort();
     assert_eq!(all, ["m0", "m1", "m2", "m3", "m4", "m5", "m6"]);
     assert!(second.take(&client, 0).await.is_empty());
+    world.kill(&second);
+}
+
+/// A gateway that stood still for too long sends nothing that another may have sent by now, and goes on with what is its own still.
+#[tokio::test]
+async fn who_was_taken_for_dead_gives_way() {
+    let world = World::new();
+    let first = world.node(1).await;
+    let client = first.open("c", 100, false).await;
+    first.subscribe(&client, "t/#", QoS::ExactlyOnce).await;
+    first.membership.set_sure(false);
+    world.leaves(&first);
+    first.publish("t/1", 2, "one").await;
+    let taken = within(poll_fn(|context| {
+        let taken = client.session.take(client.connection, context.waker(), 1, crate::now_ms());
+        if taken.deliveries.is_empty() { Poll::Pending } else { Poll::Ready(taken) }
+    }));
+    assert!(taken.await.must_record);
+    assert_eq!(within(first.sessions.record(&client.session)).await, Err(PublishError::Unavailable));
+    assert_eq!(first.sessions.check_certain(), Err(PublishError::Unavailable));
+    let second = world.node(2).await;
+    let there = second.open("c", 100, false).await;
+    assert!(there.present);
+    // It is heard of again: it has lost the one, and has clients again.
+    world.live.send_modify(|live| {
+        *live = Arc::new(live.iter().cloned().chain([first.own.clone()]).collect());
+    });
+    first.membership.set_sure(true);
+    let other = first.open("d", 100, false).await;
+    assert!(!other.present);
+    within(client.kicked.kicked()).await;
+    assert_eq!((first.sessions.counts(), second.sessions.counts()), ((1, 1), (1, 1)));
+    first.sessions.check_certain().unwrap();
+    world.kill(&first);
     world.kill(&second);
 }
 
@@ -674,7 +715,9 @@ async fn what_changes_while_records_are_gathered_is_kept() {
             state.expiry_s = expiry_s;
             state.changes += 1;
         }
-        let ends = within(shared.queue.write(vec![Job::Record(kept.clone())])).await.unwrap();
+        within(shared.queue.write(vec![Job::Record(kept.clone())])).await.unwrap();
+        // Not where that ended: a checkpoint may have told it just before.
+        let ends = shared.ends().await.unwrap();
         within(shared.passed(&ends)).await;
         let told = shared.image.lock().record(&client.session.client_id).map(|known| known.head.expiry_s);
         assert_eq!(told, Some(expiry_s));

@@ -1,0 +1,76 @@
+//! Whether what this gateway looks after is certainly its own still.
+//!
+//! A gateway that has not been heard of for its session's time is taken for dead, and others adopt its sessions, though it may only have
+//! been stopped, or slow. So nothing that must happen once (a message of QoS 2, either way) is answered or sent unless the gateway's
+//! own clock says that nobody can have taken it for dead yet. Once it has had to register again, it first reads what others have
+//! taken meanwhile; until then it answers no CONNECT, and connections that need more end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use codec_mqtt::Text;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Shared;
+
+/// How long to wait before looking again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+impl Shared {
+    pub(super) fn is_certain(&self) -> bool {
+        self.membership.is_sure() && *self.membership.registrations().borrow() == *self.confirmed.borrow()
+    }
+
+    /// Waits until it is.
+    pub(super) async fn certain(&self) {
+        let mut confirmed = self.confirmed.subscribe();
+        while !self.is_certain() {
+            // That a session was renewed nobody tells.
+            let _ = timeout(RETRY_AFTER, confirmed.changed()).await;
+        }
+    }
+
+    /// Finds out what others have taken, each time that this gateway has registered again.
+    pub(super) async fn confirm_all(self: Arc<Self>) {
+        let mut registrations = self.membership.registrations();
+        loop {
+            let count = *registrations.borrow_and_update();
+            if count != *self.confirmed.borrow() {
+                tracing::warn!("this gateway may have been taken for dead; what others have taken is theirs");
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = self.concede() => {}
+                }
+                self.confirmed.send_replace(count);
+                continue;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = registrations.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Loses what others have taken, or are about to take.
+    async fn concede(&self) {
+        let session_timeout = self.settings.session_timeout;
+        // Whoever still takes it for dead has claimed by then what he takes on.
+        sleep(session_timeout / 2).await;
+        let deadline = Instant::now() + 4 * session_timeout;
+        loop {
+            let Some(ends) = self.ends().await else {
+                sleep(RETRY_AFTER).await;
+                continue;
+            };
+            self.passed(&ends).await;
+            let kept: Vec<Text> = self.kept.iter().map(|kept| kept.key().clone()).collect();
+            kept.iter().for_each(|client_id| self.lose(client_id));
+            let lives = self.lives();
+            let is_claimed = |client_id: &Text| self.image.lock().is_adopted_elsewhere(client_id, &lives);
+            if !kept.iter().any(is_claimed) || Instant::now() >= deadline {
+                return;
+            }
+            sleep(RETRY_AFTER).await;
+        }
+    }
+}
