@@ -4,6 +4,9 @@
 //! been stopped, or slow. So nothing that must happen once (a message of QoS 2, either way) is answered or sent unless the gateway's
 //! own clock says that nobody can have taken it for dead yet. Once it has had to register again, it first reads what others have
 //! taken meanwhile; until then it answers no CONNECT, and connections that need more end.
+//!
+//! Others' clocks and what they know of the members need not be right: where there are others, a record counts when it is read back, and
+//! nobody has adopted the session before it. Who adopts has read all that is before his claim, so of two each knows of the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +15,9 @@ use codec_mqtt::Text;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
+use super::kept::Kept;
+use super::writer::Ends;
+use crate::state::PublishError;
 
 /// How long to wait before looking again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -28,6 +34,38 @@ impl Shared {
             // That a session was renewed nobody tells.
             let _ = timeout(RETRY_AFTER, confirmed.changed()).await;
         }
+    }
+
+    /// Whether what a session's record tells, which ends there, is nobody else's to tell. No ends: it was written before.
+    pub(super) async fn is_still_own(&self, kept: &Kept, ends: &Ends) -> Result<(), PublishError> {
+        if !self.is_certain() {
+            return Err(PublishError::Unavailable);
+        }
+        // Who is newer than this gateway knows of it; of those that are older this one knows.
+        if self.membership.live().len() <= 1 {
+            return Ok(());
+        }
+        let read_back = async {
+            match ends.is_empty() {
+                false => self.passed(ends).await,
+                true => self.passed(&self.ends().await?).await,
+            }
+            Some(())
+        };
+        let is_read = tokio::select! {
+            () = self.stop.cancelled() => None,
+            read = read_back => read,
+        };
+        let client_id = &kept.session.client_id;
+        let lives = self.lives();
+        let (epoch, is_over) = {
+            let state = kept.state.lock();
+            (state.epoch, state.is_over)
+        };
+        let image = self.image.lock();
+        let is_others = image.is_adopted_elsewhere(client_id, &lives)
+            || image.record(client_id).is_some_and(|known| known.head.epoch > epoch);
+        if is_read.is_none() || is_over || is_others { Err(PublishError::Unavailable) } else { Ok(()) }
     }
 
     /// Finds out what others have taken, each time that this gateway has registered again.

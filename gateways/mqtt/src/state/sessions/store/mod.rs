@@ -79,7 +79,7 @@ use self::kept::Kept;
 use self::keys::{Key, Received};
 use self::timers::Timers;
 use self::turns::Turns;
-use self::writer::{Job, Queue};
+use self::writer::{Ends, Job, Queue};
 use super::attempts::{Attempt, Attempts};
 use super::delivery::ShareLease;
 use super::places::Places;
@@ -288,7 +288,10 @@ impl Sessions {
         let Some(kept) = self.shared.kept_of(session) else { return Err(PublishError::Unavailable) };
         let (packet_ids, leases): (Vec<PacketId>, Vec<ShareLease>) = sent.into_iter().unzip();
         match self.shared.shares.claim(leases) {
-            Some(claim) => self.shared.queue.write(vec![Job::Claim(kept, packet_ids, claim)]).await.map(drop),
+            Some(claim) => {
+                let ends = self.shared.queue.write(vec![Job::Claim(kept.clone(), packet_ids, claim)]).await?;
+                self.shared.is_still_own(&kept, &ends).await
+            }
             None => {
                 self.shared.shares.release(&session.disown(&packet_ids));
                 Err(PublishError::NotHeld)
@@ -302,7 +305,8 @@ impl Sessions {
             return Ok(());
         }
         let Some(kept) = self.shared.kept_of(session) else { return Err(PublishError::Unavailable) };
-        self.shared.queue.write(vec![Job::Released(kept)]).await.map(drop)
+        let ends = self.shared.queue.write(vec![Job::Released(kept.clone())]).await?;
+        self.shared.is_still_own(&kept, &ends).await
     }
 
     /// The records of identifiers for which [`Session::begin_receive`] was called since the last such call. None: there are none, or
@@ -410,10 +414,11 @@ impl Shared {
     }
 
     async fn record(&self, kept: Arc<Kept>) -> Result<(), PublishError> {
-        if kept.is_dirty() || !kept.write_released().entries.is_empty() {
-            self.queue.write(vec![Job::Record(kept)]).await?;
-        }
-        if self.is_certain() { Ok(()) } else { Err(PublishError::Unavailable) }
+        let ends = match kept.is_dirty() || !kept.write_released().entries.is_empty() {
+            true => self.queue.write(vec![Job::Record(kept.clone())]).await?,
+            false => Ends::default(),
+        };
+        self.is_still_own(&kept, &ends).await
     }
 
     /// Whether a gateway is taken for alive; this one always.

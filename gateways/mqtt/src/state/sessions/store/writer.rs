@@ -281,18 +281,12 @@ impl Shared {
         if !others.is_empty() {
             self.disown_claims(&group.claims, |place| others.contains(&place));
         }
-        let is_certain = self.is_certain();
-        let is_in_doubt = |job: &Job| !is_certain && !matches!(job, Job::Entry(..));
         let is_lost =
             |job: &Job| matches!(job, Job::Claim(.., claim) if claim.places().any(|place| others.contains(&place)));
         let mut again = Vec::new();
         for ask in group.asks {
             match (ask.done, &result) {
                 (Some(done), Ok(_)) if ask.jobs.iter().any(is_lost) => drop(done.send(Err(PublishError::NotHeld))),
-                // It is written, and may be another's session by now.
-                (Some(done), Ok(_)) if ask.jobs.iter().any(is_in_doubt) => {
-                    drop(done.send(Err(PublishError::Unavailable)));
-                }
                 // Whoever does not wait any more does not need it.
                 (Some(done), result) => drop(done.send(result.clone())),
                 (None, Ok(_)) => {}
