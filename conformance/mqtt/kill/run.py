@@ -4,6 +4,7 @@
     conformance/mqtt/kill/run.py --runs 20 --seed 1
     conformance/mqtt/kill/run.py --comings 1000 --seed 1        the phone that comes and goes 1,000 times
     conformance/mqtt/kill/run.py --shares --runs 20 --seed 1    members of shared subscriptions, and the core is what is killed mostly
+    conformance/mqtt/kill/run.py --still --runs 20 --seed 1     gateways are not killed: they stand still until others take them for dead, and go on
     conformance/mqtt/kill/run.py --broker mosquitto --runs 1    the checker itself, checked (mosquitto syncs nothing: only connections are cut)
 
 Clients reconnect to either gateway and keep their sessions as the specification tells them to (session_client.py).
@@ -13,6 +14,7 @@ import asyncio
 import collections
 import pathlib
 import random
+import signal
 import sys
 import time
 
@@ -28,6 +30,8 @@ UNACKNOWLEDGED_MAX = 30
 BEFORE_SECONDS = (0.5, 2.0)
 # Longer than a gateway waits for its core.
 AWAY_SECONDS = 6
+# For how long a gateway stands still: longer than its session.
+SESSION_MILLIS, STILL_SECONDS = 1000, (0.8, 1.5, 2.5)
 # Members of each share, all of whose subscriptions have that QoS.
 MEMBERS = 3
 # Messages between two comings of the phone are few: it is the coming that is tested.
@@ -76,6 +80,16 @@ async def blow(broker, generator, clients, core_first=False):
         broker.launch(part)
         await in_thread(broker.wait_ready, part)
     return "+".join(parts)
+
+
+async def stand_still(broker, generator):
+    """Stops a gateway's process for a while, with its connections; says which."""
+    part = generator.choice(broker.parts[1:])
+    broker.children[part].send_signal(signal.SIGSTOP)
+    # Not a wait for something either.
+    await asyncio.sleep(generator.choice(STILL_SECONDS))
+    broker.children[part].send_signal(signal.SIGCONT)
+    return f"{part} stood still"
 
 
 def judge(subscriber, publishers):
@@ -163,8 +177,9 @@ async def nothing():
     pass
 
 
-async def one(broker, run, seed, is_shared):
-    """One run: load, blows, drain, judgement. `is_shared`: the subscribers are members of two shares, one of each QoS."""
+async def one(broker, run, seed, is_shared, is_still):
+    """One run: load, blows, drain, judgement. `is_shared`: the subscribers are members of two shares, one of each QoS.
+    `is_still`: gateways stand still instead."""
     generator = random.Random(seed)
     prefix = f"kill{seed}"
     stopping, ending = asyncio.Event(), asyncio.Event()
@@ -186,14 +201,15 @@ async def one(broker, run, seed, is_shared):
         what = []
         for _ in range(generator.choice((2, 3, 4))):
             await asyncio.sleep(generator.uniform(*BEFORE_SECONDS))
-            what.append(await blow(broker, generator, [*subscribers, *(publisher.client for publisher in publishers)], is_shared))
+            clients = [*subscribers, *(publisher.client for publisher in publishers)]
+            what.append(await (stand_still(broker, generator) if is_still else blow(broker, generator, clients, is_shared)))
         await asyncio.sleep(0.5)
         ending.set()
         await drain(broker, publishers, judged, nothing)
     finally:
         stopping.set()
         await asyncio.wait(tasks, timeout=10)
-    return conclude(broker, publishers, subscribers, f"killed {', '.join(what)}", judged if is_shared else [])
+    return conclude(broker, publishers, subscribers, f"{'' if is_still else 'killed '}{', '.join(what)}", judged if is_shared else [])
 
 
 def conclude(broker, publishers, subscribers, what, shares=()):
@@ -270,6 +286,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="run I of seed S is run 0 of seed S + I")
     parser.add_argument("--comings", type=int, default=0, help="instead of runs: how often the phone comes and goes")
     parser.add_argument("--shares", action="store_true", help="the subscribers are members of shared subscriptions")
+    parser.add_argument("--still", action="store_true", help="gateways stand still instead of being killed (cluster)")
     parser.add_argument("--binaries", type=pathlib.Path)
     options = parser.parse_args()
     binaries = options.binaries or brokers.default_binaries()
@@ -277,13 +294,13 @@ def main():
     for run in range(1 if options.comings else options.runs):
         seed = options.seed + run
         broker = brokers.make(options.broker, binaries)
-        broker.environment["POLYMQ_MQTT_SESSION_TIMEOUT_MS"] = "1000"  # so that a dead gateway's sessions are free soon
+        broker.environment["POLYMQ_MQTT_SESSION_TIMEOUT_MS"] = str(SESSION_MILLIS)  # so that a dead gateway's sessions are free soon
         if options.broker == "mosquitto":
             broker.settings.append("max_queued_messages 0")
         started = time.monotonic()
         try:
             broker.start()
-            text = asyncio.run(phone(broker, options.comings, seed) if options.comings else one(broker, run, seed, options.shares))
+            text = asyncio.run(phone(broker, options.comings, seed) if options.comings else one(broker, run, seed, options.shares, options.still))
             passed += 1
             print(f"ok run {run} (seed {seed}, {broker.name}) {text} [{time.monotonic() - started:.1f} s]", flush=True)
         except (AssertionError, RuntimeError, OSError, TimeoutError) as error:

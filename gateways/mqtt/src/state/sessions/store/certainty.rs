@@ -102,13 +102,22 @@ impl Shared {
             };
             self.passed(&ends).await;
             let kept: Vec<Text> = self.kept.iter().map(|kept| kept.key().clone()).collect();
-            kept.iter().for_each(|client_id| self.lose(client_id));
+            kept.iter().for_each(|client_id| self.concede_one(client_id));
             let lives = self.lives();
             let is_claimed = |client_id: &Text| self.image.lock().is_adopted_elsewhere(client_id, &lives);
             if !kept.iter().any(is_claimed) || Instant::now() >= deadline {
                 return;
             }
             sleep(RETRY_AFTER).await;
+        }
+    }
+
+    /// What this gateway had claimed and not written is void since it was taken for dead: whoever wrote the last record has the session.
+    fn concede_one(&self, client_id: &Text) {
+        let is_others = self.image.lock().record(client_id).is_some_and(|known| known.head.keeper != Some(self.own));
+        if is_others && let Some(kept) = self.kept(client_id) {
+            self.drop_lost(&kept);
+            self.unclaim(client_id);
         }
     }
 }

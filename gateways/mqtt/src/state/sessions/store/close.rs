@@ -185,10 +185,14 @@ impl Shared {
     pub(super) fn lose(&self, client_id: &Text) {
         let Some(kept) = self.kept(client_id) else { return };
         let epoch = self.image.lock().record(client_id).map(|known| known.head.epoch);
-        if epoch.is_none_or(|epoch| epoch <= kept.state.lock().epoch) {
-            return;
+        if epoch.is_some_and(|epoch| epoch > kept.state.lock().epoch) {
+            self.drop_lost(&kept);
         }
-        tracing::warn!(client = %client_id, "another gateway has taken this session over");
+    }
+
+    /// A session is another gateway's.
+    pub(super) fn drop_lost(&self, kept: &Arc<Kept>) {
+        tracing::warn!(client = %kept.session.client_id, "another gateway has taken this session over");
         let connection = {
             let mut state = kept.state.lock();
             state.is_over = true;
@@ -198,7 +202,7 @@ impl Shared {
         if let Some((_, kick)) = connection {
             kick.kick();
         }
-        self.drop_kept(&kept);
+        self.drop_kept(kept);
     }
 
     /// It is not looked after here any more.

@@ -88,6 +88,15 @@ impl Queue {
         }
     }
 
+    /// Whoever waits is told that nothing is written now.
+    fn refuse(&self) {
+        let mut asks = self.asks.lock();
+        let (waiting, posted) = std::mem::take(&mut *asks).into_iter().partition(|ask| ask.done.is_some());
+        *asks = posted;
+        let waiting: VecDeque<Ask> = waiting;
+        waiting.into_iter().filter_map(|ask| ask.done).for_each(|done| drop(done.send(Err(PublishError::Unavailable))));
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.asks.lock().is_empty()
@@ -151,6 +160,16 @@ impl Shared {
     /// Writes until the gateway stops.
     pub(super) async fn write_all(self: Arc<Self>) {
         loop {
+            if !self.is_certain() {
+                // What it would write may be another's, who would then lose it to what is older.
+                self.queue.refuse();
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = self.certain() => {}
+                    () = self.queue.more.notified() => {}
+                }
+                continue;
+            }
             let group = self.gather();
             if group.asks.is_empty() && group.batches.is_empty() {
                 tokio::select! {
