@@ -57,6 +57,11 @@ impl Shared {
     pub(super) async fn follow_timers(self: Arc<Self>) {
         let mut tending = JoinSet::new();
         loop {
+            // What is due for a session that another has gone on with is not this gateway's to do.
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.certain() => {}
+            }
             let now_ms = crate::now_ms();
             let due = self.timers.deadlines.lock().take_due(now_ms);
             for client_id in due {
