@@ -52,8 +52,17 @@ pub fn settings<P: Parser>(
 }
 
 fn is_lent(flag: &str, decided: &[&str]) -> bool {
-    const NOT_TO_SERVE: [&str; 8] =
-        ["help", "version", "config", "ready-file", "admin-listen", "check", "import-password-file", "import-acl-file"];
+    const NOT_TO_SERVE: [&str; 9] = [
+        "help",
+        "version",
+        "config",
+        "ready-file",
+        "admin-listen",
+        "worker-threads",
+        "check",
+        "import-password-file",
+        "import-acl-file",
+    ];
     !NOT_TO_SERVE.contains(&flag) && !decided.contains(&flag)
 }
 

@@ -5,10 +5,9 @@ mod serve;
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let _flush = gateway_runtime::logging::start();
-    match run().await {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("polymq: {error:#}");
@@ -17,7 +16,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> anyhow::Result<()> {
+fn run() -> anyhow::Result<()> {
     let matches = clap::Command::new("polymq")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A message broker whose gateways speak other brokers' protocols over one log")
@@ -26,7 +25,10 @@ async fn run() -> anyhow::Result<()> {
         .subcommand(gateway_runtime::config::with_top_of_file(serve::command(), &serve::PARTS)?)
         .get_matches();
     match matches.subcommand() {
-        Some(("serve", matches)) => serve::run(matches).await,
+        Some(("serve", matches)) => {
+            let worker_threads = matches.get_one("worker-threads").copied();
+            gateway_runtime::workers::runtime(worker_threads)?.block_on(serve::run(matches))
+        }
         _ => unreachable!("clap requires a known subcommand"),
     }
 }

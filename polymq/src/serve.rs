@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -59,6 +60,14 @@ pub fn command() -> Command {
                 .value_name("PATH")
                 .value_parser(value_parser!(PathBuf))
                 .help("A file to write once everything listens: JSON, name to address"),
+        )
+        .arg(
+            Arg::new("worker-threads")
+                .long("worker-threads")
+                .env("POLYMQ_WORKER_THREADS")
+                .value_name("N")
+                .value_parser(value_parser!(NonZeroUsize))
+                .help("Threads that serve connections [default: one fewer than there are cores, and one at least]"),
         )
         .arg(
             Arg::new("config")

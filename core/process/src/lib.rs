@@ -1,4 +1,4 @@
-//! What every process of ours does alike, core or gateway: logging, the ready file, the signals that end it.
+//! What every process of ours does alike, core or gateway: logging, the ready file, the signals that end it, its threads.
 
 pub mod admin;
 pub mod lines;
@@ -6,3 +6,4 @@ pub mod logging;
 pub mod ready;
 pub mod signals;
 pub mod suggest;
+pub mod workers;

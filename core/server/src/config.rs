@@ -4,6 +4,7 @@
 //! other programs are left to them; a key that is not known is an error.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -34,6 +35,9 @@ pub struct Flags {
     /// Where to serve /health and /metrics over HTTP: host:port, port 0 picks one; without it they are not served
     #[arg(long, env = "POLYMQ_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
+    /// Threads that serve gateways [default: one fewer than there are cores, and one at least]
+    #[arg(long, env = "POLYMQ_CORE_WORKER_THREADS", value_name = "N")]
+    pub worker_threads: Option<NonZeroUsize>,
     /// A TOML file with these keys
     #[arg(long, env = "POLYMQ_CONFIG", value_name = "PATH")]
     pub config: Option<PathBuf>,
@@ -66,6 +70,8 @@ pub struct Config {
     pub ready_file: Option<PathBuf>,
     /// None: neither health nor metrics.
     pub admin_listen: Option<SocketAddr>,
+    /// None: as many as there are by default.
+    pub worker_threads: Option<NonZeroUsize>,
     pub engine: core_log::Config,
 }
 
@@ -76,6 +82,7 @@ struct FileKeys {
     listen: Option<String>,
     ready_file: Option<PathBuf>,
     admin_listen: Option<SocketAddr>,
+    worker_threads: Option<NonZeroUsize>,
     shards: Option<u32>,
     cache_bytes: Option<u64>,
     compaction_map_bytes: Option<u64>,
@@ -113,7 +120,8 @@ impl Flags {
         engine.pack_bytes_first = engine.pack_bytes_first.min(engine.pack_bytes);
         let ready_file = self.ready_file.or(file.ready_file);
         let admin_listen = self.admin_listen.or(file.admin_listen);
-        Ok(Config { data, listen: Some(listen), ready_file, admin_listen, engine })
+        let worker_threads = self.worker_threads.or(file.worker_threads);
+        Ok(Config { data, listen: Some(listen), ready_file, admin_listen, worker_threads, engine })
     }
 }
 
@@ -156,10 +164,12 @@ mod tests {
         assert_eq!(config.data, PathBuf::from("a"));
         assert_eq!(config.listen, Some(LISTEN_DEFAULT.parse().unwrap()));
 
-        let file = "data = 'b'\nready_file = 'r'\n[core]\nlisten = 'unix:/s'\nshards = 3\n[other]\nx = 1";
+        let file =
+            "data = 'b'\nready_file = 'r'\n[core]\nlisten = 'unix:/s'\nshards = 3\nworker_threads = 2\n[other]\nx = 1";
         let config = resolve(&["--data", "a"], file).unwrap();
         assert_eq!((config.data, config.ready_file), (PathBuf::from("a"), Some("r".into())));
         assert_eq!((config.listen, config.engine.shards), (Some("unix:/s".parse().unwrap()), Some(3)));
+        assert_eq!(config.worker_threads, NonZeroUsize::new(2));
         assert_eq!(resolve(&["--shards", "5"], file).unwrap().engine.shards, Some(5));
     }
 

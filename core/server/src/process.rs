@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use core_process::admin::Admin;
-use core_process::{logging, ready, signals};
+use core_process::{logging, ready, signals, workers};
 use core_rpc::client::RemoteOptions;
 use core_rpc::{Address, Core, RemoteCore};
 
@@ -20,14 +20,11 @@ const CHECK_WAIT_MAX: Duration = Duration::from_secs(3);
 /// Runs until SIGTERM or SIGINT, then drains. Ends the process itself only where the flags are wrong, as clap does.
 pub fn run() -> anyhow::Result<()> {
     let mut flags = Flags::parse();
-    let check_address = flags.check.take();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match check_address {
-            Some(address) => check(address).await,
-            None => serve(flags.resolve()?).await,
-        }
-    })
+    if let Some(address) = flags.check.take() {
+        return workers::runtime(None)?.block_on(check(address));
+    }
+    let config = flags.resolve()?;
+    workers::runtime(config.worker_threads)?.block_on(serve(config))
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

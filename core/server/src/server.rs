@@ -41,7 +41,7 @@ impl Server {
     }
 
     async fn start_now(config: Config) -> Result<Server, StartError> {
-        let Config { data, listen, engine, ready_file: _, admin_listen: _ } = config;
+        let Config { data, listen, engine, ready_file: _, admin_listen: _, worker_threads: _ } = config;
         let listener = match &listen {
             Some(address) => {
                 let fault = |source| StartError::Listen { address: address.clone(), source };

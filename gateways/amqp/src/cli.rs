@@ -1,6 +1,7 @@
 //! The command line of `polymq-amqp`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -98,6 +99,9 @@ pub struct Flags {
     /// Where to serve /health and /metrics over HTTP; port 0 is picked. Without it they are not served.
     #[arg(long, env = "POLYMQ_ADMIN_LISTEN")]
     admin_listen: Option<SocketAddr>,
+    /// Threads that serve connections [default: one fewer than there are cores, and one at least]
+    #[arg(long, env = "POLYMQ_AMQP_WORKER_THREADS")]
+    pub worker_threads: Option<NonZeroUsize>,
     /// A file to write once the gateway listens: {"amqp":"ADDRESS"}.
     #[arg(long, env = "POLYMQ_AMQP_READY_FILE")]
     ready_file: Option<PathBuf>,

@@ -2,8 +2,8 @@
 
 use amqp_gateway::cli;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<std::process::ExitCode> {
+fn main() -> anyhow::Result<std::process::ExitCode> {
     let _flush = gateway_runtime::logging::start();
-    cli::run(gateway_runtime::config::load("amqp")?).await
+    let flags: cli::Flags = gateway_runtime::config::load("amqp")?;
+    gateway_runtime::workers::runtime(flags.worker_threads)?.block_on(cli::run(flags))
 }

@@ -2,8 +2,8 @@
 
 use kafka_gateway::cli;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<std::process::ExitCode> {
+fn main() -> anyhow::Result<std::process::ExitCode> {
     let _flush = gateway_runtime::logging::start();
-    cli::run(gateway_runtime::config::load("kafka")?).await
+    let flags: cli::Flags = gateway_runtime::config::load("kafka")?;
+    gateway_runtime::workers::runtime(flags.worker_threads)?.block_on(cli::run(flags))
 }

@@ -26,7 +26,7 @@ pub mod users;
 
 pub use address::OptionalAddress;
 pub use clock::now_ms;
-pub use core_process::{admin, logging, ready, signals};
+pub use core_process::{admin, logging, ready, signals, workers};
 pub use core_session::{CoreSession, Purpose};
 pub use deadlines::Deadlines;
 pub use identity::Identity;

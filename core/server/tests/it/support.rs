@@ -45,7 +45,14 @@ fn remote(server: Server, folders: Vec<TempDir>) -> World<RemoteCore> {
 async fn start(listen: Option<Address>) -> (Server, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let engine = core_log::Config { shards: Some(2), pack_bytes_first: 1 << 20, ..core_log::Config::default() };
-    let config = Config { data: folder.path().join("data"), listen, ready_file: None, admin_listen: None, engine };
+    let config = Config {
+        data: folder.path().join("data"),
+        listen,
+        ready_file: None,
+        admin_listen: None,
+        worker_threads: None,
+        engine,
+    };
     (Server::start(config).await.expect("starts"), folder)
 }
 
