@@ -30,7 +30,9 @@ use gateway_runtime::address::advertised;
 use gateway_runtime::listener::{self, Server};
 pub(crate) use gateway_runtime::now_ms;
 use gateway_runtime::tls::{Tls, TlsFiles, client_subject};
-use gateway_runtime::{CoreSession, Identity, Membership, NodeId, Purpose, Registration, Stream, TopicCache, admin};
+use gateway_runtime::{
+    CoreSession, Identity, Membership, NodeId, Purpose, Registration, Stream, TopicCache, admin, workers,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -182,6 +184,8 @@ pub struct Gateway {
     pub counts: Arc<Counts>,
     pub sys: Sys,
     next_connection: AtomicU64,
+    /// Connections take turns on one thread.
+    pub takes_turns: bool,
     /// Ends the tasks of this gateway.
     pub stop: CancellationToken,
 }
@@ -386,6 +390,7 @@ async fn start_on(core: AnyCore, mut config: Config) -> anyhow::Result<Handle> {
         counts: counts.clone(),
         sys,
         next_connection: AtomicU64::new(1),
+        takes_turns: workers::is_one(),
         stop: stop.clone(),
     });
     let served = bound.into_iter().map(|bound| Ok((bound.name, serve_bound(gateway.clone(), bound)?)));

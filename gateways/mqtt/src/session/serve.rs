@@ -1,11 +1,13 @@
 //! The rounds of a connection: handle what has arrived, then wait until there is something to do.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use codec_mqtt::{Packet, Sender};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::handshake::Opened;
@@ -95,6 +97,9 @@ impl Connection {
             let mut progress = self.poll_rounds(context)?;
             progress |= self.poll_step(context)?;
             progress |= self.poll_deliveries(context)?;
+            if self.inbound.gives_way() && pin!(yield_now()).poll(context).is_pending() {
+                return Poll::Pending;
+            }
             progress |= self.wire.poll_send(context)?;
             if self.may_take() {
                 if self.has_input {
