@@ -74,8 +74,9 @@ async fn a_delay_that_begins_with_it_ends() {
     let setup = relaxed(config());
     let disk = Arc::new(MemoryDisk::default());
     let engine = Engine::open(setup.config, disk, Arc::new(SystemClock), setup.formats, setup.topics).unwrap();
-    append_at_once(&engine);
-    let request = |wait| AcquireRequest { wait, ..crate::queues::request(partition(0), 100) };
+    // All that was tried before it is there too: it is taken with it, so that nothing else is to be had.
+    let credits = append_at_once(&engine) + 1;
+    let request = |wait| AcquireRequest { wait, ..crate::queues::request(partition(0), credits as u32) };
     let first = engine.acquire(request(Duration::ZERO)).await.remove(0).unwrap().ranges[0].first;
     let delay = Duration::from_millis(50);
     let range = SettleRange { first, last: first, settlement: Settlement::Release, delay };
