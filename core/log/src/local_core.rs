@@ -178,7 +178,8 @@ impl Core for LocalCore {
     }
 
     fn transfer(&self, request: TransferRequest) -> impl Future<Output = TransferAnswer> + Send {
-        self.engine.transfer(request)
+        let lives = request.session.map(|session| self.meta.lives(session));
+        self.engine.transfer(request, lives)
     }
 
     async fn discard(&self, request: DiscardRequest) -> DiscardAnswer {

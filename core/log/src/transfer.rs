@@ -7,7 +7,7 @@ use core_rpc::{AppendError, Durability, TransferAnswer, TransferError, TransferR
 
 use crate::append::{PAYLOAD_BYTES_MAX, check_batch};
 use crate::engine::{Engine, Inner};
-use crate::shard::transfers::Transfer;
+use crate::shard::transfers::{Lives, Transfer};
 use crate::shard::{Answer, Command};
 use crate::wait::Answers;
 
@@ -15,9 +15,15 @@ impl Engine {
     /// Settles and appends, all of it or nothing. It is in the writer's queue when this returns; the future only waits for
     /// the answer.
     ///
+    /// `lives`: whether the request's session does; who knows the sessions says it. It is asked when the transfer's turn has come.
+    ///
     /// The payloads' CRCs are not verified here, as with [`Engine::append`].
-    pub fn transfer(&self, request: TransferRequest) -> impl Future<Output = TransferAnswer> + Send + 'static {
-        let begun = self.inner.begin_transfer(request);
+    pub fn transfer(
+        &self,
+        request: TransferRequest,
+        lives: Option<Lives>,
+    ) -> impl Future<Output = TransferAnswer> + Send + 'static {
+        let begun = self.inner.begin_transfer(request, lives);
         async move {
             let Some(receiver) = begun? else { return Ok(Vec::new()) };
             let mut answers = receiver.await.map_err(|_| TransferError::Unavailable)?;
@@ -30,7 +36,7 @@ type Begun = Option<tokio::sync::oneshot::Receiver<Vec<TransferAnswer>>>;
 
 impl Inner {
     /// None: there is nothing to do.
-    fn begin_transfer(&self, request: TransferRequest) -> Result<Begun, TransferError> {
+    fn begin_transfer(&self, request: TransferRequest, lives: Option<Lives>) -> Result<Begun, TransferError> {
         let mut place = Place::default();
         let mut settles = Vec::with_capacity(request.settles.len());
         for (at, (id, ranges)) in request.settles.into_iter().enumerate() {
@@ -63,7 +69,8 @@ impl Inner {
         let Some(shard) = place.shard else { return Ok(None) };
         let (answers, receiver) = Answers::new(vec![Err(TransferError::Unavailable)], 1);
         let answer = Answer { answers, slot: 0 };
-        let transfer = Transfer { holder: request.holder, settles, appends, needs_sync: place.needs_sync, answer };
+        let needs_sync = place.needs_sync;
+        let transfer = Transfer { lives, holder: request.holder, settles, appends, needs_sync, answer };
         self.push(vec![(shard, Command::Transfer(Box::new(transfer)))]);
         Ok(Some(receiver))
     }

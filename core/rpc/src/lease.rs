@@ -158,6 +158,9 @@ pub struct RenewRequest {
 pub struct TransferRequest {
     pub group: GroupName,
     pub holder: String,
+    /// Only while this session lives: when it has ended nothing is done any more, however long the request was on its way
+    /// ([`TransferError::UnknownSession`]). Whoever sees that it has ended, and appends there, is behind all that was done for it.
+    pub session: Option<SessionId>,
     /// At once and whole: one range that is not held refuses everything.
     pub settles: Vec<(PartitionId, Vec<SettleRange>)>,
     /// Neither part of a transaction nor markers.
@@ -181,6 +184,8 @@ pub enum TransferError {
     /// A batch of a transaction, a marker, or more than fits a pack of the log or a frame of the RPC.
     #[error("not what can be transferred at once")]
     Invalid,
+    #[error("the session for which it was to be done has ended")]
+    UnknownSession,
     #[error("the disk is full")]
     DiskFull,
     #[error("the storage failed")]

@@ -244,7 +244,7 @@ async fn a_transfer_that_a_break_finds_in_flight_is_done_once() {
     let request = |appends| {
         let settles = vec![(partition(1), vec![SettleRange::new(3, 4, Settlement::Accept)])];
         let group = GroupName { namespace: "n".into(), group: "g".into() };
-        TransferRequest { group, holder: "h".into(), settles, appends }
+        TransferRequest { group, holder: "h".into(), session: None, settles, appends }
     };
     let appends = [append(0, "a").appends, append(2, "b").appends].concat();
     let spawn = |request| {

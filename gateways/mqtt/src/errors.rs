@@ -60,7 +60,8 @@ impl From<PublishError> for Lost {
             | PublishError::Unavailable
             | PublishError::TopicGone
             | PublishError::ProducerLost
-            | PublishError::NotHeld => Lost::Again(UNAVAILABLE),
+            | PublishError::NotHeld
+            | PublishError::TakenForDead => Lost::Again(UNAVAILABLE),
         }
     }
 }

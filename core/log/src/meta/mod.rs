@@ -109,6 +109,12 @@ impl Meta {
         self.shared.space.read().has_session(session)
     }
 
+    /// Says at any time whether a session lives: from when others can see that it does not, it does not.
+    pub fn lives(&self, session: SessionId) -> Box<dyn Fn() -> bool + Send> {
+        let shared = self.shared.clone();
+        Box::new(move || shared.space.read().has_session(session))
+    }
+
     /// Whether something can be leased to a session: it lives, and was opened since the start, which forgot all leases.
     pub fn can_lease(&self, session: SessionId) -> bool {
         session.0 > self.shared.session_last_before && self.has_session(session)

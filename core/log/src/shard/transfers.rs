@@ -21,8 +21,13 @@ use crate::pack::entry::{BATCH_ENTRY_BYTES, Kind, NO_PARTITION};
 use crate::partition::Partition;
 use crate::producers::{Check, ProducerEntry};
 
+/// Whether the session for which something is to be done lives.
+pub type Lives = Box<dyn Fn() -> bool + Send>;
+
 /// A transfer whose partitions are all of this shard.
 pub struct Transfer {
+    /// None: it is for no session.
+    pub lives: Option<Lives>,
     pub holder: String,
     pub settles: Vec<(Arc<LeaseSlot>, Vec<SettleRange>)>,
     pub appends: Vec<(Arc<Partition>, Batch, Durability)>,
@@ -47,9 +52,13 @@ enum Checked {
 
 impl Writer {
     pub(super) fn stage_transfer(&mut self, transfer: Transfer) {
-        let Transfer { holder, settles, mut appends, needs_sync, answer } = transfer;
+        let Transfer { lives, holder, settles, mut appends, needs_sync, answer } = transfer;
         let mut locked = Vec::with_capacity(settles.len());
-        let settled = self.lock_settles(settles, &holder, &mut locked);
+        // Now that it has its place: what is asked for by whoever has seen the session's end is behind it.
+        let settled = match lives.is_none_or(|lives| lives()) {
+            true => self.lock_settles(settles, &holder, &mut locked),
+            false => Err(TransferError::UnknownSession),
+        };
         let staged = match settled {
             Ok(()) => self.stage_unit(&mut appends, &locked),
             // As it must be if all this was done before.

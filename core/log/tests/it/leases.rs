@@ -143,9 +143,9 @@ impl World<'_> {
         let (holder, offset) = (format!("holder {}", random.below(2)), random.below(last + 1));
         let settles = vec![(partition(0), vec![SettleRange::new(offset, offset, Settlement::Accept)])];
         let appends = vec![Append { partition: partition(0), batch: batch(2, "content") }];
-        let request = TransferRequest { group: group("g"), holder: holder.clone(), settles, appends };
+        let request = TransferRequest { group: group("g"), holder: holder.clone(), session: None, settles, appends };
         let is_held = self.model.messages.get(&offset).is_some_and(|message| message.is_held_by(&holder));
-        match self.engine.transfer(request).await {
+        match self.engine.transfer(request, None).await {
             Ok(appended) => {
                 assert!(is_held, "{offset} of {holder}");
                 self.settled(offset, Settlement::Accept, 0, true);

@@ -79,7 +79,8 @@ async fn move_one(engine: &Engine, offset: u64, payload: &str) -> TransferAnswer
     let append = |part: &str| Append { partition: other(), batch: batch(1, format!("{payload} {part}")) };
     let settles = vec![(partition(0), vec![accept(offset)])];
     let appends = vec![append("a"), append("b")];
-    engine.transfer(TransferRequest { group: group("g"), holder: "h".to_owned(), settles, appends }).await
+    let request = TransferRequest { group: group("g"), holder: "h".to_owned(), session: None, settles, appends };
+    engine.transfer(request, None).await
 }
 
 /// Fills a queue and moves its messages, until the power is out. Returns what was answered as moved.

@@ -161,7 +161,7 @@ impl Core for RemoteCore {
     }
 
     async fn transfer(&self, request: TransferRequest) -> TransferAnswer {
-        let TransferRequest { group, holder, settles, appends } = request;
+        let TransferRequest { group, holder, session, settles, appends } = request;
         let bytes: usize = appends.iter().map(|append| append.batch.stored_bytes()).sum();
         if APPEND_ROOM_BYTES + bytes > FRAME_BYTES_MAX {
             return Err(TransferError::Invalid);
@@ -171,7 +171,7 @@ impl Core for RemoteCore {
         let now = std::time::Instant::now();
         let (owns, partitions, batches) = self.with_own_producers(appends, now);
         let count = partitions.len();
-        let request = Request::Transfer { group, holder, settles, appends: partitions };
+        let request = Request::Transfer { group, holder, session, settles, appends: partitions };
         let result = self.calls.call(&request, batches, on_break).await;
         match answer!(result, Transfer, Err(TransferError::Unavailable)) {
             Ok(mut appended) if appended.len() == count => {

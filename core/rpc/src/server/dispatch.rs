@@ -79,13 +79,13 @@ pub async fn answer(
                 _ => Err(TransactionError::Marker),
             })
         }
-        Request::Transfer { group, holder, settles, appends } => {
+        Request::Transfer { group, holder, session, settles, appends } => {
             let appends = appends.into_iter().zip(batches);
             let appends: Vec<_> = appends.map(|(partition, batch)| Append { partition, batch }).collect();
             let corrupt = appends.iter().position(|append| !append.batch.payload_is_intact());
             Answer::Transfer(match corrupt {
                 Some(at) => Err(TransferError::Append { at: at as u32, error: AppendError::Corrupt }),
-                None => core.transfer(TransferRequest { group, holder, settles, appends }).await,
+                None => core.transfer(TransferRequest { group, holder, session, settles, appends }).await,
             })
         }
         Request::Discard(request) => Answer::Discard(core.discard(request).await),

@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// The versions of the RPC that this build speaks. Version 2 came with transactions, version 3 with transfers and delays, version 4 with
-/// numbers of decisions, version 5 with acquires that are answered though they were cancelled; each has another layout than the one before, which no build speaks any more.
-pub const VERSIONS: RangeInclusive<u16> = 5..=5;
+/// numbers of decisions, version 5 with acquires that are answered though they were cancelled, version 6 with
+/// transfers for a session; each has another layout than the one before, which no build speaks any more.
+pub const VERSIONS: RangeInclusive<u16> = 6..=6;
 
 /// How long either side waits for the other's half.
 pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);

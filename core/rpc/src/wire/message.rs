@@ -61,6 +61,7 @@ pub enum Request {
     Transfer {
         group: GroupName,
         holder: String,
+        session: Option<SessionId>,
         settles: Vec<(PartitionId, Vec<SettleRange>)>,
         appends: Vec<PartitionId>,
     },

@@ -553,5 +553,5 @@ async fn ask_to_settle(
 fn transfer_of(partition: PartitionId, holder: u64, offset: u64) -> TransferRequest {
     let settles = vec![(partition, vec![SettleRange::new(offset, offset, Settlement::Accept)])];
     let appends = vec![Append { partition, batch: batch(2, 0, b"content") }];
-    TransferRequest { group: group(), holder: name(holder), settles, appends }
+    TransferRequest { group: group(), holder: name(holder), session: None, settles, appends }
 }

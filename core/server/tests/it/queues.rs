@@ -11,6 +11,7 @@ for_every_core! {
     a_transfer_settles_and_appends_at_once
     a_transfer_is_done_whole_or_not_at_all
     a_repeated_transfer_is_done_once
+    a_transfer_for_a_session_is_done_while_that_lives
     a_discard_settles_what_nobody_holds
     what_is_released_with_a_delay_comes_later_in_its_place
     a_delayed_batch_is_handed_out_when_it_is_due
@@ -63,7 +64,8 @@ fn transfer(settles: Vec<(PartitionId, Vec<SettleRange>)>, to: &[(PartitionId, &
         partition: *partition,
         batch: batch(1, 0, payload.as_bytes()),
     };
-    TransferRequest { group: group(), holder: "h".into(), settles, appends: to.iter().map(append).collect() }
+    let appends = to.iter().map(append).collect();
+    TransferRequest { group: group(), holder: "h".into(), session: None, settles, appends }
 }
 
 async fn payloads(core: &impl Core, partition: PartitionId) -> Vec<String> {
@@ -124,6 +126,27 @@ async fn a_repeated_transfer_is_done_once(core: impl Core) {
     let error = AppendError::SequenceForgotten;
     assert_eq!(core.transfer(request).await, Err(TransferError::Append { at: 1, error }));
     assert_eq!(view(&core, from).await.leased, 1);
+}
+
+async fn a_transfer_for_a_session_is_done_while_that_lives(core: impl Core) {
+    let (from, to) = (queue(&core, "from").await, queue(&core, "to").await);
+    append_one(&core, from, batch(2, 0, b"two")).await.unwrap();
+    assert_eq!(acquire(&core, from, 2, Duration::ZERO).await, [(0, 1)]);
+    let session = core.session_open(MINUTE).await.unwrap();
+    let request = |at, appends: &[(PartitionId, &str)]| TransferRequest {
+        session: Some(session),
+        ..transfer(vec![(from, vec![accept(at, at)])], appends)
+    };
+    let mut first = request(0, &[]);
+    first.appends.push(Append { partition: to, batch: sequenced(b"while it lives", 9, 0, 0) });
+    assert!(core.transfer(first.clone()).await.is_ok());
+    core.session_close(session).await.unwrap();
+    assert_eq!(core.transfer(request(1, &[(to, "too late")])).await, Err(TransferError::UnknownSession));
+    assert_eq!((view(&core, from).await.leased, payloads(&core, to).await), (1, vec!["while it lives".to_owned()]));
+    // What was done was done.
+    assert!(core.transfer(first).await.unwrap()[0].duplicate);
+    let unknown = TransferRequest { session: Some(SessionId(u64::MAX)), ..transfer(vec![], &[(to, "nobody's")]) };
+    assert_eq!(core.transfer(unknown).await, Err(TransferError::UnknownSession));
 }
 
 async fn a_discard_settles_what_nobody_holds(core: impl Core) {

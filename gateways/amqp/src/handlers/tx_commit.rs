@@ -149,7 +149,9 @@ async fn commit<C: Core>(request: &mut Request<'_, C>, slots: &mut [Slot], settl
             gateway.alarms.disk_is_full(&request.connection.namespace);
             Refusal::internal_error("the disk is full; nothing of the transaction was done")
         }
-        TransferError::StorageFailed | TransferError::Unavailable => Refusal::internal_error(error.to_string()),
+        TransferError::StorageFailed | TransferError::Unavailable | TransferError::UnknownSession => {
+            Refusal::internal_error(error.to_string())
+        }
     })
 }
 
@@ -184,6 +186,7 @@ async fn transfer<C: Core>(
         let once = TransferRequest {
             group: group.clone(),
             holder: holder.to_string(),
+            session: None,
             settles: settling.ranges.clone(),
             appends: appends.iter().chain(&letters.appends).cloned().collect(),
         };

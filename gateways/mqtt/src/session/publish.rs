@@ -215,17 +215,15 @@ impl Connection {
             records.before.into_iter().for_each(|record| round.record_before(record));
             records.with.into_iter().for_each(|record| round.record(record));
         }
-        let sending = (!round.is_empty()).then(|| self.gateway.publishing.send(round));
-        let keeping: Keeping = match sending {
-            Some(sending) if needs == Needs::default() => Box::pin(sending),
-            sending => {
+        let publishing = self.gateway.publishing.clone();
+        let keeping: Keeping = match round.is_empty() {
+            false if needs == Needs::default() => Box::pin(publishing.send(round)),
+            is_empty => {
                 let (session, sessions) = (self.session.clone(), self.gateway.sessions.clone());
                 Box::pin(async move {
-                    if needs.received {
-                        sessions.check_certain()?;
-                    }
-                    if let Some(sending) = sending {
-                        sending.await?;
+                    let registered = if needs.received { sessions.certain_in()? } else { None };
+                    if !is_empty {
+                        publishing.send_while(round, registered).await?;
                     }
                     match needs {
                         Needs { record: true, .. } => sessions.record(&session).await,

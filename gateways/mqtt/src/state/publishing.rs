@@ -6,7 +6,7 @@ use std::sync::Arc;
 use codec_record::Batch;
 use codec_record::mqtt_message::{MessageParts, Writer};
 use core_rpc::{
-    AnyCore, Append, AppendError, AppendRequest, Core, GroupName, PartitionId, TopicError, TransferError,
+    AnyCore, Append, AppendError, AppendRequest, Core, GroupName, PartitionId, SessionId, TopicError, TransferError,
     TransferRequest,
 };
 
@@ -38,6 +38,9 @@ pub enum PublishError {
     ProducerLost,
     #[error("a shared message is another member's by now")]
     NotHeld,
+    /// It was not kept.
+    #[error("this gateway was taken for dead meanwhile")]
+    TakenForDead,
 }
 
 impl From<AppendError> for PublishError {
@@ -54,6 +57,22 @@ impl From<AppendError> for PublishError {
             | AppendError::ProducerFenced
             | AppendError::TransactionOpen
             | AppendError::SequenceForgotten => PublishError::StorageFailed,
+        }
+    }
+}
+
+impl From<TransferError> for PublishError {
+    fn from(error: TransferError) -> PublishError {
+        match error {
+            TransferError::Append { error, .. } => error.into(),
+            TransferError::DiskFull => PublishError::DiskFull,
+            // Of another topic by now, with the same name.
+            TransferError::NotTogether => PublishError::TopicGone,
+            TransferError::Invalid => PublishError::TooLarge,
+            TransferError::Settle { .. } => PublishError::NotHeld,
+            TransferError::UnknownSession => PublishError::TakenForDead,
+            TransferError::StorageFailed => PublishError::StorageFailed,
+            TransferError::Unavailable => PublishError::Unavailable,
         }
     }
 }
@@ -173,13 +192,31 @@ impl Publishing {
     /// nothing, but for what goes to topics that do not lie with the sessions (other protocols' clients made them), which is
     /// kept first.
     pub fn send(&self, round: Round) -> impl Future<Output = Result<(), PublishError>> + Send + 'static {
+        self.send_while(round, None)
+    }
+
+    /// The same, and what lies with the sessions is kept only while this gateway's session with the core lives: whoever takes its clients' sessions over
+    /// finds all that it has ever kept of them. With what is kept apart from its records nothing is begun then, and what was is known.
+    pub fn send_while(
+        &self,
+        round: Round,
+        session: Option<SessionId>,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static {
         let (core, topics) = (self.core.clone(), self.topics.clone());
         let Round { batches, before, records, .. } = round;
+        let transfer = move |appends: Vec<Append>| TransferRequest {
+            group: GroupName { namespace: topics.namespace().to_owned(), group: "mqtt".into() },
+            holder: "mqtt".into(),
+            session,
+            settles: Vec::new(),
+            appends,
+        };
+        let topics = self.topics.clone();
         async move {
             if !before.is_empty() {
-                append(&core, before).await?;
+                core.transfer(transfer(before)).await?;
             }
-            if records.is_empty() {
+            if records.is_empty() && session.is_none() {
                 return append(&core, appends(batches).collect()).await;
             }
             let (with, apart): (Vec<Append>, Vec<Append>) =
@@ -188,31 +225,20 @@ impl Publishing {
                 append(&core, apart).await?;
             }
             let all: Vec<Append> = with.iter().chain(&records).cloned().collect();
-            let request = TransferRequest {
-                group: GroupName { namespace: topics.namespace().to_owned(), group: "mqtt".into() },
-                holder: "mqtt".into(),
-                settles: Vec::new(),
-                appends: all,
-            };
-            match core.transfer(request).await {
+            match core.transfer(transfer(all)).await {
                 Ok(_) => Ok(()),
-                Err(TransferError::Append { error, .. }) => Err(error.into()),
                 // More than the core keeps at once.
                 Err(TransferError::Invalid) => {
                     append(&core, with).await?;
                     append(&core, records).await
                 }
-                Err(TransferError::DiskFull) => Err(PublishError::DiskFull),
-                // Of another topic by now, with the same name.
-                Err(TransferError::NotTogether) => Err(PublishError::TopicGone),
-                Err(TransferError::StorageFailed | TransferError::Settle { .. }) => Err(PublishError::StorageFailed),
-                Err(TransferError::Unavailable) => Err(PublishError::Unavailable),
+                Err(error) => Err(error.into()),
             }
         }
     }
 
-    /// One message, a will. Retained if it says so; if its name says that it is delayed, it is.
-    pub async fn publish(&self, message: &Storable) -> Result<(), PublishError> {
+    /// One message, a will. Retained if it says so; if its name says that it is delayed, it is. `session`: as with [`Publishing::send_while`].
+    pub async fn publish(&self, message: &Storable, session: Option<SessionId>) -> Result<(), PublishError> {
         let parts = message.parts();
         // It was a topic name when it came.
         let name = std::str::from_utf8(parts.topic).map_err(|_| PublishError::TopicInvalid)?;
@@ -221,14 +247,14 @@ impl Publishing {
             let delay = delay.map_err(|_| PublishError::TopicInvalid)?;
             let parts = MessageParts { topic: delay.name.as_bytes(), ..parts };
             round.record(delayed::hold_back(&self.topics, &parts, delay.due_ms));
-            return self.send(round).await;
+            return self.send_while(round, session).await;
         }
         let partition = self.topics.partition(name).await?;
         round.add(partition, &parts);
         if parts.retain {
             round.add(self.retained_partition(name), &parts);
         }
-        self.send(round).await
+        self.send_while(round, session).await
     }
 }
 

@@ -5,6 +5,7 @@ mod chaos;
 mod claims;
 mod common;
 mod connect;
+mod cut_off;
 mod delayed;
 mod deliver;
 mod hop;

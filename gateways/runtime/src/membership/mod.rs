@@ -84,6 +84,7 @@ pub struct Membership {
     /// Until when our session certainly lives.
     sure_until: Arc<Mutex<Instant>>,
     registrations: Arc<watch::Sender<u64>>,
+    session: Arc<Mutex<Option<SessionId>>>,
     leave: CancellationToken,
     left: CancellationToken,
 }
@@ -105,6 +106,7 @@ impl Membership {
             live,
             sure_until: Arc::new(Mutex::new(sure_until)),
             registrations: Arc::default(),
+            session: Arc::new(Mutex::new(registrar.session)),
             leave: CancellationToken::new(),
             left: CancellationToken::new(),
         };
@@ -120,6 +122,7 @@ impl Membership {
             live,
             sure_until: Arc::new(Mutex::new(Instant::now() + Duration::from_secs(365 * 24 * 3600))),
             registrations: Arc::default(),
+            session: Arc::default(),
             leave: CancellationToken::new(),
             left: CancellationToken::new(),
         }
@@ -156,6 +159,12 @@ impl Membership {
     /// is sure of itself again.
     pub fn registrations(&self) -> watch::Receiver<u64> {
         self.registrations.subscribe()
+    }
+
+    /// The session in which this gateway is registered: it has ended before anybody sees that this gateway is not registered any more.
+    /// Another since this gateway has had to register again, which is counted before. None where somebody else keeps the membership.
+    pub fn session(&self) -> Option<SessionId> {
+        *self.session.lock()
     }
 
     /// Ends the session, so that the others need not wait for its end. Returns when the core knows, or after a second.

@@ -100,6 +100,7 @@ async fn renew_once<C: Core>(
     match timeout(patience, registrar.attempt(false)).await {
         Ok(Ok(Attempt::Registered)) => {
             membership.registrations.send_modify(|count| *count += 1);
+            *membership.session.lock() = registrar.session;
             *membership.sure_until.lock() = sure_until;
             tracing::info!(node_id = registrar.own.node_id, "registered again");
             Ok(())

@@ -183,6 +183,7 @@ impl<C: Core> Lifecycle<C> {
         let request = TransferRequest {
             group: group.clone(),
             holder: holder.to_owned(),
+            session: None,
             settles: vec![(partition, ranges.clone())],
             appends,
         };

@@ -180,7 +180,8 @@ impl Mover {
         }
         let appends = round.into_appends();
         let settles = settles(due);
-        let request = TransferRequest { group: self.group(), holder: holder.to_owned(), settles, appends };
+        let request =
+            TransferRequest { group: self.group(), holder: holder.to_owned(), session: None, settles, appends };
         match self.core.transfer(request).await {
             Ok(_) => Ok(()),
             Err(TransferError::NotTogether) => self.append_then_settle(holder, due).await,
@@ -190,7 +191,7 @@ impl Mover {
             Err(TransferError::Invalid) => Err(PublishError::TooLarge.into()),
             Err(TransferError::DiskFull) => Err(PublishError::DiskFull.into()),
             Err(TransferError::StorageFailed) => Err(PublishError::StorageFailed.into()),
-            Err(TransferError::Unavailable) => Err(PublishError::Unavailable.into()),
+            Err(TransferError::Unavailable | TransferError::UnknownSession) => Err(PublishError::Unavailable.into()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A whole gateway on a real core in a temporary directory, and a client that says what it is told to.
 #![allow(dead_code)]
 
+pub mod far_core;
 pub mod faulty_core;
 
 use std::net::SocketAddr;

@@ -5,6 +5,11 @@
 //! own clock says that nobody can have taken it for dead yet. Once it has had to register again, it first reads what others have
 //! taken meanwhile; until then it answers no CONNECT, and connections that need more end.
 //!
+//! What was under way when it stood still arrives when it goes on, perhaps behind what others have read: so whatever is written of sessions
+//! bears the core's session in which this gateway is registered, and the core does nothing for one that has ended. That is
+//! ended before anybody sees that the gateway is not registered; so whoever takes its sessions over, and claims them in the log, has
+//! all before his claim that it ever wrote.
+//!
 //! Others' clocks and what they know of the members need not be right: where there are others, a record counts when it is read back, and
 //! nobody has adopted the session before it. Who adopts has read all that is before his claim, so of two each knows of the other.
 
@@ -12,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec_mqtt::Text;
+use core_rpc::SessionId;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
@@ -25,6 +31,14 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 impl Shared {
     pub(super) fn is_certain(&self) -> bool {
         self.membership.is_sure() && *self.membership.registrations().borrow() == *self.confirmed.borrow()
+    }
+
+    /// The same, and in which of the core's sessions it is; `Some(None)` where somebody else keeps the membership. The clock has told that
+    /// nobody can have taken this gateway for dead; the core tells it again of whatever is done only while that session lives.
+    pub(super) fn certain_in(&self) -> Option<Option<SessionId>> {
+        // Looked at first: of one that is new it is not known yet what others have taken.
+        let session = self.membership.session();
+        self.is_certain().then_some(session)
     }
 
     /// Waits until it is.

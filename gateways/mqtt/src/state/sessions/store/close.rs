@@ -1,17 +1,22 @@
 //! A connection ends, or a session does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use codec_mqtt::Text;
 
 use super::kept::Kept;
 use super::writer::Job;
 use super::{Closing, Sessions, Shared};
+use crate::state::PublishError;
 use crate::state::exclusive;
 use crate::state::sessions::delivery::ShareLease;
 use crate::state::sessions::record::Whose;
 use crate::state::sessions::session::{ConnectionId, Session, Subscribed};
 use crate::translate::Storable;
+
+/// How long to wait before asking again a core for which this gateway was dead.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Why a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +60,11 @@ impl Shared {
             state.changes += 1;
             // A will that nobody has published keeps its session, for whoever comes next.
             let waits = is_stopping && state.will.is_some();
-            let ends = !state.is_persistent() && !waits;
+            // Its client may have gone on elsewhere: what is due is done when it is known that it has not (`timers`).
+            let is_certain = self.is_certain();
+            let ends = is_certain && !state.is_persistent() && !waits;
             // Nobody can be back before its delay is over, if there is none.
-            let is_due = !ends && !is_stopping && state.is_will_due(state.disconnected_ms);
+            let is_due = is_certain && !ends && !is_stopping && state.is_will_due(state.disconnected_ms);
             (shares, ends, if is_due { state.will.take() } else { None })
         };
         if ends {
@@ -145,8 +152,29 @@ impl Shared {
             return;
         }
         let Some(will) = Storable::new(&publish, topic, crate::translate::publisher(client_id)) else { return };
-        if let Err(error) = self.publishing.publish(&will).await {
-            tracing::warn!(client = %client_id, %error, "a will was not published");
+        loop {
+            let published = match self.certain_in() {
+                Some(registered) => self.publishing.publish(&will, registered).await,
+                None => Err(PublishError::TakenForDead),
+            };
+            match published {
+                Ok(()) => return,
+                Err(PublishError::TakenForDead) => {}
+                Err(error) => return tracing::warn!(client = %client_id, %error, "a will was not published"),
+            }
+            let known = async {
+                // The core may know before this gateway's clock does.
+                tokio::time::sleep(RETRY_AFTER).await;
+                self.certain().await;
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = known => {}
+            }
+            // Whoever has gone on with the session has found its will there.
+            if self.is_others(client_id) {
+                return;
+            }
         }
     }
 
@@ -175,7 +203,7 @@ impl Shared {
             tracing::warn!(client = %client_id, %error, "a session cannot be given up yet");
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
+                () = tokio::time::sleep(RETRY_AFTER) => {}
             }
         }
         self.drop_kept(&kept);

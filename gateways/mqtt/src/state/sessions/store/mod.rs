@@ -67,7 +67,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use codec_mqtt::{PacketId, Text, Version};
 use codec_record::mqtt_message::{MessageParts, Writer as BatchWriter};
-use core_rpc::{AnyCore, Append, PartitionId};
+use core_rpc::{AnyCore, Append, PartitionId, SessionId};
 use dashmap::DashMap;
 use gateway_runtime::Membership;
 use parking_lot::Mutex;
@@ -263,9 +263,10 @@ impl Sessions {
         Sessions { shared }
     }
 
-    /// [`PublishError::Unavailable`]: other gateways may have taken this one for dead, and its sessions.
-    pub fn check_certain(&self) -> Result<(), PublishError> {
-        if self.shared.is_certain() { Ok(()) } else { Err(PublishError::Unavailable) }
+    /// The core's session during which nobody takes this gateway for dead, and its clients' sessions: what is done only while that lives
+    /// is done before. [`PublishError::Unavailable`]: others may have done so already.
+    pub fn certain_in(&self) -> Result<Option<SessionId>, PublishError> {
+        self.shared.certain_in().ok_or(PublishError::Unavailable)
     }
 
     /// Makes a session's state durable: what changed before this call, received and released identifiers included. Returns at once
@@ -451,9 +452,20 @@ impl Shared {
 
     /// Tombstones of all that the log has of a session, and of what was received in it.
     fn entomb(&self, kept: &Kept) {
-        let received = self.image.lock().received_ever(&kept.session.client_id);
+        let client_id = &kept.session.client_id;
+        let received = self.image.lock().received_ever(client_id);
         let entries = kept.write_end(self.own, received);
-        self.queue.post(entries.into_iter().map(|(key, payload)| Job::Entry(key, payload)).collect());
+        if !entries.is_empty() {
+            self.queue.post(vec![Job::End(client_id.clone(), entries)]);
+        }
+    }
+
+    /// Whether somebody else looks after a client's session by now, or is about to: this gateway was taken for dead.
+    fn is_others(&self, client_id: &Text) -> bool {
+        let lives = self.lives();
+        let image = self.image.lock();
+        image.record(client_id).is_some_and(|known| known.head.keeper != Some(self.own))
+            || image.is_adopted_elsewhere(client_id, &lives)
     }
 
     /// Takes back this gateway's claim.

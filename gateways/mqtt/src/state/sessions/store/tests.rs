@@ -301,7 +301,7 @@ async fn who_was_taken_for_dead_gives_way() {
     }));
     assert!(taken.await.must_record);
     assert_eq!(within(first.sessions.record(&client.session)).await, Err(PublishError::Unavailable));
-    assert_eq!(first.sessions.check_certain(), Err(PublishError::Unavailable));
+    assert_eq!(first.sessions.certain_in(), Err(PublishError::Unavailable));
     let second = world.node(2).await;
     let there = second.open("c", 100, false).await;
     assert!(there.present);
@@ -314,7 +314,7 @@ async fn who_was_taken_for_dead_gives_way() {
     assert!(!other.present);
     within(client.kicked.kicked()).await;
     assert_eq!((first.sessions.counts(), second.sessions.counts()), ((1, 1), (1, 1)));
-    first.sessions.check_certain().unwrap();
+    first.sessions.certain_in().unwrap();
     world.kill(&first);
     world.kill(&second);
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use codec_mqtt::PacketId;
+use codec_mqtt::{PacketId, Text};
 use codec_record::Producer;
 use codec_record::mqtt_message::{MessageParts, Writer as BatchWriter};
 use core_rpc::{
-    Append, AppendRequest, Core, Durability, GroupName, LeaseError, PartitionId, PeekRequest, SettleRange,
+    Append, AppendRequest, Core, Durability, GroupName, LeaseError, PartitionId, PeekRequest, SessionId, SettleRange,
     SettleRequest, TransferError, TransferRequest,
 };
 use parking_lot::Mutex;
@@ -48,6 +48,8 @@ pub(super) enum Job {
     /// The same as a record, and these shared messages in flight, which it has taken, are its own.
     Claim(Arc<Kept>, Vec<PacketId>, Claim),
     Entry(String, Bytes),
+    /// Tombstones of a session, unless it is another gateway's by now.
+    End(Text, Vec<(String, Bytes)>),
 }
 
 #[derive(Debug)]
@@ -160,7 +162,7 @@ impl Shared {
     /// Writes until the gateway stops.
     pub(super) async fn write_all(self: Arc<Self>) {
         loop {
-            if !self.is_certain() {
+            let Some(registered) = self.certain_in() else {
                 // What it would write may be another's, who would then lose it to what is older.
                 self.queue.refuse();
                 tokio::select! {
@@ -169,7 +171,7 @@ impl Shared {
                     () = self.queue.more.notified() => {}
                 }
                 continue;
-            }
+            };
             let group = self.gather();
             if group.asks.is_empty() && group.batches.is_empty() {
                 tokio::select! {
@@ -178,7 +180,7 @@ impl Shared {
                 }
                 continue;
             }
-            if let Err(again) = self.append(group).await {
+            if let Err(again) = self.append(group, registered).await {
                 // In front of what came later: a key's records stay in order.
                 {
                     let mut asks = self.queue.asks.lock();
@@ -209,6 +211,12 @@ impl Shared {
             for job in &ask.jobs {
                 match job {
                     Job::Entry(key, payload) => self.put(&mut group, key, payload),
+                    Job::End(client_id, entries) => {
+                        let claim = Key::Claim(self.own, client_id).to_string();
+                        let is_others = self.is_others(client_id);
+                        let own = entries.iter().filter(|(key, _)| !is_others || *key == claim);
+                        own.for_each(|(key, payload)| self.put(&mut group, key, payload));
+                    }
                     Job::Released(kept) => {
                         if !seen.contains(&Arc::as_ptr(kept)) {
                             let written = kept.write_released();
@@ -265,7 +273,7 @@ impl Shared {
     }
 
     /// Err: what must be tried again.
-    async fn append(&self, mut group: Group) -> Result<(), Vec<Ask>> {
+    async fn append(&self, mut group: Group, registered: Option<SessionId>) -> Result<(), Vec<Ask>> {
         let batches = std::mem::take(&mut group.batches).into_iter().filter_map(|(partition, mut writer)| {
             let count = u64::from(writer.count());
             Some((partition, count, writer.take(-1)?))
@@ -276,22 +284,23 @@ impl Shared {
             appends.push(Append { partition, batch });
         }
         let mut others = HashSet::new();
-        let result: Result<Vec<(PartitionId, u64)>, PublishError> = match self.keep(appends, &group.claims).await {
-            Ok((bases, lost)) => {
-                others = lost;
-                Ok(places.into_iter().zip(bases).map(|((place, count), base)| (place, base + count)).collect())
-            }
-            Err(error) => {
-                group.sessions.iter().for_each(|(kept, _)| kept.note_lost());
-                if error == PublishError::NotHeld {
-                    return self.refuse_claims(group);
+        let result: Result<Vec<(PartitionId, u64)>, PublishError> =
+            match self.keep(appends, &group.claims, registered).await {
+                Ok((bases, lost)) => {
+                    others = lost;
+                    Ok(places.into_iter().zip(bases).map(|((place, count), base)| (place, base + count)).collect())
                 }
-                if error == PublishError::DiskFull {
-                    self.disown_claims(&group.claims, |_| true);
+                Err(error) => {
+                    group.sessions.iter().for_each(|(kept, _)| kept.note_lost());
+                    if error == PublishError::NotHeld {
+                        return self.refuse_claims(group);
+                    }
+                    if matches!(error, PublishError::DiskFull | PublishError::TakenForDead) {
+                        self.disown_claims(&group.claims, |_| true);
+                    }
+                    Err(error)
                 }
-                Err(error)
-            }
-        };
+            };
         let result = result.map(Arc::new);
         if result.is_ok() {
             group.sessions.iter().for_each(|(kept, written)| kept.note(written));
@@ -326,13 +335,14 @@ impl Shared {
         &self,
         appends: Vec<Append>,
         claims: &[(Arc<Kept>, Vec<PacketId>, Claim)],
+        registered: Option<SessionId>,
     ) -> Result<KeptClaims, PublishError> {
         if claims.is_empty() {
-            return Ok((self.append_all(appends).await?, HashSet::new()));
+            return Ok((self.append_all(appends, registered).await?, HashSet::new()));
         }
         let mut appends = self.queue.number(appends);
         let kept = loop {
-            match self.keep_claims(appends.clone(), claims).await {
+            match self.keep_claims(appends.clone(), claims, registered).await {
                 // A disk that was not synced: the core has lost what they had appended.
                 Err(PublishError::ProducerLost) => {
                     self.queue.numbered(&appends, false);
@@ -350,7 +360,7 @@ impl Shared {
         };
         match &kept {
             Ok(_) => self.queue.numbered(&appends, true),
-            Err(PublishError::NotHeld | PublishError::DiskFull) => {}
+            Err(PublishError::NotHeld | PublishError::DiskFull | PublishError::TakenForDead) => {}
             Err(_) => self.queue.numbered(&appends, false),
         }
         kept
@@ -361,27 +371,24 @@ impl Shared {
         &self,
         appends: Vec<Append>,
         claims: &[(Arc<Kept>, Vec<PacketId>, Claim)],
+        registered: Option<SessionId>,
     ) -> Result<KeptClaims, PublishError> {
         let Some((.., first)) = claims.first() else { return Ok(KeptClaims::default()) };
         let settles = settles(claims.iter().map(|(.., claim)| claim));
         let (group, holder) = (first.group().clone(), first.holder.clone());
         if !appends.is_empty() {
             let (group, holder, settles) = (group.clone(), holder.clone(), settles.clone());
-            let request = TransferRequest { group, holder, settles, appends: appends.clone() };
+            let request = TransferRequest { group, holder, session: registered, settles, appends: appends.clone() };
             match self.core.transfer(request).await {
                 Ok(appended) => {
                     return Ok((appended.iter().map(|appended| appended.base_offset).collect(), HashSet::new()));
                 }
                 // A topic that other protocols' clients have made.
                 Err(TransferError::NotTogether | TransferError::Invalid) => {}
-                Err(TransferError::Settle { .. }) => return Err(PublishError::NotHeld),
-                Err(TransferError::Append { error, .. }) => return Err(error.into()),
-                Err(TransferError::DiskFull) => return Err(PublishError::DiskFull),
-                Err(TransferError::StorageFailed) => return Err(PublishError::StorageFailed),
-                Err(TransferError::Unavailable) => return Err(PublishError::Unavailable),
+                Err(error) => return Err(error.into()),
             }
         }
-        let bases = if appends.is_empty() { Vec::new() } else { self.append_all(appends).await? };
+        let bases = if appends.is_empty() { Vec::new() } else { self.append_all(appends, registered).await? };
         Ok((bases, self.settle_apart(group, holder, settles).await?))
     }
 
@@ -462,9 +469,20 @@ impl Shared {
         places
     }
 
-    async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<u64>, PublishError> {
+    async fn append_all(&self, appends: Vec<Append>, registered: Option<SessionId>) -> Result<Vec<u64>, PublishError> {
         if appends.is_empty() {
             return Ok(Vec::new());
+        }
+        if registered.is_some() {
+            let group = GroupName { namespace: self.topics.namespace().to_owned(), group: "mqtt".into() };
+            let (holder, settles) = ("mqtt".to_owned(), Vec::new());
+            let request = TransferRequest { group, holder, session: registered, settles, appends: appends.clone() };
+            match self.core.transfer(request).await {
+                Ok(appended) => return Ok(appended.iter().map(|appended| appended.base_offset).collect()),
+                // More than the core keeps at once.
+                Err(TransferError::Invalid) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let answers = self.core.append(AppendRequest { appends }).await;
         answers.into_iter().map(|answer| Ok(answer?.base_offset)).collect()
