@@ -287,6 +287,7 @@ def main():
     parser.add_argument("--comings", type=int, default=0, help="instead of runs: how often the phone comes and goes")
     parser.add_argument("--shares", action="store_true", help="the subscribers are members of shared subscriptions")
     parser.add_argument("--still", action="store_true", help="gateways stand still instead of being killed (cluster)")
+    parser.add_argument("--session-millis", type=int, default=SESSION_MILLIS, help=f"after so long without a sign of life a gateway is taken for dead (default {SESSION_MILLIS}); shorter ones are so by mistake, on a busy machine")
     parser.add_argument("--binaries", type=pathlib.Path)
     options = parser.parse_args()
     binaries = options.binaries or brokers.default_binaries()
@@ -294,7 +295,7 @@ def main():
     for run in range(1 if options.comings else options.runs):
         seed = options.seed + run
         broker = brokers.make(options.broker, binaries)
-        broker.environment["POLYMQ_MQTT_SESSION_TIMEOUT_MS"] = str(SESSION_MILLIS)  # so that a dead gateway's sessions are free soon
+        broker.environment["POLYMQ_MQTT_SESSION_TIMEOUT_MS"] = str(options.session_millis)  # so that a dead gateway's sessions are free soon
         if options.broker == "mosquitto":
             broker.settings.append("max_queued_messages 0")
         started = time.monotonic()

@@ -318,11 +318,11 @@ async fn versions_that_do_not_meet_are_told_to_both_sides() {
     stream.write_all(b"PMQC\x07\x00\x09\x00").await.unwrap();
     let mut reply = Vec::new();
     within("the server hangs up", stream.read_to_end(&mut reply)).await.unwrap();
-    assert_eq!(reply, b"PMQC\x00\x00\x05\x00\x05\x00");
+    assert_eq!(reply, b"PMQC\x00\x00\x06\x00\x06\x00");
 
     // A server from the future, and one that is something else.
     for (reply, expected) in [
-        (&b"PMQC\x00\x00\x06\x00\x07\x00"[..], "this side speaks 5 to 5, the peer 6 to 7"),
+        (&b"PMQC\x00\x00\x07\x00\x08\x00"[..], "this side speaks 6 to 6, the peer 7 to 8"),
         (&b"HTTP/1.1 400"[..], "does not speak this RPC"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
