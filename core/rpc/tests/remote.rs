@@ -348,7 +348,7 @@ async fn bad_bytes_end_only_their_connection() {
     core.meta_get("before".into()).await.unwrap();
     for junk in [&[0xff; 64][..], &[0; 64], b"\x0c\0\0\0\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n"] {
         let mut stream = TcpStream::connect(served.address.to_string()).await.unwrap();
-        stream.write_all(b"PMQC\x05\x00\x05\x00").await.unwrap();
+        stream.write_all(b"PMQC\x06\x00\x06\x00").await.unwrap();
         let _ = stream.write_all(junk).await;
         let _ = stream.shutdown().await;
         let mut reply = Vec::new();
@@ -369,7 +369,7 @@ async fn a_reader_that_does_not_read_holds_little_and_gets_everything_at_last() 
     let served = Served::start(memory.clone(), &loopback()).await;
     // By hand: asks for 256 MiB, one batch for each call, and reads nothing.
     let mut stream = TcpStream::connect(served.address.to_string()).await.unwrap();
-    stream.write_all(b"PMQC\x05\x00\x05\x00").await.unwrap();
+    stream.write_all(b"PMQC\x06\x00\x06\x00").await.unwrap();
     for call in 0..FETCHES {
         let request = wire::message::Request::Fetch(fetch(0, call, 1000, Duration::ZERO));
         stream.write_all(wire::frame::Frame::encode(call, &request, vec![]).unwrap().head()).await.unwrap();
