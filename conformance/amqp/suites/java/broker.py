@@ -46,7 +46,9 @@ def main():
     broker.addresses[0] = "127.0.0.1:5672"
     environment = {**os.environ, "CONTROL": str(broker.folder / "control")}
     if sys.argv[1] == "rabbitmq":
-        environment.update(broker.erlang_environment(), REAL_RABBITMQCTL=str(broker.script("rabbitmqctl")))
+        of_erlang = broker.erlang_environment()
+        # The cookie lies in RabbitMQ's own home; compilers and their caches in that of whoever runs this.
+        environment.update({**of_erlang, "HOME": os.environ["HOME"]}, RABBITMQ_HOME=of_erlang["HOME"], REAL_RABBITMQCTL=str(broker.script("rabbitmqctl")))
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(environment["CONTROL"])
     listener.listen()
