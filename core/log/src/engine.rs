@@ -17,6 +17,7 @@ use crate::compact::Stopping;
 use crate::config::Config;
 use crate::counts::Counts;
 use crate::disk::Disk;
+use crate::leases::ahead::Runs;
 use crate::partition::Partition;
 use crate::shard::housekeeper::{Housekeeper, Job};
 use crate::shard::writer::Writer;
@@ -63,6 +64,8 @@ pub struct Inner {
     /// Where the next fetch begins among its partitions, so that none is always last.
     pub turn: AtomicUsize,
     pub counts: Arc<Counts>,
+    /// What cold reads for lease maps have brought.
+    pub runs: Runs,
     topics: RwLock<HashMap<TopicId, Arc<TopicState>>>,
 }
 
@@ -108,6 +111,7 @@ impl Engine {
             compaction: Stopping::default(),
             turn: AtomicUsize::new(0),
             counts: Arc::default(),
+            runs: Runs::default(),
             topics: RwLock::default(),
         });
         topics.iter().for_each(|topic| inner.update_topic(topic));

@@ -80,6 +80,11 @@ impl FaultyDisk {
         self.plan.lock().changes()
     }
 
+    /// How many reads there were.
+    pub fn reads(&self) -> u64 {
+        self.plan.lock().counts.get(&Operation::Read).copied().unwrap_or(0)
+    }
+
     /// Counts an operation. Ok(true): the power goes out in it.
     fn count(&self, operation: Operation) -> io::Result<bool> {
         let mut plan = self.plan.lock();

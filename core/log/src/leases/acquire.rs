@@ -12,6 +12,7 @@ use core_rpc::{
 use tokio::time::Instant;
 
 use super::LeaseSlot;
+use super::ahead::{Ahead, READ_BYTES};
 use super::map::{Holding, Want};
 use super::staged::LeaseCommand;
 use super::verbs::of_fetch;
@@ -195,18 +196,7 @@ impl<'a> Acquiring<'a> {
     ) -> Result<Option<u64>, LeaseError> {
         let fetched = match self.read_cached(place, first, last) {
             Some(fetched) => fetched,
-            None => {
-                let is_short = last.is_some_and(|last| last - first < SHORT_RANGE);
-                let bytes_max = if is_short { 1 } else { self.left_bytes.min(u64::from(u32::MAX)) as u32 };
-                let fetch = FetchRequest {
-                    partitions: vec![FetchPartition { partition: place.partition.id, offset: first, bytes_max }],
-                    bytes_min: 0,
-                    bytes_max,
-                    wait: Duration::ZERO,
-                    isolation: self.request.isolation,
-                };
-                self.engine.fetch(fetch).await.pop().unwrap_or(Err(FetchError::Unavailable))
-            }
+            None => self.read_cold(place, first, last).await,
         };
         let fetched = match fetched {
             Ok(fetched) => fetched,
@@ -266,19 +256,54 @@ impl<'a> Acquiring<'a> {
                 return None;
             }
             let at = state.cached.partition_point(|batch| batch.header.next_offset() <= first);
-            let mut limit = Limit { bytes: self.left_bytes, first_free: true, until };
-            let messages = if self.request.mode == AcquireMode::Strict { self.left_messages } else { u64::MAX };
-            let end = first.saturating_add(messages).min(last.map_or(u64::MAX, |last| last + 1));
-            for batch in state.cached.range(at..) {
-                let header = &batch.header;
-                if header.base_offset >= end || !limit.take(header.next_offset(), batch.stored_bytes() as u64) {
-                    break;
-                }
-                batches.push(batch.clone());
-            }
+            batches = self.wanted(state.cached.range(at..), first, last, until);
         }
         let aborted = state.aborted_among(isolation, &batches);
         Some(Ok(Fetched { bounds, batches, aborted }))
+    }
+
+    /// Reads from the disk, or takes what was read for this map before.
+    async fn read_cold(&self, place: &Place, first: u64, last: Option<u64>) -> Result<Fetched, FetchError> {
+        let isolation = self.request.isolation;
+        let bounds = place.partition.bounds()?;
+        if let Some((batches, aborted)) =
+            place.slot.lock().ahead.as_mut().and_then(|ahead| ahead.read(first, isolation))
+        {
+            let batches = self.wanted(batches.iter(), first, last, u64::MAX);
+            return Ok(Fetched { bounds, batches, aborted: aborted.to_vec() });
+        }
+        let is_short = last.is_some_and(|last| last - first < SHORT_RANGE);
+        let bytes_max = if is_short { 1 } else { READ_BYTES };
+        let fetch = FetchRequest {
+            partitions: vec![FetchPartition { partition: place.partition.id, offset: first, bytes_max }],
+            bytes_min: 0,
+            bytes_max,
+            wait: Duration::ZERO,
+            isolation,
+        };
+        let fetched = self.engine.fetch(fetch).await.pop().unwrap_or(Err(FetchError::Unavailable))?;
+        if fetched.batches.len() > 1 {
+            self.engine.inner.runs.keep(&place.slot, Ahead::new(first, isolation, &fetched));
+        }
+        Ok(fetched)
+    }
+
+    /// Of the batches from an offset on those that may be leased: no more messages and bytes than are left to lease.
+    fn wanted<'b>(
+        &self,
+        batches: impl Iterator<Item = &'b Batch>,
+        first: u64,
+        last: Option<u64>,
+        until: u64,
+    ) -> Vec<Batch> {
+        let mut limit = Limit { bytes: self.left_bytes, first_free: true, until };
+        let messages = if self.request.mode == AcquireMode::Strict { self.left_messages } else { u64::MAX };
+        let end = first.saturating_add(messages).min(last.map_or(u64::MAX, |last| last + 1));
+        let is_wanted = |batch: &&Batch| {
+            let header = &batch.header;
+            header.base_offset < end && limit.take(header.next_offset(), batch.stored_bytes() as u64)
+        };
+        batches.take_while(is_wanted).cloned().collect()
     }
 
     fn lease_batch(&mut self, at: usize, place: &Place, batch: Batch) {

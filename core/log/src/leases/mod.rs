@@ -11,6 +11,7 @@
 //! and the journal, or read it again in the batches' headers.
 
 pub mod acquire;
+pub mod ahead;
 pub mod map;
 pub mod record;
 pub mod runs;
@@ -30,6 +31,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Clock;
 use crate::wait::Waiter;
+use ahead::Ahead;
 use map::LeaseMap;
 use record::{LeaseImage, SeekBody, SettleBody};
 
@@ -61,6 +63,8 @@ pub struct SlotState {
     pub removed: bool,
     /// The shard has ended: nothing more is leased.
     pub ended: bool,
+    /// What was read for this map last and is not leased yet.
+    ahead: Option<Ahead>,
     /// When the writer is to look for what was delayed, by the clock's [`Clock::elapsed`].
     timer: Option<Duration>,
     /// With the slot of its request that this map is.
@@ -267,6 +271,7 @@ impl LeaseSlot {
     fn remove(&self) {
         let mut state = self.lock();
         state.removed = true;
+        state.ahead = None;
         state.wake();
     }
 }

@@ -255,16 +255,18 @@ impl PackIndex {
     pub fn visit(&self, range: Range<u32>, offset: u64, visit: &mut dyn FnMut(&IndexEntry) -> bool) -> io::Result<()> {
         let (mut low, mut high) = (range.start, range.end);
         let end = high;
-        while low < high {
+        // Narrowed down until the first read below has it: more reads, of one entry each, would cost more.
+        while high - low > VISIT_ENTRIES / 2 {
             let middle = low + (high - low) / 2;
             match self.read(middle, 1)?.first() {
                 Some(entry) if entry.next_offset() > offset => high = middle,
                 _ => low = middle + 1,
             }
         }
+        let mut visit = |entry: &IndexEntry| entry.next_offset() <= offset || visit(entry);
         while low < end {
             let part = (end - low).min(VISIT_ENTRIES);
-            if !self.read(low, part)?.iter().all(&mut *visit) {
+            if !self.read(low, part)?.iter().all(&mut visit) {
                 break;
             }
             low += part;

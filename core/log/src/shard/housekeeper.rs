@@ -117,6 +117,7 @@ impl Inner {
                 Some(job) => self.do_job(job),
                 None => {
                     crate::buffers::trim();
+                    self.runs.expire();
                     self.clean(self.clock.now_ms());
                     clean_at = Instant::now() + self.config.clean_interval;
                 }

@@ -1,5 +1,6 @@
 //! The engine through its public interface: one suite over every disk, and what happens when disks fail.
 
+mod cold_queues;
 mod common;
 mod compaction;
 mod compaction_crashes;

@@ -12,7 +12,7 @@ use crate::model::Random;
 
 const OTHER: TopicId = TopicId(0x3333);
 
-fn queue(id: TopicId, durability: Durability) -> Topic {
+pub fn queue(id: TopicId, durability: Durability) -> Topic {
     let consumed_by = Some("g".to_owned());
     topic(id, 1, TopicSettings { together: true, consumed_by, ..settings(durability) })
 }
@@ -58,19 +58,19 @@ pub fn request(partition: PartitionId, credit_messages: u32) -> AcquireRequest {
 }
 
 /// The payloads of what is acquired; one message in each batch.
-async fn acquire(engine: &Engine, partition: PartitionId, credit: u32) -> Result<Vec<(u64, String)>, LeaseError> {
+pub async fn acquire(engine: &Engine, partition: PartitionId, credit: u32) -> Result<Vec<(u64, String)>, LeaseError> {
     let acquired = engine.acquire(request(partition, credit)).await.remove(0)?;
     let text = |batch: &codec_record::Batch| String::from_utf8_lossy(&batch.payload).into_owned();
     Ok(acquired.batches.iter().map(|batch| (batch.header.base_offset, text(batch))).collect())
 }
 
-async fn settle(engine: &Engine, partition: PartitionId, range: SettleRange) -> Result<(), LeaseError> {
+pub async fn settle(engine: &Engine, partition: PartitionId, range: SettleRange) -> Result<(), LeaseError> {
     let partitions = vec![(partition, vec![range])];
     let request = SettleRequest { group: group("g"), holder: "h".to_owned(), partitions, durable: false };
     engine.settle(request).await.remove(0).remove(0)
 }
 
-fn accept(offset: u64) -> SettleRange {
+pub fn accept(offset: u64) -> SettleRange {
     SettleRange::new(offset, offset, Settlement::Accept)
 }
 
