@@ -89,16 +89,26 @@ impl Broker {
         Self::start_with(shape, &[])
     }
 
+    /// As `start`, on this port where a client's tests cannot be told another.
+    pub fn start_on(shape: Shape, port: u16) -> Result<Self> {
+        ensure!(matches!(shape, Shape::AllInOne | Shape::Split | Shape::Apache), "only one gateway has one port");
+        Self::start_at(shape, vec![format!("127.0.0.1:{port}")], &[])
+    }
+
     /// As `start`, with more environment variables for PolyMQ's processes.
     pub fn start_with(shape: Shape, environment: &[(&str, &str)]) -> Result<Self> {
-        static RUNS: AtomicU32 = AtomicU32::new(0);
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let folder = repository().join(".data").join(format!("conformance-{}-{run}", std::process::id()));
         let addresses = match &shape {
             Shape::External(address) => vec![address.clone()],
             Shape::Cluster => vec![format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?)],
             _ => vec![format!("127.0.0.1:{}", free_port()?)],
         };
+        Self::start_at(shape, addresses, environment)
+    }
+
+    fn start_at(shape: Shape, addresses: Vec<String>, environment: &[(&str, &str)]) -> Result<Self> {
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let folder = repository().join(".data").join(format!("conformance-{}-{run}", std::process::id()));
         let mut broker = Self {
             shape,
             bootstrap: addresses.join(","),
@@ -307,6 +317,7 @@ impl Broker {
             format!("node.id={node}"),
             format!("controller.quorum.voters={node}@127.0.0.1:{controller}"),
             format!("listeners=PLAINTEXT://{},CONTROLLER://127.0.0.1:{controller}", self.bootstrap),
+            format!("advertised.listeners=PLAINTEXT://{}", inherited("ADVERTISED", &self.bootstrap)),
             "controller.listener.names=CONTROLLER".to_owned(),
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
             format!("log.dirs={}", self.folder.join("data").display()),

@@ -46,7 +46,12 @@ fn every_test_that_the_table_names_is_there() {
                     if !is_name(case) {
                         continue;
                     }
-                    let ways = [format!("\"{case}\""), format!("case_{case}("), format!("def {case}(")];
+                    let ways = [
+                        format!("\"{case}\""),
+                        format!("case_{case}("),
+                        format!("def {case}("),
+                        format!("async {case}(kit)"),
+                    ];
                     // The codecs are cases of one name.
                     case.starts_with("compression_") || ways.iter().any(|way| clients.contains(way))
                 }

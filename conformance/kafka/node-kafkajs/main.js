@@ -258,6 +258,34 @@ const cases = {
     assert.equal(texts(await kit.readAll(topic, 70, { groupId }))[0], 'v30')
   },
 
+  // kafkajs puts a group back by committing -2 or -1, and takes what it finds below 0 for no offset.
+  async reset_offsets(kit) {
+    const topic = await kit.topic(1)
+    const groupId = unique('group')
+    const producer = await kit.producer()
+    await producer.send({ topic, messages: numbered('v', 3) })
+    await kit.readAll(topic, 3, { groupId })
+    const admin = await kit.admin()
+    const committed = async () => (await admin.fetchOffsets({ groupId, topics: [topic] }))[0].partitions[0].offset
+    assert.equal(await committed(), '3')
+    for (const [earliest, offset] of [[false, '-1'], [true, '-2']]) {
+      await admin.resetOffsets({ groupId, topic, earliest })
+      assert.equal(await committed(), offset)
+    }
+    assert.deepEqual(texts(await kit.readAll(topic, 3, { groupId })), ['v0', 'v1', 'v2'])
+  },
+
+  async out_of_range(kit) {
+    const topic = await kit.topic(1)
+    const producer = await kit.producer()
+    await producer.send({ topic, messages: numbered('v', 3) })
+    const member = await kit.consume(topic)
+    await until('it reads', () => member.records.length === 3)
+    member.consumer.seek({ topic, partition: 0, offset: '100' })
+    await until('it goes back to the beginning', () => member.records.length === 6)
+    assert.deepEqual(texts(member.records).slice(3), ['v0', 'v1', 'v2'])
+  },
+
   async admin_topics(kit) {
     const topic = await kit.topic(2, { 'retention.ms': '3600000' })
     const admin = await kit.admin()

@@ -12,6 +12,9 @@ struct Arguments {
     /// all-in-one, split, cluster, apache, or HOST:PORT
     #[arg(long)]
     broker: String,
+    /// Where it listens, on 127.0.0.1, if not on a free port
+    #[arg(long)]
+    port: Option<u16>,
     /// The command and its arguments; BOOTSTRAP in its environment is HOST:PORT
     #[arg(required = true, trailing_var_arg = true)]
     command: Vec<String>,
@@ -28,7 +31,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let mut broker = Broker::start(Shape::parse(&arguments.broker)?)?;
+    let shape = Shape::parse(&arguments.broker)?;
+    let mut broker = match arguments.port {
+        Some(port) => Broker::start_on(shape, port)?,
+        None => Broker::start(shape)?,
+    };
     println!("{} listens on {}", arguments.broker, broker.bootstrap);
     let mut command = Command::new(&arguments.command[0]);
     command.args(&arguments.command[1..]).env("BOOTSTRAP", &broker.bootstrap);

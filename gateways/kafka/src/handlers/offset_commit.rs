@@ -2,9 +2,10 @@
 //!
 //! - Version 7 (KIP-345): static members.
 //! - A member commits in its generation; without members anybody may, with generation -1.
-//! - Versions 2 to 4 may ask for a retention time of their own: refused with INVALID_REQUEST (the retention is the
-//!   gateway's), unless it is -1, as clients send it.
-//! - A negative offset is refused with INVALID_COMMIT_OFFSET_SIZE; Kafka would store it.
+//! - Versions 2 to 4 may ask for a retention time of their own; with -1, as later, it is the gateway's. It counts from the
+//!   commit on; what a group's members read is kept all the same.
+//! - A negative offset is kept as it is, as by Kafka: kafkajs commits -1 and -2 where it resets a group to the latest or the
+//!   earliest offset, and reads them as that; to others it is as good as none.
 
 use std::sync::Arc;
 
@@ -22,26 +23,26 @@ use crate::state::security::{Operation, Resource};
 
 /// The first version in which an unknown group is told from a wrong generation.
 const GROUP_NOT_FOUND_VERSION: i16 = 9;
+/// A retention time that means the gateway's.
+const DEFAULT_RETENTION: i64 = -1;
 
 pub async fn handle<C: Core>(
     gateway: &Arc<Gateway<C>>,
     context: &Context,
     request: OffsetCommitRequest,
 ) -> OffsetCommitResponse {
-    if request.retention_time_ms >= 0 {
-        return refused(&request.topics, ErrorCode::InvalidRequest);
-    }
     if let Err(code) = gateway.check(context, Operation::Read, Resource::Group(&request.group_id)) {
         return refused(&request.topics, code);
     }
     let mut commits = Vec::new();
     let mut response = refused(&request.topics, ErrorCode::None);
+    let retention_ms = Some(request.retention_time_ms).filter(|asked_ms| *asked_ms != DEFAULT_RETENTION);
     let length_max = gateway.groups.config().offset_metadata_length_max;
     for (asked, answered) in request.topics.iter().zip(&mut response.topics) {
         let topic = gateway.topic_for(context, Operation::Read, &asked.name);
         for (index, partition) in asked.partitions.iter().enumerate() {
             match commit(topic.as_deref().map_err(|code| *code), partition, length_max) {
-                Ok(commit) => commits.push(commit),
+                Ok(commit) => commits.push(Commit { retention_ms, ..commit }),
                 Err(error) => answered.partitions[index].error_code = error.code(),
             }
         }
@@ -87,9 +88,10 @@ pub(super) fn commit(
     }
     Ok(Commit {
         partition: PartitionId { topic: topic.id, index },
-        offset: u64::try_from(asked.committed_offset).map_err(|_| ErrorCode::InvalidCommitOffsetSize)?,
+        offset: asked.committed_offset,
         leader_epoch: asked.committed_leader_epoch,
         metadata,
+        retention_ms: None,
     })
 }
 

@@ -158,7 +158,7 @@ async fn fetch_topics<C: Core>(
 fn answer(partition_index: i32, committed: Committed, stable: bool) -> OffsetFetchResponsePartitions {
     let unstable = stable && committed.pending;
     let (offset, epoch, metadata) = match committed.cursor.filter(|_| !unstable) {
-        Some(cursor) => (i64::try_from(cursor.offset).unwrap_or(i64::MAX), cursor.epoch, cursor.metadata),
+        Some(cursor) => (cursor.offset as i64, cursor.epoch, cursor.metadata),
         None => (-1, -1, String::new()),
     };
     OffsetFetchResponsePartitions {

@@ -3,7 +3,7 @@
 //!
 //! - Version 3 (KIP-447): the member in whose name it is committed is checked. Version 4: TRANSACTION_ABORTABLE.
 //! - Version 5 (KIP-890): AddOffsetsToTxn is not needed before.
-//! - A negative offset is refused with INVALID_COMMIT_OFFSET_SIZE, as by OffsetCommit.
+//! - A negative offset is kept, as by OffsetCommit.
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use core_rpc::PartitionId;
 use gateway_runtime::{Member, Members, Membership};
 use tokio::sync::watch;
 
-use rendezvous::{hash, pick};
+use rendezvous::{hash, nth, pick};
 
 /// What a coordinator is responsible for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,13 +105,16 @@ impl View {
         self.members.first().map_or(-1, |member| member.node_id)
     }
 
-    /// The broker that clients are sent to for a partition.
+    /// The broker that clients are sent to for a partition. A topic's partitions are dealt in rounds, of as many as there are brokers:
+    /// each round has every broker once, in an order of its own. So no broker leads two of a topic's partitions more than another does.
     pub fn leader_id(&self, partition: PartitionId) -> i32 {
         match self.members.as_slice() {
             [only] => only.node_id,
             members => {
-                let key = hash(&[&partition.topic.0.to_be_bytes(), &partition.index.to_be_bytes()]);
-                pick(key, members.iter().map(|member| member.node_id)).unwrap_or(-1)
+                let count = u32::try_from(members.len()).unwrap_or(u32::MAX).max(1);
+                let (round, turn) = (partition.index / count, partition.index % count);
+                let key = hash(&[&partition.topic.0.to_be_bytes(), &round.to_be_bytes()]);
+                nth(key, members.iter().map(|member| member.node_id), turn as usize).unwrap_or(-1)
             }
         }
     }
@@ -176,6 +179,22 @@ pub mod tests {
             one.coordinates(CoordinatorKey::Group(name)) != one.coordinates(CoordinatorKey::Transaction(name))
         };
         assert!(names.iter().any(|name| differs(&name)));
+    }
+
+    #[test]
+    fn a_topic_s_partitions_are_dealt_evenly() {
+        let (brokers, _sender) = brokers(1, &[1, 2, 5]);
+        let leader = |topic, index| brokers.live().leader_id(PartitionId { topic: core_rpc::TopicId(topic), index });
+        let mut of_first = std::collections::BTreeMap::<i32, u32>::new();
+        for topic in 0..300 {
+            for round in 0..4 {
+                let mut leaders: Vec<i32> = (0..3).map(|turn| leader(topic, round * 3 + turn)).collect();
+                leaders.sort_unstable();
+                assert_eq!(leaders, [1, 2, 5]);
+            }
+            *of_first.entry(leader(topic, 0)).or_default() += 1;
+        }
+        assert!(of_first.values().all(|count| (70..130).contains(count)), "small topics spread as well: {of_first:?}");
     }
 
     #[test]

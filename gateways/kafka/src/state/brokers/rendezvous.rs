@@ -12,7 +12,18 @@ pub(super) fn hash(parts: &[&[u8]]) -> u64 {
 
 /// The node that a key's hash goes to; None only if there are no nodes.
 pub(super) fn pick(key_hash: u64, nodes: impl Iterator<Item = i32>) -> Option<i32> {
-    heaviest(nodes, |node| mix(key_hash ^ mix(node as u32 as u64)))
+    heaviest(nodes, |node| weight(key_hash, node))
+}
+
+/// The node that is the `n`th in a key's order of them, from 0; None only if there are no more than `n`.
+pub(super) fn nth(key_hash: u64, nodes: impl Iterator<Item = i32>, n: usize) -> Option<i32> {
+    let mut ranked: Vec<(u64, i32)> = nodes.map(|node| (weight(key_hash, node), node)).collect();
+    ranked.sort_unstable();
+    ranked.get(n).map(|(_, node)| *node)
+}
+
+fn weight(key_hash: u64, node: i32) -> u64 {
+    mix(key_hash ^ mix(node as u32 as u64))
 }
 
 /// The finalizer of SplitMix64: every bit of the input moves half of the output's.

@@ -54,7 +54,7 @@ pub use join::JoinRequest;
 pub use leave::Leaver;
 pub use protocol::Protocol;
 pub use record::{GroupRecord, MemberRecord, RecordError};
-pub use shell::{Commit, Committer, Groups, ListedGroup, Reader};
+pub use shell::{Commit, Committer, Groups, ListedGroup, Reader, read_lifetime};
 pub use state::GroupState;
 pub use subscription::CONSUMER_PROTOCOL_TYPE;
 pub use sync::SyncRequest;

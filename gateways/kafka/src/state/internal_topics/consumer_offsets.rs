@@ -3,6 +3,7 @@
 //! ```text
 //! offset  key     version i16 = 1 │ group │ topic │ partition i32
 //!         value   version i16 = 3 │ offset i64 │ leader epoch i32 │ metadata │ commit time i64 (ms)
+//!                 version i16 = 1 │ offset i64 │ metadata │ commit time i64 │ expires at i64 (ms), where the commit said so
 //! group   key     version i16 = 2 │ group
 //!         value   version i16 = 3 │ protocol type │ generation i32 │ protocol? │ leader? │ since i64 (ms) │ members i32 ×
 //!                 (id │ instance id? │ client id │ client host │ rebalance timeout i32 │ session timeout i32 (ms) │
@@ -14,11 +15,13 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use core_rpc::Cursor;
 
-use crate::state::groups::{GroupRecord, MemberRecord};
+use crate::state::groups::{GroupRecord, MemberRecord, read_lifetime};
 
 const OFFSET_KEY_VERSION: i16 = 1;
 const GROUP_KEY_VERSION: i16 = 2;
 const OFFSET_VALUE_VERSION: i16 = 3;
+/// The only one that has room for a moment of its own.
+const EXPIRING_OFFSET_VALUE_VERSION: i16 = 1;
 const GROUP_VALUE_VERSION: i16 = 3;
 
 /// None, here and below: a text is too long for such a record.
@@ -32,12 +35,18 @@ pub fn offset_key(group: &str, topic: &str, partition: u32) -> Option<Bytes> {
 }
 
 pub fn offset_value(cursor: &Cursor) -> Option<Bytes> {
-    let mut bytes = BytesMut::with_capacity(24 + cursor.metadata.len());
-    bytes.put_i16(OFFSET_VALUE_VERSION);
+    let (expires_at_ms, words) = read_lifetime(&cursor.metadata);
+    let mut bytes = BytesMut::with_capacity(28 + words.len());
+    bytes.put_i16(expires_at_ms.map_or(OFFSET_VALUE_VERSION, |_| EXPIRING_OFFSET_VALUE_VERSION));
     bytes.put_i64(cursor.offset as i64);
-    bytes.put_i32(cursor.epoch);
-    put_text(&mut bytes, &cursor.metadata)?;
+    if expires_at_ms.is_none() {
+        bytes.put_i32(cursor.epoch);
+    }
+    put_text(&mut bytes, words)?;
     bytes.put_i64(cursor.time_ms);
+    if let Some(at_ms) = expires_at_ms {
+        bytes.put_i64(at_ms);
+    }
     Some(bytes.freeze())
 }
 
@@ -110,6 +119,9 @@ mod tests {
         let value = offset_value(&cursor).unwrap();
         let expected = b"\x00\x03\0\0\0\0\0\0\x01\x02\xff\xff\xff\xff\x00\x01m\0\0\0\0\0\0\0\x05";
         assert_eq!(value, &expected[..]);
+        let expiring = Cursor { metadata: "\u{1}7\u{1}m".into(), ..cursor };
+        let expected = b"\x00\x01\0\0\0\0\0\0\x01\x02\x00\x01m\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x07";
+        assert_eq!(offset_value(&expiring).unwrap(), &expected[..]);
         assert_eq!(offset_key(&"x".repeat(40_000), "t", 0), None);
     }
 

@@ -12,6 +12,7 @@ mod admin;
 mod clock;
 mod consumer;
 mod coordinated;
+mod lifetime;
 mod offsets;
 mod ownership;
 mod retention;
@@ -44,6 +45,7 @@ use crate::state::internal_topics::Journal;
 
 pub use admin::ListedGroup;
 pub use consumer::Reader;
+pub use lifetime::read as read_lifetime;
 pub use offsets::{Commit, Committer};
 
 use clock::Clock;

@@ -6,6 +6,7 @@ use core_rpc::{
 
 use super::Groups;
 use super::coordinated::Coordinated;
+use super::lifetime;
 use super::slot::Slot;
 use crate::now_ms;
 use crate::state::consumer_groups::Committing;
@@ -26,10 +27,13 @@ pub struct Committer<'a> {
 #[derive(Clone, Debug)]
 pub struct Commit {
     pub partition: PartitionId,
-    pub offset: u64,
+    /// Negative ones mean something to some clients.
+    pub offset: i64,
     /// -1: the client did not say.
     pub leader_epoch: i32,
     pub metadata: String,
+    /// How long it is kept when the group does not read the topic, from now on; none: as long as others.
+    pub retention_ms: Option<i64>,
 }
 
 impl<C: Core> Groups<C> {
@@ -84,8 +88,11 @@ impl<C: Core> Groups<C> {
         self.check_sure_owner(group)?;
         let time_ms = now_ms();
         let cursors = commits.into_iter().map(|commit| {
-            let Commit { partition, offset, leader_epoch: epoch, metadata } = commit;
-            (partition, Cursor { offset, epoch, metadata, time_ms })
+            let Commit { partition, offset, leader_epoch: epoch, metadata, retention_ms } = commit;
+            let expires_at_ms = retention_ms.map(|retention_ms| time_ms.saturating_add(retention_ms));
+            let metadata = lifetime::kept(expires_at_ms, metadata);
+            // The core does not read it either; `as i64` gives the client's again.
+            (partition, Cursor { offset: offset as u64, epoch, metadata, time_ms })
         });
         let request = CommitRequest {
             group: self.name(group),
@@ -106,12 +113,14 @@ impl<C: Core> Groups<C> {
 
     /// What is committed on these partitions, in order.
     pub async fn committed(&self, group: &str, partitions: Vec<PartitionId>) -> Result<Vec<Committed>, CursorError> {
-        self.shared.core.committed(self.name(group), partitions).await
+        let committed = self.shared.core.committed(self.name(group), partitions).await?;
+        Ok(committed.into_iter().map(in_its_words).collect())
     }
 
     /// All committed offsets of a group, and where there are only some of an open transaction.
     pub async fn all_with_pending(&self, group: &str) -> Result<Vec<(PartitionId, Committed)>, CursorError> {
-        self.shared.core.cursors(self.name(group)).await
+        let cursors = self.shared.core.cursors(self.name(group)).await?;
+        Ok(cursors.into_iter().map(|(id, committed)| (id, in_its_words(committed))).collect())
     }
 
     /// All committed offsets of a group.
@@ -201,4 +210,15 @@ impl<C: Core> Groups<C> {
         self.remove_if_vacant(slot);
         result
     }
+}
+
+/// With the words that the client gave it.
+fn in_its_words(mut committed: Committed) -> Committed {
+    if let Some(cursor) = &mut committed.cursor {
+        let (_, words) = lifetime::read(&cursor.metadata);
+        if words.len() < cursor.metadata.len() {
+            cursor.metadata = words.to_owned();
+        }
+    }
+    committed
 }

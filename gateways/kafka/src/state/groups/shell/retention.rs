@@ -7,6 +7,7 @@ use core_rpc::{Core, Cursor, CursorError, PartitionId, Topic, TopicId};
 
 use super::Groups;
 use super::coordinated::Coordinated;
+use super::lifetime;
 use crate::now_ms;
 use crate::state::groups::describe::OffsetAge;
 use crate::state::groups::error::GroupError;
@@ -51,10 +52,12 @@ impl<C: Core> Groups<C> {
             let _alone = slot.offsets.write().await;
             let mut locked = self.lock(&slot).await?;
             let Some(loaded) = locked.as_mut() else { return Ok(()) };
-            let cursors = self.all_committed(id).await.map_err(unavailable)?;
+            let committed = self.shared.core.cursors(self.name(id)).await.map_err(unavailable)?;
+            let cursors: Vec<_> =
+                committed.into_iter().filter_map(|(id, committed)| Some((id, committed.cursor?))).collect();
             let count = cursors.len();
             let retention_ms = i64::try_from(self.shared.config.offsets_retention.as_millis()).unwrap_or(i64::MAX);
-            let expired = expired(&loaded.group, cursors, names, now_ms.saturating_sub(retention_ms));
+            let expired = expired(&loaded.group, cursors, names, now_ms, retention_ms);
             let (expired_count, all_expired) = (expired.len(), expired.len() == count);
             if expired_count > 0 {
                 self.shared.core.forget(self.name(id), Some(expired.clone())).await.map_err(unavailable)?;
@@ -79,12 +82,13 @@ fn unavailable(_: CursorError) -> GroupError {
     GroupError::CoordinatorNotAvailable
 }
 
-/// The offsets that were last of use before `expire_before_ms`.
+/// The offsets that were last of use longer ago than `retention_ms`, or past the moment that their commit named.
 fn expired(
     group: &Coordinated,
     cursors: Vec<(PartitionId, Cursor)>,
     names: &HashMap<TopicId, String>,
-    expire_before_ms: i64,
+    now_ms: i64,
+    retention_ms: i64,
 ) -> Vec<PartitionId> {
     let Some(age) = group.offsets_age_from() else { return Vec::new() };
     let is_expired = |(partition, cursor): &(PartitionId, Cursor)| {
@@ -92,9 +96,11 @@ fn expired(
             OffsetAge::SinceCommit => cursor.time_ms,
             OffsetAge::Since(at_ms) => at_ms,
         };
+        let (named_ms, _) = lifetime::read(&cursor.metadata);
+        let expires_at_ms = named_ms.unwrap_or(since_ms.saturating_add(retention_ms));
         // A topic without a name is deleted; nobody reads it.
         let is_read = names.get(&partition.topic).is_some_and(|name| group.is_subscribed_to(name));
-        !is_read && since_ms <= expire_before_ms
+        !is_read && expires_at_ms <= now_ms
     };
     cursors.into_iter().filter(is_expired).map(|(partition, _)| partition).collect()
 }

@@ -10,8 +10,8 @@ fn partition(topic: TopicId) -> PartitionId {
     PartitionId { topic, index: 0 }
 }
 
-fn commit_at(topic: TopicId, offset: u64) -> Vec<Commit> {
-    vec![Commit { partition: partition(topic), offset, leader_epoch: 7, metadata: "words".into() }]
+fn commit_at(topic: TopicId, offset: i64) -> Vec<Commit> {
+    vec![Commit { partition: partition(topic), offset, leader_epoch: 7, metadata: "words".into(), retention_ms: None }]
 }
 
 const TOOL: Committer = Committer { member_id: "", instance_id: None, generation: -1, transaction: None };
@@ -105,6 +105,33 @@ async fn only_a_group_without_members_can_be_deleted() {
     assert_eq!(gateway.all_committed("g").await, Ok(vec![]));
     assert_eq!(core.value("group/default/g"), None);
     assert!(gateway.shared.slots.is_empty());
+}
+
+#[tokio::test]
+async fn a_commit_may_say_how_long_it_is_kept() {
+    let core = CoreInMemory::new();
+    let gateway = gateway(&core).await;
+    let (read, unread) = (topic(&core, "a").await, topic(&core, "b").await);
+    let joined = stable(&gateway, "g", 30_000).await;
+    let committer = Committer { member_id: &joined.member_id, instance_id: None, generation: 1, transaction: None };
+    let kept_for =
+        |topic, retention_ms| vec![Commit { retention_ms: Some(retention_ms), ..commit_at(topic, 1).remove(0) }];
+    gateway.commit("g", committer, kept_for(read, DAY_MS)).await.unwrap();
+    gateway.commit("g", committer, kept_for(unread, DAY_MS)).await.unwrap();
+    gateway.commit("long", TOOL, kept_for(read, 20 * DAY_MS)).await.unwrap();
+    let cursor = gateway.committed("g", vec![partition(read)]).await.unwrap().remove(0).cursor.unwrap();
+    assert_eq!((cursor.offset, cursor.metadata.as_str()), (1, "words"));
+    assert_eq!(gateway.all_committed("g").await.unwrap()[0].1.metadata, "words");
+
+    let now_ms = crate::now_ms();
+    gateway.sweep(now_ms + DAY_MS / 2).await.unwrap();
+    assert_eq!(gateway.all_committed("g").await.unwrap().len(), 2);
+    gateway.sweep(now_ms + 2 * DAY_MS).await.unwrap();
+    assert_eq!(gateway.all_committed("g").await.unwrap().len(), 1, "what is being read stays");
+    gateway.sweep(now_ms + 19 * DAY_MS).await.unwrap();
+    assert_eq!(gateway.all_committed("long").await.unwrap().len(), 1, "longer than others");
+    gateway.sweep(now_ms + 21 * DAY_MS).await.unwrap();
+    assert_eq!(gateway.all_committed("long").await.unwrap(), []);
 }
 
 #[tokio::test]
