@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 import pika
-from amqp_kit import (JOBS, MANAGEMENT, ORACLE, Consumer, Refusal, api, arrives, breaks, case, depth, main, publish, quoted, same, until, wait_for, with_policy, with_user, with_vhost)
+from amqp_kit import (JOBS, MANAGEMENT, ORACLE, Consumer, Refusal, api, arrives, breaks, case, depth, main, no_oracle, publish, quoted, same, until, wait_for, with_policy, with_user, with_vhost)
 from pika.exceptions import ConnectionClosedByBroker
 
 
@@ -112,6 +112,41 @@ def users_and_permissions(kit):
     kit.connection(user=user, password="changed")
     api("DELETE", f"users/{user}")
     refused(404, "GET", f"users/{user}")
+
+
+@case
+def topic_permissions_that_are_not_there(kit):
+    user, vhost = with_user(kit), with_vhost(kit)
+    path = f"topic-permissions/{quoted(vhost)}/{user}"
+    refused(404, "GET", path)
+    refused(404, "DELETE", path)
+    api("PUT", path, {"exchange": "amq.topic", "write": "^a", "read": "^b"})
+    same([{"user": user, "vhost": vhost, "exchange": "amq.topic", "write": "^a", "read": "^b"}], api("GET", path), "permissions")
+    api("DELETE", path)
+    refused(404, "GET", path)
+    refused(404, "DELETE", path)
+
+
+@case
+def feature_flags(kit):
+    flags = {flag["name"]: flag for flag in api("GET", "feature-flags")}
+    for word in ("name", "desc", "doc_url", "state", "stability", "provided_by"):
+        assert all(word in flag for flag in flags.values()), f"no {word} in {flags}"
+    same({"enabled"}, {flags[name]["state"] for name in ("quorum_queue", "stream_queue", "user_limits", "virtual_host_metadata")}, "states")
+    api("PUT", "feature-flags/quorum_queue/enable", {})
+    refused(400, "PUT", "feature-flags/no_such_flag/enable", {})
+    refused(401, "GET", "feature-flags", user=with_user(kit, tags="management"), password="secret")
+
+
+@case
+@no_oracle("3.10 does not tell of deprecated features")
+def deprecated_features(kit):
+    channel = kit.channel()
+    kit.queue(channel, durable=False, exclusive=False)
+    told = {feature["name"]: feature for feature in api("GET", "deprecated-features")}
+    same("permitted_by_default", told["transient_nonexcl_queues"]["deprecation_phase"], "phase")
+    assert "transient_nonexcl_queues" in [feature["name"] for feature in api("GET", "deprecated-features/used")], "not told of as used"
+    refused(401, "GET", "deprecated-features", user=with_user(kit, tags="monitoring"), password="secret")
 
 
 @case

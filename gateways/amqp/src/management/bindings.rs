@@ -155,6 +155,15 @@ fn check<C: Core>(
     call.check(vhost, Permission::Read, Resource::Exchange(vhost, source))
 }
 
+/// Whether who asks may bind, and unbind, this routing key, if the source is a topic exchange.
+fn check_topic<C: Core>(call: &Call<C>, vhost: &Arc<str>, source: &str, routing_key: &str) -> Result<(), Failure> {
+    let (gateway, user) = (call.gateway(), &call.user.name);
+    match gateway.topology.exchange(vhost, source) {
+        Some(exchange) => Ok(gateway.access.check_topic(user, vhost, Permission::Read, &exchange, routing_key)?),
+        None => Ok(()),
+    }
+}
+
 /// Binds, as a request or a definition says. Returns the binding's properties key.
 pub(super) async fn bind<C: Core>(
     call: &Call<C>,
@@ -164,13 +173,15 @@ pub(super) async fn bind<C: Core>(
     destination: &str,
     said: &Map<String, Value>,
 ) -> Result<String, Failure> {
+    let routing_key = text(said, "routing_key").unwrap_or_default();
     check(call, vhost, source, kind, destination)?;
+    check_topic(call, vhost, source, routing_key)?;
     let bind = BindRequest {
         vhost,
         source,
         kind,
         destination,
-        routing_key: text(said, "routing_key").unwrap_or_default(),
+        routing_key,
         arguments: super::exchanges::arguments(said)?,
         connection: "",
     };
@@ -201,6 +212,7 @@ async fn unbind<C: Core>(
         bindings.find(|binding| is_it(binding)).map(|binding| (binding.routing_key.clone(), binding.arguments.clone()))
     };
     let (routing_key, arguments) = found.ok_or_else(Failure::not_found)?;
+    check_topic(call, &vhost, source, &routing_key)?;
     let unbind =
         BindRequest { vhost: &vhost, source, kind, destination, routing_key: &routing_key, arguments, connection: "" };
     call.gateway().topology.unbind(&unbind).await?;

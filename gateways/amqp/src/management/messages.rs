@@ -54,6 +54,8 @@ pub(super) async fn publish<C: Core>(call: &Call<C>, vhost: &str, exchange: &str
     let topology = &call.gateway().topology;
     let routed = topology.route(&vhost, exchange, routing_key, &properties).ok_or_else(Failure::not_found)?;
     routed.exchange.check_publish()?;
+    let access = &call.gateway().access;
+    access.check_topic(&call.user.name, &vhost, Permission::Write, &routed.exchange, routing_key)?;
     let short = |text: &str| {
         let too_long = text.len() > ShortStr::BYTES_MAX;
         if too_long {
