@@ -128,6 +128,21 @@ def topic_permissions_that_are_not_there(kit):
 
 
 @case
+def what_is_asked_of_what_is_not_there(kit):
+    for path in ("users/nobody/permissions", "users/nobody/topic-permissions", "vhost-limits/no-such-vhost", "user-limits/nobody"):
+        refused(404, "GET", path)
+    for path in ("exchanges/%2F/no-such-exchange/bindings/source", "exchanges/%2F/no-such-exchange/bindings/destination"):
+        same([], api("GET", path), path)
+    same([], [binding for binding in api("GET", "queues/%2F/no-such-queue/bindings") if binding["source"]], "bindings of a queue")
+    message = {"routing_key": "x", "payload": "x", "payload_encoding": "string", "properties": {}}
+    refusal = refused(400, "POST", "exchanges/%2F/no-such-exchange/publish", message)
+    assert "404 NOT_FOUND - no exchange 'no-such-exchange' in vhost '/'" in str(refusal), refusal
+    user = with_user(kit, tags="management", write="^$")
+    refusal = refused(400, "POST", "exchanges/%2F/amq.direct/publish", message, user=user, password="secret")
+    assert "403 ACCESS_REFUSED" in str(refusal), refusal
+
+
+@case
 def feature_flags(kit):
     flags = {flag["name"]: flag for flag in api("GET", "feature-flags")}
     for word in ("name", "desc", "doc_url", "state", "stability", "provided_by"):

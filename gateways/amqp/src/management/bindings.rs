@@ -104,12 +104,11 @@ fn between<C: Core>(
     Ok(found.map(|binding| show(&vhost.name, binding)).collect())
 }
 
-/// Those that lead from an exchange.
+/// Those that lead from an exchange; none from one that is not there, as RabbitMQ has it for all three lists.
 pub(super) fn of_source<C: Core>(call: &Call<C>, vhost: &str, source: &str) -> Result<Reply, Failure> {
     let vhost = call.vhost_to_see(vhost)?;
     let image = call.gateway().topology.image();
     let vhost = image.vhost(&vhost).ok_or_else(Failure::not_found)?;
-    vhost.exchange(source).ok_or_else(Failure::not_found)?;
     let mut bindings: Vec<Value> = vhost.bindings_of(source).map(|binding| show(&vhost.name, binding)).collect();
     if source.is_empty() {
         bindings.extend(vhost.queues.values().map(|queue| default(&vhost.name, &queue.name)));
@@ -122,7 +121,6 @@ pub(super) fn to_exchange<C: Core>(call: &Call<C>, vhost: &str, name: &str) -> R
     let vhost = call.vhost_to_see(vhost)?;
     let image = call.gateway().topology.image();
     let vhost = image.vhost(&vhost).ok_or_else(Failure::not_found)?;
-    vhost.exchange(name).ok_or_else(Failure::not_found)?;
     let bindings = vhost.bindings_to(DestinationKind::Exchange, name).map(|binding| show(&vhost.name, binding));
     Ok(Reply::List(bindings.collect()))
 }
@@ -132,9 +130,9 @@ pub(super) fn to_queue<C: Core>(call: &Call<C>, vhost: &str, name: &str) -> Resu
     let vhost = call.vhost_to_see(vhost)?;
     let image = call.gateway().topology.image();
     let vhost = image.vhost(&vhost).ok_or_else(Failure::not_found)?;
-    let queue = vhost.queues.get(name).ok_or_else(Failure::not_found)?;
+    let queue = vhost.queues.get(name);
     let own = vhost.bindings_to(DestinationKind::Queue, name).map(|binding| show(&vhost.name, binding));
-    Ok(Reply::List(std::iter::once(default(&vhost.name, &queue.name)).chain(own).collect()))
+    Ok(Reply::List(queue.map(|queue| default(&vhost.name, &queue.name)).into_iter().chain(own).collect()))
 }
 
 fn check<C: Core>(

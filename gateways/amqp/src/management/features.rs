@@ -29,9 +29,10 @@ const FLAGS: [(&str, &str, bool); 14] = [
 const TRANSIENT_QUEUES: &str = "transient_nonexcl_queues";
 
 /// (name, what it means here, phase)
-const DEPRECATED: [(&str, &str, &str); 3] = [
+const DEPRECATED: [(&str, &str, &str); 4] = [
     ("classic_queue_mirroring", "Policies that ask for mirrors have no effect", "removed"),
     ("global_qos", "A prefetch for all consumers of a channel together", "permitted_by_default"),
+    ("ram_node_type", "Nodes that keep definitions in memory only", "removed"),
     (TRANSIENT_QUEUES, "Queues that are neither durable nor exclusive", "permitted_by_default"),
 ];
 

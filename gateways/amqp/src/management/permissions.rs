@@ -110,13 +110,15 @@ pub(super) fn topics_of_vhost<C: Core>(call: &Call<C>, vhost: &str) -> Result<Re
     of(call, TOPIC, "vhost", vhost)
 }
 
-pub(super) fn of_user<C: Core>(call: &Call<C>, user: &str) -> Result<Reply, Failure> {
+pub(super) async fn of_user<C: Core>(call: &Call<C>, user: &str) -> Result<Reply, Failure> {
     call.administrator()?;
+    call.gateway().access.users().get(user).await?.ok_or_else(Failure::not_found)?;
     of(call, PLAIN, "user", user)
 }
 
-pub(super) fn topics_of_user<C: Core>(call: &Call<C>, user: &str) -> Result<Reply, Failure> {
+pub(super) async fn topics_of_user<C: Core>(call: &Call<C>, user: &str) -> Result<Reply, Failure> {
     call.administrator()?;
+    call.gateway().access.users().get(user).await?.ok_or_else(Failure::not_found)?;
     of(call, TOPIC, "user", user)
 }
 
