@@ -1,6 +1,6 @@
 """pika: users and what they may do; answered with 403 and RabbitMQ's words."""
 
-from amqp_kit import JOBS, api, arrives, case, main, publish, quoted, refuses, until, with_policy, with_user, with_vhost
+from amqp_kit import JOBS, Refusal, api, arrives, case, empty, main, no_oracle, publish, quoted, refuses, same, until, with_policy, with_user, with_vhost
 
 
 @case
@@ -86,6 +86,48 @@ def topic_permissions(kit):
     refuses(connection, 403, f"ACCESS_REFUSED - write access to topic 'yours.a' in exchange '{exchange}' in vhost '/' refused for user '{user}'", lambda channel: publish(channel, "yours.a", "x", exchange=exchange))
     refuses(connection, 403, f"ACCESS_REFUSED - read access to topic 'yours.#' in exchange '{exchange}' in vhost '/' refused for user '{user}'", lambda channel: channel.queue_bind(queue, exchange, "yours.#"))
     connection.channel().queue_bind(queue, exchange, "mine.a")
+    other = kit.exchange(owner, "topic")
+    refuses(connection, 403, f"ACCESS_REFUSED - read access to topic 'yours.#' in exchange '{exchange}'", lambda channel: channel.exchange_bind(other, exchange, "yours.#"))
+    publish(connection.channel(), "yours.a", "of another exchange nothing is said", exchange=other)
+
+
+@case
+@no_oracle("3.10 asks for the routing key alone; 4.x for those of CC and BCC, too")
+def topic_permissions_hold_for_copies(kit):
+    owner = kit.channel()
+    exchange, queue = kit.exchange(owner, "topic"), kit.queue(owner)
+    owner.queue_bind(queue, exchange, "#")
+    user = with_user(kit)
+    api("PUT", f"topic-permissions/{quoted('/')}/{quoted(user)}", {"exchange": exchange, "write": "^{username}\\.", "read": ""})
+    connection = kit.connection(user=user, password="secret")
+    publish(connection.channel(), f"{user}.a", "allowed", exchange=exchange, headers={"CC": [f"{user}.b"]})
+    arrives(owner, queue, "allowed")
+    for header in ("CC", "BCC"):
+        refuses(connection, 403, f"ACCESS_REFUSED - write access to topic 'yours.a' in exchange '{exchange}'",
+                lambda channel, header=header: publish(channel, f"{user}.a", "x", exchange=exchange, headers={header: [f"{user}.b", "yours.a"]}))
+    empty(owner, queue)
+
+
+@case
+def topic_permissions_hold_over_http(kit):
+    owner = kit.channel()
+    exchange, queue = kit.exchange(owner, "topic"), kit.queue(owner)
+    owner.queue_bind(queue, exchange, "#")
+    user = with_user(kit, tags="management")
+    api("PUT", f"topic-permissions/{quoted('/')}/{quoted(user)}", {"exchange": exchange, "write": "^mine", "read": "^mine"})
+
+    def asks(method, path, body):
+        try:
+            api(method, path, body, user=user, password="secret")
+            return "allowed"
+        except Refusal as refusal:
+            same(400 if path.endswith("publish") else 401, refusal.status, refusal)
+            return "refused"
+    for key, answer in (("mine", "allowed"), ("yours", "refused")):
+        same(answer, asks("POST", f"exchanges/%2F/{quoted(exchange)}/publish", {"routing_key": key, "payload": key, "payload_encoding": "string", "properties": {}}), f"publish {key}")
+        same(answer, asks("POST", f"bindings/%2F/e/{quoted(exchange)}/q/{quoted(queue)}", {"routing_key": key, "arguments": {}}), f"bind {key}")
+    arrives(owner, queue, "mine")
+    empty(owner, queue)
 
 
 @case

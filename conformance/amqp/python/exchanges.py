@@ -356,6 +356,37 @@ def consistent_hash_refuses_a_weight_that_is_no_number(kit):
 
 
 @case
+@no_oracle("3.10 does not have x-local-random")
+def local_random_exchange(kit):
+    channel = kit.channel(confirm=True)
+    exchange = kit.exchange(channel, "x-local-random", durable=True)
+    queues = [kit.queue(channel) for _ in range(3)]
+    for queue in queues:
+        channel.queue_bind(queue, exchange, "")
+    for number in range(300):
+        publish(channel, "whatever it is", str(number), exchange=exchange)
+    counts = [depth(channel, queue) for queue in queues]
+    same(300, sum(counts), "each message in one queue")
+    assert min(counts) > 30, f"no fair shares: {counts}"
+    channel.queue_delete(queues[0])
+    for number in range(20):
+        publish(channel, "", str(number), exchange=exchange)
+    same(320 - counts[0], sum(depth(channel, queue) for queue in queues[1:]), "all go to those that are left")
+
+
+@case
+@no_oracle("3.10 does not have x-local-random")
+def local_random_refuses_what_it_cannot_lead_to(kit):
+    connection = kit.connection()
+    channel = connection.channel()
+    exchange, queue = kit.exchange(channel, "x-local-random"), kit.queue(channel)
+    quorum, other = kit.queue(channel, durable=True, arguments={"x-queue-type": "quorum"}), kit.exchange(channel)
+    refuses(connection, 406, "PRECONDITION_FAILED - Non empty binding 'key' key not permitted", lambda channel: channel.queue_bind(queue, exchange, "key"))
+    refuses(connection, 406, "PRECONDITION_FAILED - Queue type rabbit_quorum_queue not valid for this exchange type", lambda channel: channel.queue_bind(quorum, exchange, ""))
+    refuses(connection, 406, "PRECONDITION_FAILED - Destination not found", lambda channel: channel.exchange_bind(other, exchange, ""))
+
+
+@case
 @no_oracle("rabbitmq_delayed_message_exchange is not in Debian")
 def delayed_exchange(kit):
     channel = kit.channel(confirm=True)

@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 import pika
-from amqp_kit import (JOBS, MANAGEMENT, ORACLE, Consumer, Refusal, api, arrives, breaks, case, depth, main, publish, quoted, same, until, wait_for, with_policy, with_user, with_vhost)
+from amqp_kit import (JOBS, MANAGEMENT, ORACLE, Consumer, Refusal, api, arrives, breaks, case, depth, main, no_oracle, publish, quoted, same, until, wait_for, with_policy, with_user, with_vhost)
 from pika.exceptions import ConnectionClosedByBroker
 
 
@@ -112,6 +112,56 @@ def users_and_permissions(kit):
     kit.connection(user=user, password="changed")
     api("DELETE", f"users/{user}")
     refused(404, "GET", f"users/{user}")
+
+
+@case
+def topic_permissions_that_are_not_there(kit):
+    user, vhost = with_user(kit), with_vhost(kit)
+    path = f"topic-permissions/{quoted(vhost)}/{user}"
+    refused(404, "GET", path)
+    refused(404, "DELETE", path)
+    api("PUT", path, {"exchange": "amq.topic", "write": "^a", "read": "^b"})
+    same([{"user": user, "vhost": vhost, "exchange": "amq.topic", "write": "^a", "read": "^b"}], api("GET", path), "permissions")
+    api("DELETE", path)
+    refused(404, "GET", path)
+    refused(404, "DELETE", path)
+
+
+@case
+def what_is_asked_of_what_is_not_there(kit):
+    for path in ("users/nobody/permissions", "users/nobody/topic-permissions", "vhost-limits/no-such-vhost", "user-limits/nobody"):
+        refused(404, "GET", path)
+    for path in ("exchanges/%2F/no-such-exchange/bindings/source", "exchanges/%2F/no-such-exchange/bindings/destination"):
+        same([], api("GET", path), path)
+    same([], [binding for binding in api("GET", "queues/%2F/no-such-queue/bindings") if binding["source"]], "bindings of a queue")
+    message = {"routing_key": "x", "payload": "x", "payload_encoding": "string", "properties": {}}
+    refusal = refused(400, "POST", "exchanges/%2F/no-such-exchange/publish", message)
+    assert "404 NOT_FOUND - no exchange 'no-such-exchange' in vhost '/'" in str(refusal), refusal
+    user = with_user(kit, tags="management", write="^$")
+    refusal = refused(400, "POST", "exchanges/%2F/amq.direct/publish", message, user=user, password="secret")
+    assert "403 ACCESS_REFUSED" in str(refusal), refusal
+
+
+@case
+def feature_flags(kit):
+    flags = {flag["name"]: flag for flag in api("GET", "feature-flags")}
+    for word in ("name", "desc", "doc_url", "state", "stability", "provided_by"):
+        assert all(word in flag for flag in flags.values()), f"no {word} in {flags}"
+    same({"enabled"}, {flags[name]["state"] for name in ("quorum_queue", "stream_queue", "user_limits", "virtual_host_metadata")}, "states")
+    api("PUT", "feature-flags/quorum_queue/enable", {})
+    refused(400, "PUT", "feature-flags/no_such_flag/enable", {})
+    refused(401, "GET", "feature-flags", user=with_user(kit, tags="management"), password="secret")
+
+
+@case
+@no_oracle("3.10 does not tell of deprecated features")
+def deprecated_features(kit):
+    channel = kit.channel()
+    kit.queue(channel, durable=False, exclusive=False)
+    told = {feature["name"]: feature for feature in api("GET", "deprecated-features")}
+    same("permitted_by_default", told["transient_nonexcl_queues"]["deprecation_phase"], "phase")
+    assert "transient_nonexcl_queues" in [feature["name"] for feature in api("GET", "deprecated-features/used")], "not told of as used"
+    refused(401, "GET", "deprecated-features", user=with_user(kit, tags="monitoring"), password="secret")
 
 
 @case

@@ -10,7 +10,7 @@ use super::Request;
 use crate::errors::Refusal;
 use crate::state::access::Permission;
 use crate::state::registry::Connection;
-use crate::state::topology::{Arguments, BindRequest, DestinationKind, ExchangeKind, Resource};
+use crate::state::topology::{Arguments, BindRequest, DestinationKind, Resource};
 
 pub async fn handle<C: Core>(request: &mut Request<'_, C>, method: queue::Bind) -> Result<(), Refusal> {
     let (gateway, connection) = (request.gateway.clone(), request.connection.clone());
@@ -64,9 +64,10 @@ pub(super) fn check<C: Core>(request: &Request<'_, C>, connection: &Connection, 
         return Err(Refusal::access_refused("operation not permitted on the default exchange"));
     }
     access.check(connection, Permission::Read, Resource::Exchange(bind.vhost, bind.source))?;
-    let exchange = request.gateway.topology.exchange(bind.vhost, bind.source);
-    if exchange.is_some_and(|exchange| exchange.record.kind == ExchangeKind::Topic) {
-        access.check_topic(connection, Permission::Read, bind.source, bind.routing_key)?;
+    match request.gateway.topology.exchange(bind.vhost, bind.source) {
+        Some(exchange) => {
+            access.check_topic(&connection.user.name, &connection.vhost, Permission::Read, &exchange, bind.routing_key)
+        }
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -104,12 +104,11 @@ fn between<C: Core>(
     Ok(found.map(|binding| show(&vhost.name, binding)).collect())
 }
 
-/// Those that lead from an exchange.
+/// Those that lead from an exchange; none from one that is not there, as RabbitMQ has it for all three lists.
 pub(super) fn of_source<C: Core>(call: &Call<C>, vhost: &str, source: &str) -> Result<Reply, Failure> {
     let vhost = call.vhost_to_see(vhost)?;
     let image = call.gateway().topology.image();
     let vhost = image.vhost(&vhost).ok_or_else(Failure::not_found)?;
-    vhost.exchange(source).ok_or_else(Failure::not_found)?;
     let mut bindings: Vec<Value> = vhost.bindings_of(source).map(|binding| show(&vhost.name, binding)).collect();
     if source.is_empty() {
         bindings.extend(vhost.queues.values().map(|queue| default(&vhost.name, &queue.name)));
@@ -122,7 +121,6 @@ pub(super) fn to_exchange<C: Core>(call: &Call<C>, vhost: &str, name: &str) -> R
     let vhost = call.vhost_to_see(vhost)?;
     let image = call.gateway().topology.image();
     let vhost = image.vhost(&vhost).ok_or_else(Failure::not_found)?;
-    vhost.exchange(name).ok_or_else(Failure::not_found)?;
     let bindings = vhost.bindings_to(DestinationKind::Exchange, name).map(|binding| show(&vhost.name, binding));
     Ok(Reply::List(bindings.collect()))
 }
@@ -132,9 +130,9 @@ pub(super) fn to_queue<C: Core>(call: &Call<C>, vhost: &str, name: &str) -> Resu
     let vhost = call.vhost_to_see(vhost)?;
     let image = call.gateway().topology.image();
     let vhost = image.vhost(&vhost).ok_or_else(Failure::not_found)?;
-    let queue = vhost.queues.get(name).ok_or_else(Failure::not_found)?;
+    let queue = vhost.queues.get(name);
     let own = vhost.bindings_to(DestinationKind::Queue, name).map(|binding| show(&vhost.name, binding));
-    Ok(Reply::List(std::iter::once(default(&vhost.name, &queue.name)).chain(own).collect()))
+    Ok(Reply::List(queue.map(|queue| default(&vhost.name, &queue.name)).into_iter().chain(own).collect()))
 }
 
 fn check<C: Core>(
@@ -155,6 +153,15 @@ fn check<C: Core>(
     call.check(vhost, Permission::Read, Resource::Exchange(vhost, source))
 }
 
+/// Whether who asks may bind, and unbind, this routing key, if the source is a topic exchange.
+fn check_topic<C: Core>(call: &Call<C>, vhost: &Arc<str>, source: &str, routing_key: &str) -> Result<(), Failure> {
+    let (gateway, user) = (call.gateway(), &call.user.name);
+    match gateway.topology.exchange(vhost, source) {
+        Some(exchange) => Ok(gateway.access.check_topic(user, vhost, Permission::Read, &exchange, routing_key)?),
+        None => Ok(()),
+    }
+}
+
 /// Binds, as a request or a definition says. Returns the binding's properties key.
 pub(super) async fn bind<C: Core>(
     call: &Call<C>,
@@ -164,13 +171,15 @@ pub(super) async fn bind<C: Core>(
     destination: &str,
     said: &Map<String, Value>,
 ) -> Result<String, Failure> {
+    let routing_key = text(said, "routing_key").unwrap_or_default();
     check(call, vhost, source, kind, destination)?;
+    check_topic(call, vhost, source, routing_key)?;
     let bind = BindRequest {
         vhost,
         source,
         kind,
         destination,
-        routing_key: text(said, "routing_key").unwrap_or_default(),
+        routing_key,
         arguments: super::exchanges::arguments(said)?,
         connection: "",
     };
@@ -201,6 +210,7 @@ async fn unbind<C: Core>(
         bindings.find(|binding| is_it(binding)).map(|binding| (binding.routing_key.clone(), binding.arguments.clone()))
     };
     let (routing_key, arguments) = found.ok_or_else(Failure::not_found)?;
+    check_topic(call, &vhost, source, &routing_key)?;
     let unbind =
         BindRequest { vhost: &vhost, source, kind, destination, routing_key: &routing_key, arguments, connection: "" };
     call.gateway().topology.unbind(&unbind).await?;

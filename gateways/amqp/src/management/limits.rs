@@ -20,6 +20,13 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str], kind: &str) -> Resul
             if !is_shown(call, kind, of) {
                 return Err(Failure::not_authorised("User not authorised to access object"));
             }
+            let is_there = match kind {
+                "limit" => call.gateway().topology.has_vhost(of),
+                _ => call.gateway().access.users().get(of).await?.is_some(),
+            };
+            if !is_there {
+                return Err(Failure::not_found());
+            }
             let found = all(call, kind).remove(*of);
             Ok(Reply::List(found.map(|values| show(kind, of, values)).into_iter().collect()))
         }

@@ -50,10 +50,12 @@ pub(super) async fn publish<C: Core>(call: &Call<C>, vhost: &str, exchange: &str
         return Err(Failure::bad_request(format!("message size {} is larger than max size {max}", body.len())));
     }
     let properties = properties(said.get("properties"))?;
-    call.check(&vhost, Permission::Write, Resource::Exchange(&vhost, exchange))?;
-    let topology = &call.gateway().topology;
-    let routed = topology.route(&vhost, exchange, routing_key, &properties).ok_or_else(Failure::not_found)?;
-    routed.exchange.check_publish()?;
+    let (access, user) = (&call.gateway().access, &call.user.name);
+    access.check_user(user, &vhost, Permission::Write, Resource::Exchange(&vhost, exchange)).map_err(refused)?;
+    let no_exchange = || refused(Refusal::not_found(format!("no exchange '{exchange}' in vhost '{vhost}'")));
+    let routed = call.gateway().topology.route(&vhost, exchange, routing_key, &properties).ok_or_else(no_exchange)?;
+    routed.exchange.check_publish().map_err(refused)?;
+    access.check_topic(user, &vhost, Permission::Write, &routed.exchange, routing_key).map_err(refused)?;
     let short = |text: &str| {
         let too_long = text.len() > ShortStr::BYTES_MAX;
         if too_long {
@@ -69,6 +71,11 @@ pub(super) async fn publish<C: Core>(call: &Call<C>, vhost: &str, exchange: &str
         None => append(call, &routed.queues, &message).await?,
     }
     Ok(Reply::Json(json!({"routed": !routed.queues.is_empty()})))
+}
+
+/// What would close the channel of a publisher is told as RabbitMQ tells it: as a bad request, with the channel's number and text.
+fn refused(refusal: Refusal) -> Failure {
+    Failure::bad_request(format!("{} {}", refusal.code.code(), refusal.text()))
 }
 
 /// A message to a delayed exchange waits until it is due.

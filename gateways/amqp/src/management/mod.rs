@@ -18,6 +18,7 @@ mod definitions;
 mod definitions_import;
 mod elsewhere;
 mod exchanges;
+mod features;
 mod health;
 mod limits;
 mod messages;
@@ -125,9 +126,8 @@ async fn route<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Failure>
         | ["version"]
         | ["auth"]
         | ["auth", ..]
-        | ["feature-flags", ..]
-        | ["deprecated-features", ..]
         | ["rebalance", "queues"] => Box::pin(overview::handle(call, path)).await,
+        ["feature-flags" | "deprecated-features", ..] => Box::pin(features::handle(call, path)).await,
         ["nodes", rest @ ..] => Box::pin(nodes::handle(call, rest)).await,
         ["vhosts", rest @ ..] => Box::pin(vhosts::handle(call, rest)).await,
         ["users", rest @ ..] => Box::pin(users::handle(call, rest)).await,

@@ -82,7 +82,10 @@ fn node<C: Core>(call: &Call<C>, member: &Member) -> Value {
     say("sockets_total", gateway.config.connections_max.into());
     say("fd_used", if is_own { gateway.registry.len() } else { 0 }.into());
     say("fd_total", gateway.config.connections_max.into());
-    for none in ["run_queue", "proc_used", "proc_total", "net_ticktime", "context_switches", "gc_num"] {
+    // RabbitMQ's default; tasks have no limit here, but monitors divide by it.
+    say("proc_total", 1_048_576.into());
+    say("proc_used", tokio::runtime::Handle::current().metrics().num_alive_tasks().into());
+    for none in ["run_queue", "net_ticktime", "context_switches", "gc_num"] {
         say(none, 0.into());
     }
     for none in ["partitions", "applications", "contexts", "log_files", "config_files", "cluster_links"] {

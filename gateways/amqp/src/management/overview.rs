@@ -42,11 +42,8 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
             let hashed = SaltedHash::of_password(password).map_err(|error| Failure::bad_request(error.to_string()))?;
             Ok(Reply::Json(json!({"ok": hashed.hash})))
         }
-        // There is nothing that could be switched on or off, or moved.
-        (&Method::GET, ["feature-flags"] | ["deprecated-features"] | ["deprecated-features", "used"]) => {
-            Ok(Reply::List(Vec::new()))
-        }
-        (&Method::PUT, ["feature-flags", _, "enable"]) | (&Method::POST, ["rebalance", "queues"]) => {
+        // There is nothing that could be moved.
+        (&Method::POST, ["rebalance", "queues"]) => {
             call.administrator()?;
             Ok(Reply::NoContent)
         }

@@ -42,7 +42,8 @@ pub async fn handle_topic<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Repl
     match (&call.method, path) {
         (&Method::GET, []) => Ok(Reply::List(all(call, TOPIC))),
         (&Method::GET, [vhost, user]) => {
-            Ok(Reply::List(of(vhost, user).iter().map(|(parts, value)| show(parts, value)).collect()))
+            let found: Vec<Value> = of(vhost, user).iter().map(|(parts, value)| show(parts, value)).collect();
+            if found.is_empty() { Err(Failure::not_found()) } else { Ok(Reply::List(found)) }
         }
         (&Method::PUT, [vhost, user]) => {
             let is_new = of(vhost, user).is_empty();
@@ -50,11 +51,16 @@ pub async fn handle_topic<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Repl
             Ok(if is_new { Reply::Created(None) } else { Reply::NoContent })
         }
         (&Method::DELETE, [vhost, user, exchange]) => {
+            call.gateway().topology.record(TOPIC, &[vhost, user, exchange]).ok_or_else(Failure::not_found)?;
             call.gateway().topology.remove(&keys::key(TOPIC, &[vhost, user, exchange])).await?;
             Ok(Reply::NoContent)
         }
         (&Method::DELETE, [vhost, user]) => {
-            for (parts, _) in of(vhost, user) {
+            let found = of(vhost, user);
+            if found.is_empty() {
+                return Err(Failure::not_found());
+            }
+            for (parts, _) in found {
                 let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
                 call.gateway().topology.remove(&keys::key(TOPIC, &parts)).await?;
             }
@@ -104,13 +110,15 @@ pub(super) fn topics_of_vhost<C: Core>(call: &Call<C>, vhost: &str) -> Result<Re
     of(call, TOPIC, "vhost", vhost)
 }
 
-pub(super) fn of_user<C: Core>(call: &Call<C>, user: &str) -> Result<Reply, Failure> {
+pub(super) async fn of_user<C: Core>(call: &Call<C>, user: &str) -> Result<Reply, Failure> {
     call.administrator()?;
+    call.gateway().access.users().get(user).await?.ok_or_else(Failure::not_found)?;
     of(call, PLAIN, "user", user)
 }
 
-pub(super) fn topics_of_user<C: Core>(call: &Call<C>, user: &str) -> Result<Reply, Failure> {
+pub(super) async fn topics_of_user<C: Core>(call: &Call<C>, user: &str) -> Result<Reply, Failure> {
     call.administrator()?;
+    call.gateway().access.users().get(user).await?.ok_or_else(Failure::not_found)?;
     of(call, TOPIC, "user", user)
 }
 

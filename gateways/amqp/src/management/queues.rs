@@ -124,10 +124,11 @@ fn show<C: Core>(
     say("messages_persistent", if queue.record.durable { counts.total() } else { 0 }.into());
     say("messages_ram", 0.into());
     say("storage_version", 2.into());
+    // There is none; clients want to be told, so they are told what RabbitMQ says of an idle queue.
     say(
         "garbage_collection",
         json!({
-            "fullsweep_after": 0, "max_heap_size": 0, "min_bin_vheap_size": 0, "min_heap_size": 0, "minor_gcs": 0,
+            "fullsweep_after": 65535, "max_heap_size": 0, "min_bin_vheap_size": 0, "min_heap_size": 0, "minor_gcs": 0,
         }),
     );
     if config.queue_type != QueueType::Classic {

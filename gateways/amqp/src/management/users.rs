@@ -49,8 +49,8 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
             delete(call, name).await?;
             Ok(Reply::NoContent)
         }
-        (&Method::GET, [name, "permissions"]) => super::permissions::of_user(call, name),
-        (&Method::GET, [name, "topic-permissions"]) => super::permissions::topics_of_user(call, name),
+        (&Method::GET, [name, "permissions"]) => super::permissions::of_user(call, name).await,
+        (&Method::GET, [name, "topic-permissions"]) => super::permissions::topics_of_user(call, name).await,
         (_, [] | [_]) => Err(Failure::not_allowed()),
         _ => Err(Failure::not_found()),
     }

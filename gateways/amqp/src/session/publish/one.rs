@@ -9,6 +9,7 @@ use codec_record::amqp_message::MessageParts;
 use core_rpc::Core;
 
 use crate::errors::{Refusal, ReplyCode};
+use crate::state::access::Permission;
 use crate::state::channel::Channel;
 use crate::state::channel::publishing::{Facts, Found, Incoming, Route, way};
 use crate::state::lifecycle::Piece;
@@ -210,6 +211,10 @@ impl<C: Core> Message<'_, C> {
             .topology
             .route_keys(vhost, name, &keys, &facts.properties)
             .ok_or_else(|| Refusal::not_found(format!("no exchange '{name}' in vhost '{vhost}'")))?;
+        // The routing key itself was asked for when the route was looked up.
+        for key in &keys[1..] {
+            gateway.access.check_topic(&connection.user.name, vhost, Permission::Write, &routed.exchange, key)?;
+        }
         if routed.queues.is_empty() {
             return Ok(false);
         }

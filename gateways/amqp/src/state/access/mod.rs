@@ -16,7 +16,7 @@ use gateway_runtime::users::{User as StoredUser, Users};
 use crate::errors::Refusal;
 use crate::state::Topology;
 use crate::state::registry::Connection;
-use crate::state::topology::Resource;
+use crate::state::topology::{Exchange, ExchangeKind, Resource};
 pub use grants::{Grants, Permission};
 
 /// Who a client is.
@@ -148,15 +148,20 @@ impl<C: Core> Access<C> {
         allowed(Permission::Read).or_else(|_| allowed(Permission::Write)).or_else(|_| allowed(Permission::Configure))
     }
 
-    /// Whether messages with this routing key may be written to, or read from, a topic exchange.
+    /// Whether the user may write messages with this routing key to an exchange, or bind them from it. Of other exchanges than topic exchanges
+    /// nothing is said.
     pub fn check_topic(
         &self,
-        connection: &Connection,
+        user: &str,
+        vhost: &Arc<str>,
         permission: Permission,
-        exchange: &str,
+        exchange: &Exchange,
         routing_key: &str,
     ) -> Result<(), Refusal> {
-        let (user, vhost) = (&connection.user.name, &connection.vhost);
+        if exchange.record.kind != ExchangeKind::Topic {
+            return Ok(());
+        }
+        let exchange = &*exchange.name;
         if self.grants(user, vhost).allow_topic(permission, exchange, routing_key) {
             return Ok(());
         }
@@ -164,11 +169,6 @@ impl<C: Core> Access<C> {
             "{} access to topic '{routing_key}' in exchange '{exchange}' in vhost '{vhost}' refused for user '{user}'",
             permission.name()
         )))
-    }
-
-    /// Whether the connection's user has topic permissions for an exchange: if not, no routing key needs to be asked for.
-    pub fn has_topic_permissions(&self, connection: &Connection, exchange: &str) -> bool {
-        self.grants(&connection.user.name, &connection.vhost).has_topic(exchange)
     }
 
     fn grants(&self, user: &str, vhost: &Arc<str>) -> Arc<Grants> {

@@ -11,7 +11,7 @@ use crate::Gateway;
 use crate::errors::Refusal;
 use crate::state::access::Permission;
 use crate::state::registry::Connection;
-use crate::state::topology::{Exchange, ExchangeKind, KeyOnly, Queue, Resource, Routes};
+use crate::state::topology::{Exchange, KeyOnly, Queue, Resource, Routes};
 use crate::translate::round::{Target, Way};
 
 /// Routes that one channel remembers. More are looked up again.
@@ -238,10 +238,7 @@ fn look_up<C: Core>(
         .exchange(vhost, name)
         .ok_or_else(|| Refusal::not_found(format!("no exchange '{name}' in vhost '{vhost}'")))?;
     exchange.check_publish()?;
-    let is_topic = exchange.record.kind == ExchangeKind::Topic;
-    if is_topic && gateway.access.has_topic_permissions(connection, name) {
-        gateway.access.check_topic(connection, Permission::Write, name, routing_key)?;
-    }
+    gateway.access.check_topic(&connection.user.name, vhost, Permission::Write, &exchange, routing_key)?;
     if name.is_empty() && crate::state::queues::Replies::is_address(routing_key) {
         return Ok(Found::Reply);
     }

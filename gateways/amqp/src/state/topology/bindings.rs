@@ -6,7 +6,7 @@ use std::sync::Arc;
 use core_rpc::{Core, MetaCondition, MetaError};
 
 use super::arguments::Arguments;
-use super::records::{BindingRecord, DestinationKind, Identity, properties_key};
+use super::records::{BindingRecord, DestinationKind, ExchangeKind, Identity, properties_key};
 use super::routing::Binding;
 use super::{Topology, keys, validate};
 use crate::errors::Refusal;
@@ -43,13 +43,19 @@ impl<C: Core> Topology<C> {
         let mut condition = MetaCondition::Absent;
         for _ in 0..ATTEMPTS {
             let source = self.known_exchange(bind.vhost, bind.source)?;
-            let destination_id: Identity = match bind.kind {
+            let (destination_id, queue_type): (Identity, _) = match bind.kind {
                 DestinationKind::Queue => {
-                    self.usable_queue(bind.vhost, bind.destination, bind.connection)?.topic.into()
+                    let queue = self.usable_queue(bind.vhost, bind.destination, bind.connection)?;
+                    (queue.topic.into(), Some(queue.queue_type()))
                 }
-                DestinationKind::Exchange => self.known_exchange(bind.vhost, bind.destination)?.record.id.into(),
+                DestinationKind::Exchange => {
+                    (self.known_exchange(bind.vhost, bind.destination)?.record.id.into(), None)
+                }
             };
             validate::binding(source.routing.kind, bind.routing_key, &bind.arguments)?;
+            if source.routing.kind == ExchangeKind::LocalRandom {
+                validate::destination_of_local_random(queue_type)?;
+            }
             let record = BindingRecord {
                 routing_key: bind.routing_key.to_owned(),
                 arguments: bind.arguments.clone(),

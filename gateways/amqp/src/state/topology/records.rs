@@ -37,18 +37,21 @@ pub enum ExchangeKind {
     Headers,
     #[serde(rename = "x-consistent-hash")]
     ConsistentHash,
+    #[serde(rename = "x-local-random")]
+    LocalRandom,
     /// Of the plugin: holds messages back, then routes them by the type in the argument `x-delayed-type`.
     #[serde(rename = "x-delayed-message")]
     Delayed,
 }
 
 impl ExchangeKind {
-    pub const ALL: [ExchangeKind; 6] = [
+    pub const ALL: [ExchangeKind; 7] = [
         ExchangeKind::Direct,
         ExchangeKind::Fanout,
         ExchangeKind::Topic,
         ExchangeKind::Headers,
         ExchangeKind::ConsistentHash,
+        ExchangeKind::LocalRandom,
         ExchangeKind::Delayed,
     ];
 
@@ -59,6 +62,7 @@ impl ExchangeKind {
             ExchangeKind::Topic => "topic",
             ExchangeKind::Headers => "headers",
             ExchangeKind::ConsistentHash => "x-consistent-hash",
+            ExchangeKind::LocalRandom => "x-local-random",
             ExchangeKind::Delayed => "x-delayed-message",
         }
     }

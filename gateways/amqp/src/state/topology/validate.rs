@@ -347,7 +347,22 @@ pub fn binding(kind: ExchangeKind, routing_key: &str, arguments: &Arguments) -> 
             }
             Ok(_) => Ok(()),
         },
+        ExchangeKind::LocalRandom if !routing_key.is_empty() => {
+            Err(Refusal::precondition_failed(format!("Non empty binding '{routing_key}' key not permitted")))
+        }
         _ => Ok(()),
+    }
+}
+
+/// Whether an exchange of type `x-local-random` may lead to a queue of this type; None: to another exchange.
+pub fn destination_of_local_random(queue_type: Option<QueueType>) -> Result<(), Refusal> {
+    match queue_type {
+        Some(QueueType::Classic) => Ok(()),
+        Some(other) => Err(Refusal::precondition_failed(format!(
+            "Queue type rabbit_{}_queue not valid for this exchange type",
+            other.name()
+        ))),
+        None => Err(Refusal::precondition_failed("Destination not found")),
     }
 }
 

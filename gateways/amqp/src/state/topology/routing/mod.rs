@@ -2,6 +2,7 @@
 
 mod consistent_hash;
 mod headers;
+mod local_random;
 mod topic_trie;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use consistent_hash::Ring;
 pub use consistent_hash::WEIGHT_MAX;
 use headers::HeaderMatch;
 pub use headers::{X_MATCH, X_MATCHES};
+use local_random::Draw;
 use topic_trie::TopicTrie;
 
 /// One binding of an exchange.
@@ -69,6 +71,7 @@ pub enum Router {
     Topic(TopicTrie),
     Headers(Vec<(HeaderMatch, Arc<Binding>)>),
     ConsistentHash(HashOn, Ring),
+    LocalRandom(Draw),
 }
 
 impl Router {
@@ -79,6 +82,7 @@ impl Router {
             ExchangeKind::Topic => Router::Topic(TopicTrie::default()),
             ExchangeKind::Headers => Router::Headers(Vec::new()),
             ExchangeKind::ConsistentHash => Router::ConsistentHash(hash_on, Ring::default()),
+            ExchangeKind::LocalRandom => Router::LocalRandom(Draw::default()),
             ExchangeKind::Direct | ExchangeKind::Delayed => Router::Direct(HashMap::new()),
         }
     }
@@ -90,6 +94,7 @@ impl Router {
             Router::Topic(trie) => trie.add(binding),
             Router::Headers(bindings) => bindings.push((HeaderMatch::of(&binding.arguments), binding)),
             Router::ConsistentHash(_, ring) => ring.add(binding),
+            Router::LocalRandom(draw) => draw.add(binding),
         }
     }
 
@@ -107,6 +112,7 @@ impl Router {
             Router::Topic(trie) => trie.remove(binding),
             Router::Headers(bindings) => bindings.retain(|(_, other)| !Arc::ptr_eq(other, binding)),
             Router::ConsistentHash(_, ring) => ring.remove(binding),
+            Router::LocalRandom(draw) => draw.remove(binding),
         }
     }
 
@@ -115,6 +121,7 @@ impl Router {
         !matches!(
             self,
             Router::Headers(_)
+                | Router::LocalRandom(_)
                 | Router::ConsistentHash(HashOn::Header(_), _)
                 | Router::ConsistentHash(HashOn::Property(_), _)
         )
@@ -141,6 +148,7 @@ impl Router {
                 };
                 ring.choose(hashed.unwrap_or_default().as_bytes()).into_iter().for_each(found);
             }
+            Router::LocalRandom(draw) => draw.draw().into_iter().for_each(found),
         }
     }
 }
