@@ -421,6 +421,8 @@ def health_checks(kit):
     same("ok", api("GET", f"health/checks/port-listener/{port}")["status"], "port listener")
     refused(503, "GET", "health/checks/port-listener/1")
     refused(503, "GET", "health/checks/protocol-listener/mqtt")
+    # RabbitMQ's one listener speaks AMQP 1.0, too.
+    refused(503, "GET", "health/checks/protocol-listener/amqp10") if not ORACLE else None
 
 
 @case

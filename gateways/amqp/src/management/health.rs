@@ -53,7 +53,7 @@ pub async fn handle<C: Core>(call: &Call<C>, path: &[&str]) -> Result<Reply, Fai
                 .filter_map(|listener| listener["protocol"].as_str().map(str::to_owned))
                 .collect();
             let canonical = |name: &str| match name {
-                "amqp091" | "amqp0.9.1" | "amqp0-9-1" | "amqp1.0" | "amqp10" => "amqp".to_owned(),
+                "amqp091" | "amqp0.9.1" | "amqp0-9-1" => "amqp".to_owned(),
                 "amqps" | "amqp-tls" => "amqp/ssl".to_owned(),
                 other => other.to_owned(),
             };
