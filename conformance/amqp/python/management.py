@@ -143,6 +143,17 @@ def what_is_asked_of_what_is_not_there(kit):
 
 
 @case
+def exchange_without_a_type_is_direct(kit):
+    name = kit.unique("exchange")
+    path = f"exchanges/%2F/{quoted(name)}"
+    api("PUT", path, {})
+    try:
+        same("direct", api("GET", path)["type"], "type")
+    finally:
+        api("DELETE", path)
+
+
+@case
 def feature_flags(kit):
     flags = {flag["name"]: flag for flag in api("GET", "feature-flags")}
     for word in ("name", "desc", "doc_url", "state", "stability", "provided_by"):

@@ -6,7 +6,7 @@ use axum::http::Method;
 use core_rpc::Core;
 use serde_json::{Map, Value};
 
-use super::call::{Call, Failure, Reply, boolean, needed};
+use super::call::{Call, Failure, Reply, boolean, text};
 use crate::state::access::Permission;
 use crate::state::topology::{Arguments, Exchange, ExchangeDeclare, ExchangeKind, Resource};
 
@@ -81,7 +81,7 @@ pub(super) async fn declare<C: Core>(
     name: &str,
     said: &Map<String, Value>,
 ) -> Result<bool, Failure> {
-    let kind = needed(said, "type")?;
+    let kind = text(said, "type").unwrap_or(ExchangeKind::Direct.name());
     let kind = ExchangeKind::of(kind).ok_or_else(|| Failure::bad_request(format!("unknown exchange type '{kind}'")))?;
     let arguments = arguments(said)?;
     call.check(vhost, Permission::Configure, Resource::Exchange(vhost, name))?;
